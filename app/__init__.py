@@ -1,0 +1,3 @@
+"""The Scrape Job API: one place for the state of scrape jobs."""
+
+__version__ = "0.1.0"

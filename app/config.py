@@ -1,0 +1,135 @@
+"""The settings: one declared object, the sole reader of the environment."""
+
+import dataclasses
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+from marshmallow.validate import Length, OneOf, Range
+
+PREFIX = "SCRAPE_JOBS_"
+
+
+class SettingsError(Exception):
+    """Settings that the service cannot start with, one line each in `lines`."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def _setting(name: str, field: fields.Field[Any], default: Any, purpose: str) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"name": name, "field": field, "default": default, "purpose": purpose}
+    )
+
+
+def _switch() -> fields.Boolean:
+    return fields.Boolean(
+        truthy={"on", "true", "1", "yes"},
+        falsy={"off", "false", "0", "no"},
+        error_messages={"invalid": "must be on or off"},
+    )
+
+
+def _number(low: int, high: int) -> fields.Integer:
+    complaint = f"must be a whole number from {low} to {high}"
+    return fields.Integer(validate=Range(low, high, error=complaint), error_messages={"invalid": complaint})
+
+
+def _one_of(*choices: str) -> fields.String:
+    return fields.String(validate=OneOf(choices, error=f"must be one of {', '.join(choices)}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator may choose; `Settings.described()` prints it with its defaults."""
+
+    database_url: str | None = _setting(
+        "DATABASE_URL",
+        fields.String(validate=Length(min=1, error="must be a URL such as postgresql://user@host/name")),
+        None,
+        "The PostgreSQL to use; unset, an embedded one is started in the data folder",
+    )
+    host: str = _setting(
+        "HOST",
+        fields.String(validate=Length(min=1, error="must not be empty")),
+        "127.0.0.1",
+        "Address to listen on",
+    )
+    port: int = _setting("PORT", _number(1, 65535), 3000, "TCP port to listen on")
+    workers: int = _setting("WEB_CONCURRENCY", _number(1, 256), 2, "Worker processes; about one a core")
+    threads: int = _setting("THREADS", _number(1, 256), 4, "Threads, and database connections, of each worker")
+    log_level: str = _setting(
+        "LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least severity that is logged"
+    )
+    auth: str = _setting(
+        "SCRAPE_JOBS_AUTH",
+        _one_of("off"),
+        "off",
+        "off: no authentication, allowed on loopback addresses alone",
+    )
+    data_dir: str = _setting(
+        "SCRAPE_JOBS_DATA_DIR",
+        fields.String(validate=Length(min=1, error="must be the path of a folder")),
+        "var",
+        "Folder of the embedded PostgreSQL's data",
+    )
+    migrate: bool = _setting(
+        "SCRAPE_JOBS_MIGRATE",
+        _switch(),
+        False,
+        "Bring the schema up to date before serving (embedded: always)",
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings from `environ`, where an empty value counts as none.
+
+        Raises SettingsError, which names every wrong value.
+        """
+        declared = {f.metadata["name"]: f for f in dataclasses.fields(cls)}
+        schema = Schema.from_dict({name: f.metadata["field"] for name, f in declared.items()})(unknown=EXCLUDE)
+        try:
+            given: dict[str, Any] = schema.load({k: v for k, v in environ.items() if k in declared and v.strip()})
+        except ValidationError as error:
+            faults: Mapping[str, list[str]] = error.messages_dict
+            raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]) from None
+        values = {declared[name].name: value for name, value in given.items()}
+        settings = cls(**values)
+        if not is_loopback(settings.host):
+            raise SettingsError(
+                [f"HOST: {settings.host} is not a loopback address, and without authentication no other is allowed"]
+            )
+        return settings
+
+    @classmethod
+    def unknown(cls, environ: Mapping[str, str]) -> list[str]:
+        """Return the names in `environ` that look like this service's settings but are none of them."""
+        declared = {f.metadata["name"] for f in dataclasses.fields(cls)}
+        return sorted(name for name in environ if name.startswith(PREFIX) and name not in declared)
+
+    @classmethod
+    def described(cls) -> str:
+        """Return every setting with its default and purpose, for people."""
+        rows = [
+            (f.metadata["name"], "" if f.metadata["default"] is None else str(f.metadata["default"]))
+            for f in dataclasses.fields(cls)
+        ]
+        width = [max(len(row[i]) for row in rows) for i in (0, 1)]
+        return "\n".join(
+            f"{name:{width[0]}}  {default:{width[1]}}  {f.metadata['purpose']}"
+            for (name, default), f in zip(rows, dataclasses.fields(cls), strict=True)
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host`, a name or an address, is reached from this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

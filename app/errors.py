@@ -1,0 +1,117 @@
+"""What can go wrong, as facts. Nothing here knows HTTP: `app.http.errors` says how each is answered."""
+
+from collections.abc import Sequence
+
+
+class ScrapeJobError(Exception):
+    """The family: everything this service refuses or fails at on purpose."""
+
+
+class InvalidInput(ScrapeJobError):
+    """The request holds values that break the rules.
+
+    `faults` are sentences such as ``Invalid retry_count: must be a non-negative integer``, in the order of the
+    document's fields; there is at least one.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults: Sequence[str] = faults
+
+
+class InvalidJSON(ScrapeJobError):
+    """The body is no JSON document that the service can hold; `reason` says why in a few safe words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnsupportedMediaType(ScrapeJobError):
+    """The body is not of the media type `expected`, which the endpoint takes."""
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(expected)
+        self.expected = expected
+
+
+class JobNotFound(ScrapeJobError):
+    """There is no such job, as far as the caller may know."""
+
+
+class TransitionRefused(ScrapeJobError):
+    """The job's status does not lead to the wanted one.
+
+    `retries` is ``(retry_count, max_retries)`` where a retry was refused because they are used up, else None.
+    """
+
+    def __init__(self, current: str, wanted: str, retries: tuple[int, int] | None = None) -> None:
+        super().__init__(current, wanted, retries)
+        self.current = current
+        self.wanted = wanted
+        self.retries = retries
+
+
+class NotCancellable(ScrapeJobError):
+    """The job has reached the final status `current` and cannot be cancelled any more."""
+
+    def __init__(self, current: str) -> None:
+        super().__init__(current)
+        self.current = current
+
+
+class VersionMismatch(ScrapeJobError):
+    """The job was changed since the version that the caller named."""
+
+
+class LeaseLost(ScrapeJobError):
+    """The job is not leased to the bearer of this token."""
+
+
+class DocumentTooLarge(ScrapeJobError):
+    """The JSON document `field` would be larger than `limit` bytes."""
+
+    def __init__(self, field: str, limit: int) -> None:
+        super().__init__(field, limit)
+        self.field = field
+        self.limit = limit
+
+
+class IdempotencyKeyReused(ScrapeJobError):
+    """The idempotency key came before with another request."""
+
+
+class IdempotencyKeyInUse(ScrapeJobError):
+    """The first request with this idempotency key is still running."""
+
+
+class NotReady(ScrapeJobError):
+    """The service cannot do its work yet; `reason` says why in a few safe words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DatabaseFailure(ScrapeJobError):
+    """The database did not do its part; `details` is fixed text, never the driver's."""
+
+    details = "Database error"
+
+
+class DatabaseUnavailable(DatabaseFailure):
+    """No connection could be made, or it broke while the statement ran."""
+
+    details = "Database unavailable"
+
+
+class DatabaseTimeout(DatabaseFailure):
+    """No connection became free, none could be made, or no answer came, in time."""
+
+    details = "Database connection timeout"
+
+
+class LockTimeout(DatabaseFailure):
+    """Somebody else held the row for too long."""
+
+    details = "Lock timeout"

@@ -1,0 +1,1 @@
+"""The append-only log of what happened to every job: the one source of history, webhooks, live updates, statistics."""

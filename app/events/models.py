@@ -1,0 +1,41 @@
+"""The table of events."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Model
+
+
+class JobEvent(Model):
+    """One modification of one job, written by the statement that made it, and never changed.
+
+    There is no foreign key to the job: the record outlives what it is about, and a hot statement is spared a lookup.
+    """
+
+    __tablename__ = "job_events"
+    __table_args__ = (
+        CheckConstraint("actor_type IN ('key', 'system', 'anonymous')", name="job_events_actor_type"),
+        CheckConstraint("jsonb_typeof(changes) = 'object'", name="job_events_changes_object"),
+    )
+
+    job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    # The job's version that the modification made: 1, 2, 3, … without gaps.
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # created, updated, cancelled: the operation that was asked for.
+    action: Mapped[str] = mapped_column(Text)
+    old_status: Mapped[str | None] = mapped_column(Text)
+    new_status: Mapped[str] = mapped_column(Text)
+    actor_type: Mapped[str] = mapped_column(Text)
+    actor_id: Mapped[str | None] = mapped_column(Text)
+    actor_name: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(Text)
+    # {"field": {"from": …, "to": …}}, documents by their top-level keys ("stats.pagesProcessed").
+    changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    # The whole stats as they were, where the status changed: what a webhook tells and statistics count. Else null.
+    stats: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -1,0 +1,23 @@
+"""Who did something, and by which request."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts. `type` is ``key`` (an API key), ``system`` (the service itself) or ``anonymous`` (nobody asked)."""
+
+    type: str
+    id: str | None = None
+    name: str | None = None
+
+
+ANONYMOUS = Actor("anonymous")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a modification comes from: the actor and the request's id."""
+
+    actor: Actor
+    request_id: str | None

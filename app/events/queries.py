@@ -1,0 +1,98 @@
+"""The log's SQL: the clause that appends to it, and the statement that reads a job's history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app import database
+from app.database import Statement
+from app.events.origin import Origin
+
+LARGE_VALUE = 1024
+"""Bytes past which a document's value is recorded by its size and digest instead of itself."""
+
+
+def timestamp(expression: str) -> str:
+    """Return SQL that writes a timestamptz as the API does: UTC, milliseconds, Z."""
+    return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+
+
+def changes(fields: Mapping[str, tuple[str, str]], documents: Mapping[str, tuple[str, str]], keep_whole: str) -> str:
+    """Return SQL for the jsonb of what differs: ``{"field": {"from": …, "to": …}}``.
+
+    `fields` and `documents` name pairs of SQL expressions (old, new); of a document each top-level key counts as a
+    field of its own. A document's value past LARGE_VALUE is folded into its size and digest, except an old one where
+    the SQL condition `keep_whole` holds: there the log is the only place left that has it.
+    """
+    scalars = ", ".join(f"('{name}', to_jsonb({old}), to_jsonb({new}))" for name, (old, new) in fields.items())
+    parts = [f"SELECT f.name, f.old, f.new FROM (VALUES {scalars}) AS f (name, old, new)"] + [
+        f"SELECT '{name}.' || key, {_folded('o.value', keep_whole)}, {_folded('n.value', 'false')}"
+        f" FROM jsonb_each({old}) o FULL JOIN jsonb_each({new}) n USING (key) WHERE o.value IS DISTINCT FROM n.value"
+        for name, (old, new) in documents.items()
+    ]
+    return (
+        "(SELECT coalesce(jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}')"
+        f" FROM ({' UNION ALL '.join(parts)}) AS d (name, old, new) WHERE d.old IS DISTINCT FROM d.new)"
+    )
+
+
+def _folded(value: str, keep_whole: str) -> str:
+    return (
+        f"CASE WHEN octet_length({value}::text) > {LARGE_VALUE} AND NOT {keep_whole}"
+        f" THEN jsonb_build_object('bytes', octet_length({value}::text),"
+        f" 'sha256', encode(sha256(convert_to({value}::text, 'UTF8')), 'hex')) ELSE {value} END"
+    )
+
+
+def append(select: str) -> str:
+    """Return the INSERT of a statement's event.
+
+    `select` gives job_id, seq, at, old_status, new_status, changes and stats, in this order, FROM and WHERE included;
+    the rest are the parameters of `provenance`.
+    """
+    return f"""INSERT INTO job_events
+        (job_id, seq, at, old_status, new_status, changes, stats, action, actor_type, actor_id, actor_name, request_id)
+    SELECT e.*, %(action)s::text, %(actor_type)s::text, %(actor_id)s::text, %(actor_name)s::text, %(request_id)s::text
+    FROM ({select}) AS e"""
+
+
+def provenance(action: str, origin: Origin) -> dict[str, Any]:
+    """Return the parameters that every statement with an `append` takes."""
+    return {
+        "action": action,
+        "actor_type": origin.actor.type,
+        "actor_id": origin.actor.id,
+        "actor_name": origin.actor.name,
+        "request_id": origin.request_id,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as the history shows it: its JSON, and its position, where the next page may start."""
+
+    json: str
+    position: tuple[int]
+
+
+HISTORY = Statement(
+    "history",
+    # Promises: at most `limit` events of one job, oldest first, from after `after` on, by the primary key.
+    f"""
+    SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
+        e.seq AS id, {timestamp("e.at")} AS at,
+        (SELECT row_to_json(a) FROM
+            (SELECT e.actor_type AS type, e.actor_id AS id, e.actor_name AS name) AS a) AS actor,
+        e.request_id, e.action, e.old_status, e.new_status, e.changes) AS r)
+    FROM job_events e
+    WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
+    ORDER BY e.seq LIMIT %(limit)s::int
+    """,
+)
+
+
+def history(job_id: UUID, after: int, limit: int) -> Sequence[RecordedEvent]:
+    """Return at most `limit` events of the job that follow number `after`, oldest first."""
+    parameters = {"job_id": str(job_id), "after": after, "limit": limit}
+    return [RecordedEvent(text, (seq,)) for seq, text in database.run(HISTORY, parameters)]

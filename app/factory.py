@@ -1,0 +1,46 @@
+"""Puts the application together."""
+
+from flask import Flask
+from flask_migrate import Migrate
+from sqlalchemy.exc import ArgumentError
+
+from app import cli, database, embedded, schema
+from app.config import Settings, SettingsError
+from app.http import body, errors, health, logs, request_id
+from app.http import headers as response_headers
+from app.idempotency import IdempotencyKey
+from app.jobs.routes import blueprint as jobs
+
+TABLES = (IdempotencyKey,)
+"""Tables that no route imports, so that the migrations know them."""
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application for `settings`. Raises SettingsError where the database's URL is none."""
+    app = Flask("app", static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect would be HTML
+    app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
+    app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(settings.threads)
+    database.db.init_app(app)
+    with app.app_context():
+        database.watch(database.db.engine)
+    Migrate(app, database.db, directory=str(schema.MIGRATIONS))
+
+    newest = schema.newest()
+    request_id.register(app)
+    logs.register(app)
+    response_headers.register(app)
+    errors.register(app)
+    health.register(app, lambda: schema.is_current(newest))
+    app.register_blueprint(jobs)
+    cli.register(app)
+    return app
+
+
+def _database_url(settings: Settings) -> str:
+    url = settings.database_url or embedded.url_for_command(settings.data_dir)
+    try:
+        return database.driver_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(["DATABASE_URL: must be a URL such as postgresql://user@host/name"]) from None

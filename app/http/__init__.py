@@ -1,0 +1,1 @@
+"""What every endpoint shares: envelope, errors, parsing, request ids, logs, health."""

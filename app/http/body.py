@@ -1,0 +1,94 @@
+"""Reads a request's JSON so strictly that whatever it lets through, PostgreSQL can hold."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from flask import request
+
+from app.errors import InvalidJSON, UnsupportedMediaType
+
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 100
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
+def json_body(media_type: str = JSON) -> Any:
+    """Return the request's JSON document, which has to come as `media_type`.
+
+    Raises UnsupportedMediaType or InvalidJSON.
+    """
+    if request.mimetype != media_type:
+        raise UnsupportedMediaType(media_type)
+    return parse(request.get_data(cache=True))
+
+
+def parse(data: bytes) -> Any:
+    """Return the JSON document (RFC 8259) in `data`.
+
+    Refused are what Python's parser would take but JSON or PostgreSQL's jsonb has no room for: NaN and infinite
+    numbers, NUL characters, lone surrogates, duplicate keys, nesting past MAX_DEPTH levels. Raises InvalidJSON.
+    """
+    try:
+        text = data.decode("utf-8")
+        document = json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number, strict=True
+        )
+        if text.count("[") + text.count("{") > MAX_DEPTH:
+            _refuse_deep(document)
+        if "\\u" in text:
+            _refuse_unstorable(json.dumps(document, ensure_ascii=False))
+    except UnicodeDecodeError:
+        raise InvalidJSON("It is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InvalidJSON(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels") from None
+    except InvalidJSON:
+        raise
+    except ValueError:
+        raise InvalidJSON("A number in it is too long") from None
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise InvalidJSON("A key stands twice in one object")
+    return document
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidJSON("A number in it is too large")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise InvalidJSON(f"{text} is no JSON number")
+
+
+def _refuse_deep(document: Any) -> None:
+    level: Iterable[Any] = [document]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for node in level
+            if isinstance(node, dict | list)
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels")
+
+
+def _refuse_unstorable(text: str) -> None:
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise InvalidJSON("A string in it holds a NUL character")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidJSON("A string in it holds half of a surrogate pair") from None

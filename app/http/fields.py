@@ -1,0 +1,169 @@
+"""Marshmallow fields whose complaints are the API's own sentences, and the schema that puts them in order."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields
+
+from app.errors import InvalidInput
+from app.text import sanitise
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TIMESTAMP = re.compile(r"[0-9W-]{7,10}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?", re.ASCII)
+
+
+def must(phrase: str) -> dict[str, Any]:
+    """Return a field's error messages: whatever is wrong, it has to be what `phrase` says."""
+    return dict.fromkeys(("required", "null", "invalid", "validator_failed", "type"), f"must {phrase}")
+
+
+class StrictSchema(Schema):
+    """A schema that refuses unknown names and tells every fault in the order of its fields."""
+
+    class Meta:
+        """Marshmallow's options."""
+
+        unknown = RAISE
+
+    def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+        """Return the loaded `values`; `place` stands before a field's name in what is wrong.
+
+        Raises InvalidInput.
+        """
+        try:
+            loaded: dict[str, Any] = self.load(values)
+        except ValidationError as error:
+            raise InvalidInput(*self._faults(error.messages_dict, place)) from None
+        return loaded
+
+    def _faults(self, messages: Mapping[str, list[str]], place: str) -> list[str]:
+        names = [field.data_key or name for name, field in self.load_fields.items()]
+        known = [f"Invalid {place}{name}: {messages[name][0]}" for name in names if name in messages]
+        unknown = [f"Unknown field: {place}{sanitise(name)[:100]}" for name in messages if name not in names]
+        return known + unknown
+
+
+class WholeNumber(fields.Field[int]):
+    """An integer between two bounds; neither true nor 1.0 is one."""
+
+    def __init__(self, low: int, high: int, *, phrase: str | None = None, **options: Any) -> None:
+        super().__init__(error_messages=must(phrase or f"be an integer from {low} to {high}"), **options)
+        self.low = low
+        self.high = high
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ARG002
+        if type(value) is not int or not self.low <= value <= self.high:
+            raise self.make_error("invalid")
+        return value
+
+
+class QueryNumber(WholeNumber):
+    """A WholeNumber written in a query string."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", value):
+            raise self.make_error("invalid")
+        return super()._deserialize(int(value), attr, data, **kwargs)
+
+
+class Document(fields.Field[dict[str, Any]]):
+    """Any JSON object."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be an object"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
+        if not isinstance(value, dict):
+            raise self.make_error("invalid")
+        return value
+
+
+class Id(fields.Field[uuid.UUID]):
+    """A UUID of any version, in its form of 36 characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be a UUID"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> uuid.UUID:  # noqa: ARG002
+        if not isinstance(value, str) or not _UUID.fullmatch(value):
+            raise self.make_error("invalid")
+        return uuid.UUID(value)
+
+
+class Timestamp(fields.Field[datetime]):
+    """A date with a time of day by ISO 8601, with any offset; without one it is UTC."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:  # noqa: ARG002
+        try:
+            if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value.upper()):
+                raise self.make_error("invalid")
+            moment = datetime.fromisoformat(value.upper())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise self.make_error("invalid") from None
+
+
+class QueryTimestamp(Timestamp):
+    """A Timestamp in a query string, where an offset's plus sign, left as it is, arrives as a space."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        repaired = value.replace(" ", "+") if "T" in value.upper() else value
+        return super()._deserialize(repaired, attr, data, **kwargs)
+
+
+class Choice(fields.Field[str]):
+    """One of a few words."""
+
+    def __init__(self, *choices: str, **options: Any) -> None:
+        super().__init__(error_messages=must(f"be one of {', '.join(choices)}"), **options)
+        self.choices = choices
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str) or value not in self.choices:
+            raise self.make_error("invalid")
+        return value
+
+
+class Choices(Choice):
+    """Several of a few words, with commas between them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return [super(Choices, self)._deserialize(word.strip(), attr, data, **kwargs) for word in value.split(",")]
+
+
+class Word(fields.Field[str]):
+    """A text that matches a pattern as a whole."""
+
+    def __init__(self, pattern: str, *, phrase: str, **options: Any) -> None:
+        super().__init__(error_messages=must(phrase), **options)
+        self.pattern = re.compile(pattern, re.ASCII)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str) or not self.pattern.fullmatch(value):
+            raise self.make_error("invalid")
+        return value
+
+
+class Message(fields.Field[str]):
+    """A text from outside, made safe to store."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be a string"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        return sanitise(value)
+
+
+def parse_id(text: str) -> uuid.UUID:
+    """Return the UUID that stands in a path; raises InvalidInput."""
+    if not _UUID.fullmatch(text):
+        raise InvalidInput("Invalid id: must be a UUID")
+    return uuid.UUID(text)

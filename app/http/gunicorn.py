@@ -1,0 +1,42 @@
+"""What gunicorn says by itself, in this service's forms: its logs, and its answers to what is no HTTP request."""
+
+import json
+import socket
+from typing import Any
+
+import gunicorn.util
+from gunicorn.glogging import Logger
+
+from app.http.request_id import new_request_id
+
+
+class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
+    """Hands gunicorn's records to the service's own logging; requests are logged by the application."""
+
+    def setup(self, cfg: Any) -> None:
+        """Let the records go up to the root logger."""
+        self.error_log.propagate = True
+        self.error_log.setLevel(self.LOG_LEVELS.get(cfg.loglevel.lower(), 20))
+        self.access_log.disabled = True
+
+
+def answer_in_json() -> None:
+    """Make gunicorn answer malformed requests in the common form instead of HTML."""
+    gunicorn.util.write_error = _write_error
+
+
+def _write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
+    answer = {"success": False, "error": reason}
+    if message:
+        answer["details"] = message.encode("ascii", "replace").decode()[:200]
+    body = json.dumps(answer)
+    head = (
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        f"X-Request-ID: {new_request_id()}",
+        "X-Content-Type-Options: nosniff",
+        "Cache-Control: no-store",
+    )
+    gunicorn.util.write_nonblock(client, ("\r\n".join(head) + "\r\n\r\n" + body).encode("ascii"))

@@ -1,0 +1,14 @@
+"""The headers that every answer carries for its safety."""
+
+from flask import Flask, Response
+
+
+def register(app: Flask) -> None:
+    """Make every answer of `app` say how a browser or a cache has to treat it."""
+
+    @app.after_request
+    def _protect(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        # What has an ETag may be kept if it is asked about each time; anything else is not to be kept at all.
+        response.headers["Cache-Control"] = "no-cache" if "ETag" in response.headers else "no-store"
+        return response

@@ -1,0 +1,34 @@
+"""Tells whether the process lives, and whether it can do its work."""
+
+from collections.abc import Callable
+
+from flask import Blueprint, Flask, Response
+
+from app.errors import DatabaseFailure, NotReady
+from app.http.envelope import success
+from app.http.operation import operation
+
+
+def register(app: Flask, schema_is_current: Callable[[], bool]) -> None:
+    """Give `app` its two health endpoints; `schema_is_current` asks the database, and raises DatabaseFailure."""
+    blueprint = Blueprint("health", __name__)
+
+    @blueprint.get("/healthz")
+    @operation("Failed to tell the health")
+    def healthz() -> Response:
+        """Tell that the process lives; asks nobody."""
+        return success('{"status":"ok"}')
+
+    @blueprint.get("/readyz")
+    @operation("Failed to tell the readiness")
+    def readyz() -> Response:
+        """Tell whether the database answers and its schema is this release's."""
+        try:
+            current = schema_is_current()
+        except DatabaseFailure as error:
+            raise NotReady(error.details) from error
+        if not current:
+            raise NotReady("The database schema is not up to date: run make migrate")
+        return success('{"status":"ready"}')
+
+    app.register_blueprint(blueprint)

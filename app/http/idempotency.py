@@ -1,0 +1,52 @@
+"""The Idempotency-Key header: a POST that carries one is done once, however often it comes."""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import ParamSpec
+
+from flask import Response, request
+
+from app import database, idempotency
+from app.errors import InvalidInput
+from app.http.envelope import JSON
+from app.http.origin import origin
+from app.idempotency import StoredAnswer
+
+HEADER = "Idempotency-Key"
+_FIT = re.compile(r"[!-~]{1,255}")
+_KEPT_HEADERS = ("Location", "ETag")
+
+P = ParamSpec("P")
+
+
+def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
+    """Make `view` answer a repeated request as it answered the first; its work and its answer are one transaction."""
+
+    @functools.wraps(view)
+    def once(*args: P.args, **kwargs: P.kwargs) -> Response:
+        key = request.headers.get(HEADER)
+        if key is None:
+            return view(*args, **kwargs)
+        if not _FIT.fullmatch(key):
+            raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
+        caller = origin().actor.id or ""
+        digest = idempotency.fingerprint(request.method, request.path, request.get_data(cache=True))
+        with database.transaction():
+            earlier = idempotency.claim(caller, key, digest)
+            if earlier is not None:
+                return _replayed(earlier)
+            response = view(*args, **kwargs)
+            idempotency.remember(caller, key, _stored(response))
+        return response
+
+    return once
+
+
+def _stored(response: Response) -> StoredAnswer:
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return StoredAnswer(response.status_code, headers, response.get_data(as_text=True))
+
+
+def _replayed(answer: StoredAnswer) -> Response:
+    return Response(answer.body, answer.status, {**answer.headers, "Idempotent-Replayed": "true"}, mimetype=JSON)

@@ -1,0 +1,96 @@
+"""Pages by key: a cursor is the position of the last row shown, so that rows added meanwhile shift nothing."""
+
+import base64
+import binascii
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from flask import Response
+from marshmallow import ValidationError, fields
+
+from app.errors import InvalidInput
+from app.http import envelope
+from app.http.fields import QueryNumber
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+INVALID_CURSOR = "Invalid cursor: must be the next_cursor of a page of the same list"
+
+
+def limit_field() -> QueryNumber:
+    """Return the field for the size of a page."""
+    return QueryNumber(1, MAX_LIMIT, load_default=DEFAULT_LIMIT)
+
+
+class Row(Protocol):
+    """What a page is made of: JSON text, and the position from after which the next page would start."""
+
+    @property
+    def json(self) -> str: ...  # noqa: D102
+
+    @property
+    def position(self) -> Sequence[Any]: ...  # noqa: D102
+
+
+def page(name: str, found: Sequence[Row], limit: int) -> Response:
+    """Answer a page of the list called `name`, for which `limit` + 1 rows were asked to know whether more follow."""
+    shown = found[:limit]
+    more = len(found) > limit
+    return envelope.page(
+        [row.json for row in shown],
+        limit=limit,
+        next_cursor=encode(name, shown[-1].position) if more else None,
+    )
+
+
+def encode(name: str, position: Sequence[Any]) -> str:
+    """Return the cursor for a position in the list called `name`; callers treat it as opaque."""
+    text = json.dumps([name, *position], default=_text, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode(cursor: str, name: str, types: Sequence[type]) -> list[Any]:
+    """Return the position in the list called `name` that `cursor` stands for, its values of `types`.
+
+    Raises InvalidInput for anything that `encode` did not make for this list.
+    """
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        found, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        if found != name or len(values) != len(types):
+            raise InvalidInput(INVALID_CURSOR)
+        return [_typed(value, kind) for value, kind in zip(values, types, strict=True)]
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        raise InvalidInput(INVALID_CURSOR) from None
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if kind is int:
+        if type(value) is not int or not -(2**63) <= value < 2**63:
+            raise ValueError(value)
+        return value
+    if kind is datetime:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError(value)
+        return moment
+    return uuid.UUID(value)
+
+
+class Cursor(fields.String):
+    """The position after which a page starts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not value or len(value) > 500:
+            raise ValidationError("must be the next_cursor of a page of the same list")
+        return str(super()._deserialize(value, attr, data, **kwargs))

@@ -1,0 +1,36 @@
+"""What a caller demands of the job that it changes or reads (RFC 9110, section 13)."""
+
+import re
+from collections.abc import Sequence
+
+from flask import request
+
+# Weak comparison: a proxy that compresses an answer weakens its ETag.
+_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+def etag(version: int) -> str:
+    """Return the ETag of a job's version."""
+    return f'"{version}"'
+
+
+def accepted_versions() -> Sequence[int] | None:
+    """Return the versions that If-Match names, or None where any will do."""
+    return _versions(request.headers.get("If-Match"))
+
+
+def is_known(version: int) -> bool:
+    """Tell whether If-None-Match says that the caller has this version already."""
+    header = request.headers.get("If-None-Match")
+    return header is not None and (header.strip() == "*" or version in (_versions(header) or ()))
+
+
+def lease_token() -> str | None:
+    """Return the caller's proof that the job is leased to it, if it gives one."""
+    return request.headers.get("X-Lease-Token")
+
+
+def _versions(header: str | None) -> Sequence[int] | None:
+    if header is None or header.strip() == "*":
+        return None
+    return [int(tag) for tag in _TAG.findall(header) if re.fullmatch(r"[0-9]{1,18}", tag)]

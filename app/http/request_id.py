@@ -1,0 +1,31 @@
+"""The request's id: the caller's own where it is fit to be stored, else a new one."""
+
+import re
+
+from flask import Flask, Response, g, request
+from uuid_utils.compat import uuid7
+
+HEADER = "X-Request-ID"
+_FIT = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def new_request_id() -> str:
+    """Return an id for a request that brought none."""
+    return str(uuid7())
+
+
+def request_id() -> str:
+    """Return the current request's id."""
+    if "request_id" not in g:
+        given = request.headers.get(HEADER, "")
+        g.request_id = given if _FIT.fullmatch(given) else new_request_id()
+    return str(g.request_id)
+
+
+def register(app: Flask) -> None:
+    """Make every answer of `app` carry its request's id."""
+
+    @app.after_request
+    def _tell(response: Response) -> Response:
+        response.headers[HEADER] = request_id()
+        return response

@@ -1,0 +1,1 @@
+"""The jobs: their rules, their rows, and the endpoints that change and show them."""

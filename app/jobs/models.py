@@ -1,0 +1,83 @@
+"""The table of jobs."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database import Model
+from app.jobs.states import FINAL, Status
+
+MAX_PRIORITY = 10
+MAX_MAX_RETRIES = 100
+MAX_INTEGER = 2**31 - 1
+
+
+def _quoted(statuses: tuple[Status, ...]) -> str:
+    return ", ".join(f"'{status}'" for status in statuses)
+
+
+class ScrapeJob(Model):
+    """A scrape job as it stands now; how it came to that is in job_events."""
+
+    __tablename__ = "scrape_jobs"
+    __table_args__ = (
+        CheckConstraint(f"status IN ({_quoted(tuple(Status))})", name="scrape_jobs_status"),
+        CheckConstraint(
+            f"status NOT IN ({_quoted(FINAL)}) OR completed_at IS NOT NULL",
+            name="scrape_jobs_final_completed_at",
+        ),
+        CheckConstraint(f"priority BETWEEN 1 AND {MAX_PRIORITY}", name="scrape_jobs_priority"),
+        CheckConstraint("retry_count >= 0", name="scrape_jobs_retry_count"),
+        CheckConstraint(f"max_retries BETWEEN 0 AND {MAX_MAX_RETRIES}", name="scrape_jobs_max_retries"),
+        CheckConstraint(
+            "jsonb_typeof(config) = 'object' AND jsonb_typeof(metadata) = 'object' AND jsonb_typeof(stats) = 'object'",
+            name="scrape_jobs_documents",
+        ),
+        CheckConstraint("status = 'running' OR lease_expires_at IS NULL", name="scrape_jobs_lease"),
+        CheckConstraint("status = 'pending' OR scheduled_for IS NULL", name="scrape_jobs_scheduled_for"),
+        # Every list's order ends with the id, so that a page's last row is one place and no other.
+        Index("scrape_jobs_created", "created_at", "id"),
+        Index("scrape_jobs_status_created", "status", "created_at", "id"),
+        Index("scrape_jobs_domain_created", "domain", "created_at", "id"),
+        Index("scrape_jobs_type_created", "job_type", "created_at", "id"),
+        Index("scrape_jobs_customer_created", "customer_config_id", "created_at", "id"),
+        Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
+        Index("scrape_jobs_updated", "updated_at", "id"),
+        Index(
+            "scrape_jobs_tags",
+            text("(metadata -> 'tags') jsonb_path_ops"),
+            postgresql_using="gin",
+        ),
+        {"postgresql_with": {"fillfactor": 80}},  # room for the next version of a row beside the last
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    domain_id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    customer_config_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    domain: Mapped[str] = mapped_column(Text)
+    job_type: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, server_default=Status.PENDING.value)
+    priority: Mapped[int] = mapped_column(Integer)
+    retry_count: Mapped[int] = mapped_column(Integer, server_default="0")
+    max_retries: Mapped[int] = mapped_column(Integer)
+    config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    # `metadata` belongs to SQLAlchemy on a class.
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
+    stats: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    error_message: Mapped[str | None] = mapped_column(Text)
+    # When a pending job becomes due; null: at once.
+    scheduled_for: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    completed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Who works on it, and what proves it.
+    worker_id: Mapped[str | None] = mapped_column(Text)
+    lease_token: Mapped[str | None] = mapped_column(Text)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # Counts the modifications, from 1: the ETag, and the seq of the event that made it.
+    version: Mapped[int] = mapped_column(BigInteger, server_default="1")

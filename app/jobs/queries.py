@@ -1,0 +1,374 @@
+"""The jobs' SQL. PostgreSQL writes the JSON that the API answers with; the service passes it through unread."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, cast, literal, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app import database
+from app.database import Statement
+from app.events import queries as events
+from app.events.origin import Origin
+from app.events.queries import timestamp
+from app.jobs.models import ScrapeJob
+from app.jobs.states import ENDED, FINAL, Status, allowed_transitions, sources
+
+MAX_DOCUMENT = 256 * 1024
+"""Bytes that stats, metadata or config may take, as PostgreSQL writes them."""
+
+
+def _sql_array(values: Sequence[str]) -> str:
+    return f"ARRAY[{', '.join(repr(str(value)) for value in values)}]"
+
+
+def _allowed_transitions(job: str) -> str:
+    """Return SQL for the JSON list of statuses that may follow, as the rules have it."""
+
+    def listed(status: Status, *, retries: bool) -> str:
+        following = allowed_transitions(status, retry_count=0, max_retries=1 if retries else 0)
+        return f"'{json.dumps(following)}'::json"
+
+    exhausted = " ".join(
+        f"WHEN {job}.status = '{status}' AND {job}.retry_count >= {job}.max_retries"
+        f" THEN {listed(status, retries=False)}"
+        for status in sources(Status.PENDING)
+    )
+    others = " ".join(f"WHEN {job}.status = '{status}' THEN {listed(status, retries=True)}" for status in Status)
+    return f"CASE {exhausted} {others} END"
+
+
+def job_json(job: str) -> str:
+    """Return SQL for the JSON text of the job whose row is called `job`: the one form that every answer shows."""
+    return f"""(SELECT row_to_json(r)::text FROM (SELECT
+        {job}.id, {job}.domain_id, {job}.customer_config_id, {job}.domain, {job}.job_type, {job}.status,
+        {job}.priority, {job}.retry_count, {job}.max_retries, {job}.config, {job}.metadata,
+        {timestamp(f"{job}.started_at")} AS started_at, {timestamp(f"{job}.completed_at")} AS completed_at,
+        {job}.error_message, {job}.stats,
+        {timestamp(f"{job}.created_at")} AS created_at, {timestamp(f"{job}.updated_at")} AS updated_at,
+        {timestamp(f"{job}.scheduled_for")} AS scheduled_for,
+        {_allowed_transitions(job)} AS allowed_transitions,
+        {timestamp(f"{job}.lease_expires_at")} AS lease_expires_at, {job}.worker_id) AS r)"""
+
+
+class Representation(NamedTuple):
+    """A job as the API shows it, and the version that this is."""
+
+    id: UUID
+    version: int
+    json: str
+
+
+GET = Statement(
+    "get_job",
+    # Promises: the job as of now, or no row; one lookup by the primary key.
+    f"SELECT j.version, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid",
+)
+
+
+def get(job_id: UUID) -> Representation | None:
+    """Return the job, or None where there is none."""
+    rows = database.run(GET, {"id": str(job_id)})
+    return Representation(job_id, *rows[0]) if rows else None
+
+
+# ---------------------------------------------------------------------------------------------------------- create
+
+_CREATED_FIELDS = ("domain", "job_type", "priority", "max_retries", "customer_config_id", "scheduled_for")
+
+CREATE = Statement(
+    "create_jobs",
+    # Promises: all of the jobs and their first events, or none; the answers' order is for the caller to make.
+    f"""
+    WITH job AS (
+        INSERT INTO scrape_jobs
+            (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, config, metadata,
+             scheduled_for, created_at, updated_at)
+        SELECT n.id, n.domain_id, n.customer_config_id, n.domain, n.job_type, n.priority, n.max_retries, n.config,
+            n.metadata, n.scheduled_for, now(), now()
+        FROM jsonb_to_recordset(%(jobs)s::jsonb) AS n
+            (id uuid, domain_id uuid, customer_config_id uuid, domain text, job_type text, priority int,
+             max_retries int, config jsonb, metadata jsonb, scheduled_for timestamptz)
+        RETURNING *
+    ), event AS ({
+        events.append(
+            "SELECT job.id, job.version, job.created_at, NULL::text, job.status, "
+            + events.changes(
+                {
+                    name: (
+                        "NULL::text",
+                        timestamp("job.scheduled_for") if name == "scheduled_for" else f"job.{name}",
+                    )
+                    for name in _CREATED_FIELDS
+                },
+                {"config": ("'{}'::jsonb", "job.config"), "metadata": ("'{}'::jsonb", "job.metadata")},
+                keep_whole="false",
+            )
+            + ", job.stats FROM job"
+        )
+    })
+    SELECT job.id, job.version, {job_json("job")} FROM job
+    """,
+)
+
+
+def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Representation]:
+    """Store new pending jobs, whose fields are JSON values by column name, and return them in the same order."""
+    parameters = {"jobs": document_text(jobs), **events.provenance("created", origin)}
+    stored = {row[0]: row[1:] for row in database.run(CREATE, parameters)}
+    ids = [UUID(job["id"]) for job in jobs]
+    return [Representation(job_id, *stored[job_id]) for job_id in ids]
+
+
+# ---------------------------------------------------------------------------------------------------------- change
+
+
+class Outcome(NamedTuple):
+    """What became of a change: the job as it was under the row's lock, and either a refusal or what it is now."""
+
+    status: Status
+    retry_count: int
+    max_retries: int
+    refusal: str | None
+    version: int | None
+    json: str | None
+
+
+def _set(field: str, cast_to: str, *, otherwise: str) -> str:
+    """Return SQL for a field's new value: the request's where it gives one, else what the transition makes of it."""
+    return f"CASE WHEN %(sets_{field})s::bool THEN %({field})s::{cast_to} {otherwise} END AS {field}"
+
+
+CHANGE = Statement(
+    "change_job",
+    # Promises: the row is locked, judged as it is then, and changed together with its event, or not touched at all and
+    # the first refusal named: version, lease, transition, retries, completed_at, stats, metadata. No row: no such job.
+    # The rules come as parameters; `now()` is read once, where the row is locked.
+    f"""
+    WITH cur AS MATERIALIZED (
+        SELECT j.*, now() AS t, coalesce(%(status)s::text, j.status) AS wanted,
+            coalesce(%(status)s::text, j.status) <> j.status AS moves,
+            coalesce(%(status)s::text, j.status) <> j.status AND %(status)s::text = '{Status.PENDING}' AS retries
+        FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE
+    ), new AS MATERIALIZED (
+        SELECT cur.wanted AS status,
+            {_set("error_message", "text", otherwise="WHEN retries THEN NULL ELSE error_message")},
+            {_set("stats", "jsonb", otherwise="WHEN retries THEN '{}' ELSE stats")},
+            {_set("retry_count", "int", otherwise="WHEN retries THEN retry_count + 1 ELSE retry_count")},
+            {
+        _set(
+            "started_at",
+            "timestamptz",
+            otherwise=f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at",
+        )
+    },
+            {
+        _set(
+            "completed_at",
+            "timestamptz",
+            otherwise=f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t"
+            " WHEN retries THEN NULL ELSE completed_at",
+        )
+    },
+            CASE WHEN %(merges_metadata)s::bool THEN metadata || %(metadata)s::jsonb
+                ELSE coalesce(%(metadata)s::jsonb, metadata) END AS metadata,
+            CASE WHEN moves THEN NULL ELSE scheduled_for END AS scheduled_for,
+            CASE WHEN retries THEN NULL ELSE worker_id END AS worker_id,
+            CASE WHEN retries THEN NULL ELSE lease_token END AS lease_token,
+            CASE WHEN moves THEN NULL ELSE lease_expires_at END AS lease_expires_at
+        FROM cur
+    ), judged AS MATERIALIZED (
+        SELECT CASE
+            WHEN NOT cur.version = ANY(%(versions)s::bigint[]) THEN 'version'
+            WHEN cur.lease_token IS DISTINCT FROM coalesce(%(lease_token)s::text, cur.lease_token) THEN 'lease'
+            WHEN NOT cur.moves AND %(must_move)s::bool THEN 'transition'
+            WHEN cur.moves AND NOT cur.status = ANY(%(entered_from)s::text[]) THEN 'transition'
+            WHEN cur.retries AND cur.retry_count >= cur.max_retries THEN 'retries'
+            WHEN new.status = ANY({_sql_array(FINAL)}) AND new.completed_at IS NULL THEN 'completed_at'
+            WHEN %(sets_stats)s::bool AND octet_length(new.stats::text) > {MAX_DOCUMENT} THEN 'stats'
+            WHEN %(metadata)s::jsonb IS NOT NULL AND octet_length(new.metadata::text) > {MAX_DOCUMENT}
+                THEN 'metadata'
+        END AS refusal
+        FROM cur, new
+    ), job AS (
+        UPDATE scrape_jobs j SET
+            status = new.status, error_message = new.error_message, stats = new.stats,
+            retry_count = new.retry_count, started_at = new.started_at, completed_at = new.completed_at,
+            metadata = new.metadata, scheduled_for = new.scheduled_for, worker_id = new.worker_id,
+            lease_token = new.lease_token, lease_expires_at = new.lease_expires_at,
+            updated_at = cur.t, version = cur.version + 1
+        FROM cur, new, judged
+        WHERE j.id = cur.id AND j.id = %(id)s::uuid AND judged.refusal IS NULL
+        RETURNING j.*
+    ), event AS ({
+        events.append(
+            "SELECT job.id, job.version, cur.t, cur.status, job.status, "
+            + events.changes(
+                {
+                    "error_message": ("cur.error_message", "job.error_message"),
+                    "retry_count": ("cur.retry_count", "job.retry_count"),
+                    "started_at": (timestamp("cur.started_at"), timestamp("job.started_at")),
+                    "completed_at": (timestamp("cur.completed_at"), timestamp("job.completed_at")),
+                    "scheduled_for": (timestamp("cur.scheduled_for"), timestamp("job.scheduled_for")),
+                    "worker_id": ("cur.worker_id", "job.worker_id"),
+                },
+                {"stats": ("cur.stats", "job.stats"), "metadata": ("cur.metadata", "job.metadata")},
+                keep_whole="cur.retries",
+            )
+            + ", CASE WHEN cur.moves THEN job.stats END FROM cur, job"
+        )
+    })
+    SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, job.version, {job_json("job")}
+    FROM cur CROSS JOIN judged LEFT JOIN job ON job.id = cur.id
+    """,
+)
+
+_REPLACED_FIELDS = ("error_message", "stats", "retry_count", "started_at", "completed_at")
+
+
+def change(
+    job_id: UUID,
+    fields: Mapping[str, Any],
+    *,
+    action: str,
+    origin: Origin,
+    versions: Sequence[int] | None = None,
+    lease_token: str | None = None,
+    must_move: bool = False,
+    merges_metadata: bool = True,
+) -> Outcome | None:
+    """Change what `fields` names, if the job allows it; None where there is no such job.
+
+    `fields` holds any of status, error_message, stats, retry_count, started_at, completed_at and metadata; the last
+    is merged into the job's, or takes its place where `merges_metadata` is false. `versions` are the ones that the
+    caller accepts (None: any), and with `must_move` the status that the job already has is refused, too.
+    """
+    status = fields.get("status")
+    rows = database.run(
+        CHANGE,
+        {
+            "id": str(job_id),
+            "status": status,
+            "entered_from": [str(source) for source in sources(Status(status))] if status else [],
+            **{f"sets_{field}": field in fields for field in _REPLACED_FIELDS},
+            **{field: fields.get(field) for field in _REPLACED_FIELDS},
+            **{name: document_text(fields[name]) if name in fields else None for name in ("stats", "metadata")},
+            "merges_metadata": merges_metadata and "metadata" in fields,
+            "versions": versions,
+            "lease_token": lease_token,
+            "must_move": must_move,
+            **events.provenance(action, origin),
+        },
+    )
+    if not rows:
+        return None
+    current, *rest = rows[0]
+    return Outcome(Status(current), *rest)
+
+
+def document_text(value: Any) -> str:
+    """Return the JSON text of `value`, spaced as PostgreSQL's jsonb is."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+LOCK_DOCUMENTS = Statement(
+    "lock_documents",
+    # Promises: the job's stats and metadata, which nobody else changes until the transaction ends; or no row.
+    "SELECT j.stats, j.metadata FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE",
+)
+
+
+class Documents(NamedTuple):
+    """A job's two documents."""
+
+    stats: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def lock_documents(job_id: UUID) -> Documents | None:
+    """Return the job's documents and keep them from changing until the open transaction ends."""
+    rows = database.run(LOCK_DOCUMENTS, {"id": str(job_id)})
+    return Documents(*rows[0]) if rows else None
+
+
+# ------------------------------------------------------------------------------------------------------------ list
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A list's order: expressions (and their values' types) that together tell any two rows apart, in one direction."""
+
+    expressions: tuple[ColumnElement[Any], ...]
+    types: tuple[type, ...]
+    descending: bool = False
+
+
+_CREATED = (ScrapeJob.created_at.expression, ScrapeJob.id.expression)
+_UPDATED = (ScrapeJob.updated_at.expression, ScrapeJob.id.expression)
+_MOMENT = (datetime, UUID)
+
+ORDERS: Mapping[str, Order] = {
+    "-created_at": Order(_CREATED, _MOMENT, descending=True),
+    "created_at": Order(_CREATED, _MOMENT),
+    "priority": Order((-ScrapeJob.priority, *_CREATED), (int, *_MOMENT)),  # the highest first, then the oldest
+    "-updated_at": Order(_UPDATED, _MOMENT, descending=True),
+    "updated_at": Order(_UPDATED, _MOMENT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which jobs to list; what is None does not narrow."""
+
+    status: Sequence[str] | None = None
+    domain: str | None = None
+    job_type: str | None = None
+    customer_config_id: UUID | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the SQL conditions that all have to hold."""
+        equal = {
+            ScrapeJob.domain: self.domain,
+            ScrapeJob.job_type: self.job_type,
+            ScrapeJob.customer_config_id: self.customer_config_id,
+        }
+        found = [column == value for column, value in equal.items() if value is not None]
+        if self.status is not None:
+            found.append(ScrapeJob.status.in_(self.status))
+        if self.tag is not None:
+            found.append(ScrapeJob.metadata_["tags"].contains(cast([self.tag], JSONB)))
+        if self.created_after is not None:
+            found.append(ScrapeJob.created_at > self.created_after)
+        if self.created_before is not None:
+            found.append(ScrapeJob.created_at < self.created_before)
+        return found
+
+
+class Listed(NamedTuple):
+    """A job in a list: its JSON, and its position, where the next page may start."""
+
+    json: str
+    position: tuple[Any, ...]
+
+
+def page_query(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Select[Any]:
+    """Return the query of at most `limit` jobs in `order` from after the position `after` on."""
+    query = select(literal_column(job_json(ScrapeJob.__tablename__)), *order.expressions)
+    query = query.where(*filters.conditions())
+    if after is not None:
+        here, there = tuple_(*order.expressions), tuple_(*(literal(value) for value in after))
+        query = query.where(here < there if order.descending else here > there)
+    direction = [expression.desc() if order.descending else expression.asc() for expression in order.expressions]
+    return query.order_by(*direction).limit(limit)
+
+
+def page(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Sequence[Listed]:
+    """Return at most `limit` jobs in `order` from after the position `after` on."""
+    return [Listed(row[0], row[1:]) for row in database.fetch(page_query(filters, order, after, limit))]

@@ -1,0 +1,96 @@
+"""The jobs' endpoints."""
+
+from flask import Blueprint, Response, request
+
+from app.http import envelope, pagination
+from app.http.body import MERGE_PATCH, json_body
+from app.http.fields import parse_id
+from app.http.idempotency import idempotent
+from app.http.operation import operation
+from app.http.origin import origin
+from app.http.preconditions import accepted_versions, etag, is_known, lease_token
+from app.http.query import query
+from app.jobs import schemas, service
+from app.jobs.queries import ORDERS, Representation
+from app.jobs.service import Demands
+from app.text import sanitise
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
+
+UPDATED = "Job updated successfully"
+
+
+@blueprint.get("")
+@operation("Failed to list scrape jobs")
+def list_jobs() -> Response:
+    """List jobs, a page at a time."""
+    asked = query(schemas.LIST)
+    name, limit, order = asked["sort"], asked["limit"], ORDERS[asked["sort"]]
+    after = pagination.decode(asked["cursor"], name, order.types) if "cursor" in asked else None
+    return pagination.page(name, service.page(schemas.filters(asked), order, after, limit + 1), limit)
+
+
+@blueprint.post("")
+@operation("Failed to create scrape job")
+@idempotent
+def create_jobs() -> Response:
+    """Create one job, or all of an array of them."""
+    body = json_body()
+    created = service.create(schemas.parse_new_jobs(body), origin())
+    if isinstance(body, list):
+        return envelope.success(f"[{','.join(job.json for job in created)}]", status=201)
+    job = created[0]
+    location = {"Location": f"{blueprint.url_prefix}/{job.id}", "ETag": etag(job.version)}
+    return envelope.success(job.json, status=201, headers=location)
+
+
+@blueprint.get("/<id>")
+@operation("Failed to fetch scrape job")
+def get_job(id: str) -> Response:
+    """Show a job."""
+    job = service.get(parse_id(id))
+    if is_known(job.version):
+        return Response(status=304, headers={"ETag": etag(job.version)})
+    return _job(job)
+
+
+@blueprint.put("/<id>")
+@operation("Failed to update scrape job")
+def update_job(id: str) -> Response:
+    """Update a job: stats replace, metadata is merged."""
+    job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body())
+    return _job(service.update(job_id, fields, _demands(), origin()), UPDATED)
+
+
+@blueprint.patch("/<id>")
+@operation("Failed to update scrape job")
+def patch_job(id: str) -> Response:
+    """Update a job by a JSON Merge Patch."""
+    job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body(MERGE_PATCH))
+    return _job(service.patch(job_id, fields, _demands(), origin()), UPDATED)
+
+
+@blueprint.delete("/<id>")
+@operation("Failed to cancel scrape job")
+def cancel_job(id: str) -> Response:
+    """Cancel a job."""
+    job_id, reason = parse_id(id), sanitise(request.args.get("reason", ""))
+    return _job(service.cancel(job_id, reason, _demands(), origin()), "Job cancelled successfully")
+
+
+@blueprint.get("/<id>/history")
+@operation("Failed to fetch scrape job history")
+def job_history(id: str) -> Response:
+    """Show what happened to a job, oldest first."""
+    job_id, asked = parse_id(id), query(schemas.HISTORY)
+    name, limit = f"history {job_id}", asked["limit"]
+    (after,) = pagination.decode(asked["cursor"], name, (int,)) if "cursor" in asked else (0,)
+    return pagination.page(name, service.history(job_id, after, limit + 1), limit)
+
+
+def _demands() -> Demands:
+    return Demands(accepted_versions(), lease_token())
+
+
+def _job(job: Representation, message: str | None = None) -> Response:
+    return envelope.success(job.json, message=message, headers={"ETag": etag(job.version)})

@@ -1,0 +1,163 @@
+"""What requests may say about jobs; the order of the fields is the reference's, and that of the complaints."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import idna
+import uuid_utils.compat
+from marshmallow import fields
+
+from app.errors import InvalidInput
+from app.http import pagination
+from app.http.fields import (
+    Choice,
+    Choices,
+    Document,
+    Id,
+    Message,
+    QueryTimestamp,
+    StrictSchema,
+    Timestamp,
+    WholeNumber,
+    Word,
+    must,
+)
+from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
+from app.jobs.queries import ORDERS, Filters
+from app.jobs.states import Status
+
+MAX_BATCH = 1000
+JOB_TYPE = {"pattern": r"[A-Za-z0-9_.:-]{1,64}", "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'"}
+
+OTHER_FIELDS = frozenset(
+    {
+        "id", "domain_id", "customer_config_id", "domain", "job_type", "priority", "max_retries", "config",
+        "created_at", "updated_at", "scheduled_for", "allowed_transitions", "lease_expires_at", "worker_id",
+    }
+)  # fmt: skip
+"""A job's fields that an update leaves alone, so that a client may send back what it read."""
+
+
+class Domain(fields.Field[str]):
+    """A host name (RFC 1123), normalised by IDNA 2008 with the UTS 46 mapping: ASCII, lower case, no final dot."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            error_messages=must("be a host name such as example.com, without scheme, port or path"), **options
+        )
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str) or len(value) > 1000:
+            raise self.make_error("invalid")
+        try:
+            name = idna.encode(value.strip().removesuffix("."), uts46=True, transitional=False).decode()
+        except (idna.IDNAError, UnicodeError):
+            raise self.make_error("invalid") from None
+        if len(name) > 253 or name.rpartition(".")[2].isdigit():
+            raise self.make_error("invalid")
+        return name
+
+
+class UpdateSchema(StrictSchema):
+    """UpdateScrapeJobOptions, the body of PUT and PATCH."""
+
+    status = Choice(*Status)
+    error_message = Message(allow_none=True)
+    stats = Document()
+    retry_count = WholeNumber(0, MAX_INTEGER, phrase="be a non-negative integer")
+    started_at = Timestamp(allow_none=True)
+    completed_at = Timestamp(allow_none=True)
+    metadata = Document()
+
+    def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+        """Return what is to be updated, at least one field of it; raises InvalidInput."""
+        loaded = super().parse({k: v for k, v in _object(values).items() if k not in OTHER_FIELDS}, place)
+        if not loaded:
+            raise InvalidInput("No updatable fields provided")
+        return loaded
+
+
+class CreateSchema(StrictSchema):
+    """A new job."""
+
+    domain = Domain(required=True)
+    job_type = Word(**JOB_TYPE, load_default="domain_scrape")
+    priority = WholeNumber(1, MAX_PRIORITY, load_default=5)
+    max_retries = WholeNumber(0, MAX_MAX_RETRIES, load_default=3)
+    config = Document(load_default=dict)
+    metadata = Document(load_default=dict)
+    domain_id = Id()
+    customer_config_id = Id(allow_none=True, load_default=None)
+    scheduled_for = Timestamp(allow_none=True, load_default=None)
+
+    def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+        """Return the new job's fields as JSON values, its ids among them; raises InvalidInput."""
+        job = super().parse(_object(values), place)
+        job["id"] = uuid_utils.compat.uuid7()
+        job.setdefault("domain_id", uuid.uuid5(uuid.NAMESPACE_DNS, job["domain"]))
+        texts = ("id", "domain_id", "customer_config_id")
+        job.update({name: str(job[name]) for name in texts if job[name] is not None})
+        if job["scheduled_for"] is not None:
+            job["scheduled_for"] = job["scheduled_for"].isoformat()
+        return job
+
+
+class ListSchema(StrictSchema):
+    """The query of the list of jobs."""
+
+    status = Choices(*Status)
+    domain = Domain()
+    job_type = Word(**JOB_TYPE)
+    customer_config_id = Id()
+    tag = Word(r"[^\x00\ud800-\udfff]{1,200}", phrase="be 1 to 200 characters")
+    created_after = QueryTimestamp()
+    created_before = QueryTimestamp()
+    sort = Choice(*ORDERS, load_default="-created_at")
+    limit = pagination.limit_field()
+    cursor = pagination.Cursor()
+
+
+class HistorySchema(StrictSchema):
+    """The query of a job's history."""
+
+    limit = pagination.limit_field()
+    cursor = pagination.Cursor()
+
+
+UPDATE = UpdateSchema()
+CREATE = CreateSchema()
+LIST = ListSchema()
+HISTORY = HistorySchema()
+
+
+def parse_new_jobs(body: Any) -> list[dict[str, Any]]:
+    """Return the fields of every job in the body, which is one job or an array of them.
+
+    Raises InvalidInput, which names every fault of every job with its place in the array.
+    """
+    if not isinstance(body, list):
+        return [CREATE.parse(body)]
+    if not 1 <= len(body) <= MAX_BATCH:
+        raise InvalidInput(f"Invalid body: must hold 1 to {MAX_BATCH} jobs")
+    jobs: list[dict[str, Any]] = []
+    faults: list[str] = []
+    for index, values in enumerate(body):
+        try:
+            jobs.append(CREATE.parse(values, place=f"[{index}]."))
+        except InvalidInput as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InvalidInput(*faults)
+    return jobs
+
+
+def filters(query: Mapping[str, Any]) -> Filters:
+    """Return the filters among a parsed list query."""
+    return Filters(**{name: query[name] for name in Filters.__dataclass_fields__ if name in query})
+
+
+def _object(values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, dict):
+        raise InvalidInput("Invalid body: must be a JSON object")
+    return values

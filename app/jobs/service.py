@@ -1,0 +1,179 @@
+"""What can be done with jobs: each function is one use, one unit of work, and knows no HTTP."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from app import database
+from app.errors import (
+    DocumentTooLarge,
+    InvalidInput,
+    JobNotFound,
+    LeaseLost,
+    NotCancellable,
+    TransitionRefused,
+    VersionMismatch,
+)
+from app.events import queries as events
+from app.events.origin import Origin
+from app.jobs import queries
+from app.jobs.merge_patch import merge_patch
+from app.jobs.queries import Filters, Listed, Order, Outcome, Representation
+from app.jobs.states import Status
+
+log = logging.getLogger(__name__)
+
+CANCELLED = "Cancelled via API"
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the caller demands of the job before it is changed.
+
+    `versions` are the ones it accepts (None: any); `lease_token` proves that the job is leased to it (None: it does not
+    claim so).
+    """
+
+    versions: Sequence[int] | None = None
+    lease_token: str | None = None
+
+
+def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Representation]:
+    """Create all of `jobs` (fields as `CreateSchema` gives them) or none, and return them in their order.
+
+    Raises DocumentTooLarge or DatabaseFailure.
+    """
+    for job in jobs:
+        for name in ("config", "metadata"):
+            if len(queries.document_text(job[name]).encode()) > queries.MAX_DOCUMENT:
+                raise DocumentTooLarge(name, queries.MAX_DOCUMENT)
+    created = queries.create(jobs, origin)
+    for job in jobs:
+        database.after_commit(partial(_log_modification, "created", job["id"], None, Status.PENDING, origin))
+    return created
+
+
+def get(job_id: UUID) -> Representation:
+    """Return the job. Raises JobNotFound or DatabaseFailure."""
+    job = queries.get(job_id)
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
+    """Change what `fields` names; stats take the old ones' place, metadata is merged at the top level.
+
+    Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused, InvalidInput, DocumentTooLarge, DatabaseFailure.
+    """
+    outcome = queries.change(
+        job_id,
+        fields,
+        action="updated",
+        origin=origin,
+        versions=demands.versions,
+        lease_token=demands.lease_token,
+    )
+    return _settled(job_id, outcome, "updated", fields.get("status"), origin)
+
+
+def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
+    """Change what `fields` names; stats and metadata are merged in depth, as a JSON Merge Patch.
+
+    Raises what `update` raises.
+    """
+    with database.transaction():
+        documents = queries.lock_documents(job_id)
+        if documents is None:
+            raise JobNotFound
+        merged = {name: merge_patch(old, fields[name]) for name, old in documents._asdict().items() if name in fields}
+        outcome = queries.change(
+            job_id,
+            {**fields, **merged},
+            action="updated",
+            origin=origin,
+            versions=demands.versions,
+            lease_token=demands.lease_token,
+            merges_metadata=False,
+        )
+        return _settled(job_id, outcome, "updated", fields.get("status"), origin)
+
+
+def cancel(job_id: UUID, reason: str | None, demands: Demands, origin: Origin) -> Representation:
+    """Cancel a job that is not over; `reason` is sanitised text.
+
+    Raises JobNotFound, VersionMismatch, LeaseLost, NotCancellable or DatabaseFailure.
+    """
+    message = f"{CANCELLED}: {reason}" if reason and reason.strip() else CANCELLED
+    outcome = queries.change(
+        job_id,
+        {"status": Status.CANCELLED, "error_message": message},
+        action="cancelled",
+        origin=origin,
+        versions=demands.versions,
+        lease_token=demands.lease_token,
+        must_move=True,
+    )
+    try:
+        return _settled(job_id, outcome, "cancelled", Status.CANCELLED, origin)
+    except TransitionRefused as refused:
+        raise NotCancellable(refused.current) from None
+
+
+def page(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Sequence[Listed]:
+    """Return at most `limit` jobs in `order` from after the position `after` on. Raises DatabaseFailure."""
+    return queries.page(filters, order, after, limit)
+
+
+def history(job_id: UUID, after: int, limit: int) -> Sequence[events.RecordedEvent]:
+    """Return at most `limit` of the job's events that follow number `after`, oldest first.
+
+    Raises JobNotFound or DatabaseFailure.
+    """
+    found = events.history(job_id, after, limit)
+    if not found:
+        get(job_id)
+    return found
+
+
+def _settled(job_id: UUID, outcome: Outcome | None, action: str, wanted: str | None, origin: Origin) -> Representation:
+    """Return the changed job, or raise what refused the change."""
+    if outcome is None:
+        raise JobNotFound
+    match outcome.refusal:
+        case None:
+            pass
+        case "version":
+            raise VersionMismatch
+        case "lease":
+            raise LeaseLost
+        case "transition":
+            raise TransitionRefused(outcome.status, wanted or outcome.status)
+        case "retries":
+            raise TransitionRefused(outcome.status, Status.PENDING, retries=(outcome.retry_count, outcome.max_retries))
+        case "completed_at":
+            raise InvalidInput(f"Invalid completed_at: must not be null on a {wanted or outcome.status} job")
+        case document:
+            raise DocumentTooLarge(document, queries.MAX_DOCUMENT)
+    assert outcome.version is not None
+    assert outcome.json is not None
+    new_status = wanted or outcome.status
+    database.after_commit(partial(_log_modification, action, str(job_id), outcome.status, new_status, origin))
+    return Representation(job_id, outcome.version, outcome.json)
+
+
+def _log_modification(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:
+    log.info(
+        "job %s",
+        action,
+        extra={
+            "job_id": job_id,
+            "old_status": old_status,
+            "new_status": new_status,
+            "actor": origin.actor.id or origin.actor.type,
+            "request_id": origin.request_id,
+        },
+    )

@@ -1,0 +1,72 @@
+"""Gunicorn's settings, which `gunicorn wsgi:app` reads by itself: the environment's, and what goes before and after.
+
+Without DATABASE_URL the embedded PostgreSQL is started before the workers and stopped after them.
+"""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from app.config import Settings, SettingsError, is_loopback
+from app.embedded import DataFolderInUse, EmbeddedPostgres
+from app.http import gunicorn as ours
+from app.http import logs
+
+try:
+    settings = Settings.from_environ(os.environ)
+except SettingsError as error:
+    sys.exit("\n".join(error.lines))
+
+bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
+workers = settings.workers
+threads = settings.threads
+worker_class = "gthread"
+loglevel = settings.log_level.lower()
+logger_class = ours.ServiceLogger
+keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes
+graceful_timeout = 20
+limit_request_line = 8190
+control_socket_disable = True
+
+_embedded = EmbeddedPostgres(settings.data_dir)
+
+logs.configure(settings.log_level)
+ours.answer_in_json()
+
+
+def on_starting(server: Any) -> None:
+    """Refuse open doors, start the embedded PostgreSQL where it is the one to use, bring the schema up to date."""
+    for name in Settings.unknown(os.environ):
+        server.log.warning("%s is no setting of this service", name)
+    for host, *_ in (address for address in server.cfg.address if isinstance(address, tuple)):
+        if not is_loopback(host):
+            sys.exit(f"{host} is not a loopback address, and without authentication no other is allowed")
+    if settings.database_url is None:
+        try:
+            os.environ["DATABASE_URL"] = _embedded.start()
+        except DataFolderInUse as error:
+            sys.exit(f"SCRAPE_JOBS_DATA_DIR: {error}")
+    if settings.database_url is None or settings.migrate:
+        upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
+        if subprocess.run(upgrade, check=False).returncode:  # noqa: S603 - fixed words
+            sys.exit("The database schema could not be brought up to date: see above")
+
+
+def when_ready(server: Any) -> None:
+    """Tell people where it listens, where the data lies, and how to call it."""
+    data = "as DATABASE_URL says" if settings.database_url else os.path.abspath(settings.data_dir)
+    url = f"http://{server.cfg.bind[0]}"
+    print(  # noqa: T201 - it is for people
+        f"Scrape Job API on {url}\n"
+        f"  data:           PostgreSQL, {data}\n"
+        "  authentication: off (whoever reaches this address may do everything)\n"
+        f"  try:            curl -X POST {url}/api/scrape-jobs -H 'Content-Type: application/json'"
+        """ -d '{"domain": "example.com"}'""",
+        flush=True,
+    )
+
+
+def on_exit(_server: Any) -> None:
+    """Stop what was started."""
+    _embedded.stop()

@@ -1,0 +1,42 @@
+"""Runs the migrations: one process at a time, and never long in the way of a running service."""
+
+from alembic import context
+from sqlalchemy import text
+
+from app.database import db
+
+LOCK = 0x5C4A9E10B5
+"""The advisory lock's number: any, as long as nobody else takes it."""
+
+
+def run() -> None:
+    """Run the migrations that are due, each in a transaction of its own, under an advisory lock."""
+    with db.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        # For the session of this command alone; a migration that must take longer says so itself.
+        connection.execute(text("SET lock_timeout = '4s'"))
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SET statement_timeout = '5s'"))
+        connection.commit()
+        try:
+            context.configure(
+                connection=connection,
+                target_metadata=db.metadata,
+                transaction_per_migration=True,
+                compare_server_default=True,
+            )
+            with context.begin_transaction():
+                context.run_migrations()
+        finally:
+            connection.rollback()
+            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+            connection.commit()
+            connection.invalidate()  # its timeouts are not the service's
+
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=db.metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    run()

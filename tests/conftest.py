@@ -1,0 +1,108 @@
+"""The tests' ground: one PostgreSQL for the run, a database of its own for every worker, and the service on it.
+
+TEST_DATABASE_URL names a server to use instead of the embedded one; its role has to be allowed to create databases.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_migrate import upgrade
+from sqlalchemy.engine import make_url
+
+from app.config import Settings
+from app.factory import create_app
+from tests.postgres import Postgres
+from tests.service import Service
+
+SERVER = "TEST_DATABASE_URL"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the PostgreSQL that all workers share; they inherit its URL."""
+    if not hasattr(config, "workerinput") and SERVER not in os.environ:
+        server = Postgres(Path(tempfile.mkdtemp(prefix="scrape-jobs-test-")))
+        os.environ[SERVER] = server.start()
+        config.add_cleanup(lambda: os.unsetenv(SERVER))
+        config.add_cleanup(server.delete)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """The PostgreSQL server's URL."""
+    return os.environ[SERVER]
+
+
+def new_database(server_url: str) -> Iterator[str]:
+    """Make an empty database on the server, and drop it in the end."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = psycopg2.connect(server_url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[str]:
+    """The URL of a database without a schema."""
+    yield from new_database(server_url)
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: str) -> Iterator[str]:
+    """The URL of this worker's database, its schema up to date."""
+    for url in new_database(server_url):
+        migrate(url)
+        yield url
+
+
+def migrate(url: str) -> None:
+    """Bring the schema of the database up to date."""
+    app = create_app(Settings(database_url=url))
+    with app.app_context():
+        upgrade()
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def app(database_url: str) -> Iterator[Flask]:
+    """The application, in this process."""
+    app = create_app(Settings(database_url=database_url, threads=8))
+    yield app
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A client that calls the application in this process."""
+    return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def service(database_url: str) -> Iterator[Service]:
+    """The service as it runs in production: gunicorn with two processes, on a port of its own."""
+    with Service(database_url) as service:
+        yield service
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, so that a socket fits in."""
+    path = Path(tempfile.mkdtemp(prefix="sj-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)

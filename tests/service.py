@@ -1,0 +1,81 @@
+"""The service as processes of its own, called over real HTTP."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+ROOT = Path(__file__).parent.parent
+READY_SECONDS = 30
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Return this process's environment with none of the service's settings but these."""
+    ours = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL")
+    inherited = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("SCRAPE_JOBS_")}
+    return {**inherited, **settings}
+
+
+class Service:
+    """`gunicorn wsgi:app` with the settings in its environment; a context manager."""
+
+    def __init__(self, database_url: str, **settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.jobs = f"{self.url}/api/scrape-jobs"
+        self._settings = {"DATABASE_URL": database_url, "PORT": str(self.port), **settings}
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the service
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            cwd=ROOT,
+            env=environment(**self._settings),
+            stdout=self._log,
+            stderr=self._log,
+            text=True,
+        )
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                requests.get(f"{self.url}/healthz", timeout=2)
+            except requests.ConnectionError:
+                time.sleep(0.05)
+            else:
+                return self
+        raise AssertionError(f"the service did not start:\n{self.logs()}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        self._log.close()
+
+    def logs(self) -> str:
+        """Return what it has written so far."""
+        return Path(self._log.name).read_text()
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        """Create a job and return it."""
+        answer = requests.post(self.jobs, json={"domain": "example.com", **fields}, timeout=10)
+        assert answer.status_code == 201, answer.text
+        job: dict[str, Any] = answer.json()["data"]
+        return job
