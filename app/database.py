@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: connections, statements, the one unit of work, and what waits for its commit.
+"""The way to PostgreSQL: statements, the one unit of work, and what waits for its commit.
 
 A `Statement` outside `transaction()` is its own transaction and costs one round trip: connections are in autocommit,
 are checked for life without asking the server, and keep each statement prepared.
@@ -6,9 +6,7 @@ are checked for life without asking the server, and keep each statement prepared
 
 import functools
 import hashlib
-import os
 import re
-import select
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,21 +16,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import psycopg2.errors
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, Select, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Select
 from sqlalchemy.orm import DeclarativeBase
 
-from app.errors import DatabaseFailure, DatabaseTimeout, DatabaseUnavailable, LockTimeout
+from app.connections import translated_errors
 
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
-
-STATEMENT_SECONDS = 5
-LOCK_SECONDS = 2
-CONNECT_SECONDS = 3
-POOL_SECONDS = 3
 
 
 class Base(DeclarativeBase):
@@ -87,60 +77,13 @@ class _UnitOfWork:
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
-def engine_options(pool_size: int) -> dict[str, Any]:
-    """Return SQLAlchemy's engine options for a process of `pool_size` threads.
-
-    The limits are connection options, as a pooler in between lets them through, never a SET on the way of a request.
-    """
-    return {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_size": pool_size,
-        "max_overflow": 2,
-        "pool_timeout": POOL_SECONDS,
-        "pool_recycle": 1800,
-        "hide_parameters": True,
-        "connect_args": {
-            "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": STATEMENT_SECONDS * 1000,
-            "keepalives_idle": 30,
-            "application_name": "scrape-jobs",
-            "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
-            " -c idle_in_transaction_session_timeout=10s -c timezone=UTC",
-        },
-    }
-
-
-def driver_url(url: str) -> str:
-    """Return `url` with the driver that this service brings, whatever the caller wrote before ``://``."""
-    return make_url(url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
-
-
-def watch(engine: Engine) -> None:
-    """Teach `engine` to notice dead connections, and to leave a parent process's ones alone."""
-    event.listen(engine, "checkout", _refuse_dead_connection)
-    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
-
-
-def _refuse_dead_connection(connection: Any, record: Any, proxy: Any) -> None:  # noqa: ARG001 - the event's form
-    """Make the pool replace a connection that the server has closed.
-
-    An idle connection has nothing to read, unless it is the server's goodbye: asking the socket costs no round trip.
-    """
-    if connection.closed:
-        raise DisconnectionError
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        raise DisconnectionError
-
-
 def run(statement: Statement, parameters: Parameters) -> list[Row]:
     """Run `statement` in the open transaction, or else as one of its own, and return its rows.
 
     Raises DatabaseFailure or one of its kind.
     """
     unit = _open.get()
-    with _translated():
+    with translated_errors():
         if unit is not None:
             cursor = unit.connection.connection.cursor()
             cursor.execute(statement.sql, parameters)
@@ -180,7 +123,7 @@ def _run_prepared(connection: Any, statement: Statement, parameters: Parameters)
 def fetch(query: Select[Any]) -> list[Row]:
     """Run a query that was put together from parts and return its rows; raises DatabaseFailure or one of its kind."""
     unit = _open.get()
-    with _translated():
+    with translated_errors():
         if unit is not None:
             return [tuple(row) for row in unit.connection.execute(query)]
         with db.engine.connect() as connection:
@@ -196,7 +139,7 @@ def transaction() -> Iterator[None]:
     if _open.get() is not None:
         yield
         return
-    with _translated(), db.engine.connect() as connection:
+    with translated_errors(), db.engine.connect() as connection:
         unit = _UnitOfWork(connection.execution_options(isolation_level="READ COMMITTED"), [])
         token = _open.set(unit)
         try:
@@ -218,30 +161,3 @@ def after_commit(callback: Callable[[], None]) -> None:
         callback()
     else:
         unit.committed.append(callback)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the driver's errors into ours, so that its text goes no further than the log."""
-    try:
-        yield
-    except PoolTimeout as error:
-        raise DatabaseTimeout from error
-    except DBAPIError as error:
-        raise _failure(error.orig) from error
-    except psycopg2.Error as error:
-        raise _failure(error) from error
-
-
-def _failure(error: BaseException | None) -> DatabaseFailure:
-    match error:
-        case psycopg2.errors.LockNotAvailable() | psycopg2.errors.DeadlockDetected():
-            return LockTimeout()
-        case psycopg2.errors.QueryCanceled():
-            return DatabaseTimeout()
-        case psycopg2.OperationalError() if "timeout expired" in str(error) or "timed out" in str(error):
-            return DatabaseTimeout()
-        case psycopg2.OperationalError() | psycopg2.InterfaceError() | psycopg2.errors.ReadOnlySqlTransaction():
-            return DatabaseUnavailable()
-        case _:
-            return DatabaseFailure()

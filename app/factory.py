@@ -4,7 +4,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy.exc import ArgumentError
 
-from app import cli, database, embedded, schema
+from app import cli, connections, database, embedded, schema
 from app.config import Settings, SettingsError
 from app.http import body, errors, health, logs, request_id
 from app.http import headers as response_headers
@@ -21,10 +21,10 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
     app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings)
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(settings.threads)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(settings.threads)
     database.db.init_app(app)
     with app.app_context():
-        database.watch(database.db.engine)
+        connections.watch(database.db.engine)
     Migrate(app, database.db, directory=str(schema.MIGRATIONS))
 
     newest = schema.newest()
@@ -41,6 +41,6 @@ def create_app(settings: Settings) -> Flask:
 def _database_url(settings: Settings) -> str:
     url = settings.database_url or embedded.url_for_command(settings.data_dir)
     try:
-        return database.driver_url(url)
+        return connections.driver_url(url)
     except (ArgumentError, ValueError):
         raise SettingsError(["DATABASE_URL: must be a URL such as postgresql://user@host/name"]) from None

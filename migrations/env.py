@@ -13,6 +13,7 @@ def run() -> None:
     """Run the migrations that are due, each in a transaction of its own, under an advisory lock."""
     with db.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
         # For the session of this command alone; a migration that must take longer says so itself.
+        connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]
         connection.execute(text("SET lock_timeout = '4s'"))
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
