@@ -114,15 +114,22 @@ class Settings:
     @classmethod
     def described(cls) -> str:
         """Return every setting with its default and purpose, for people."""
-        rows = [
-            (f.metadata["name"], "" if f.metadata["default"] is None else str(f.metadata["default"]))
-            for f in dataclasses.fields(cls)
-        ]
+        rows = [(f.metadata["name"], _shown(f.metadata["default"])) for f in dataclasses.fields(cls)]
         width = [max(len(row[i]) for row in rows) for i in (0, 1)]
         return "\n".join(
             f"{name:{width[0]}}  {default:{width[1]}}  {f.metadata['purpose']}"
             for (name, default), f in zip(rows, dataclasses.fields(cls), strict=True)
         )
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "on" if value else "off"
+        case _:
+            return str(value)
 
 
 def is_loopback(host: str) -> bool:

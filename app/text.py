@@ -17,30 +17,42 @@ _INVISIBLE = re.compile(
     "\U000e0001\U000e0020-\U000e007f]"
 )
 
-_VALUE = r"""(?:"[^"\n]*"?|'[^'\n]*'?|[^\s"'&,;<>]+)"""
+# A value in quotes keeps them, so that masking twice masks the same; one without ends where a word or a tag does.
+_QUOTED = r"""\\"[^"\\\n]*|\\'[^'\\\n]*|"(?:\\.|[^"\\\n])*|'(?:\\.|[^'\\\n])*"""
+_VALUE = rf"""(?:{_QUOTED}|[^\s&<>"'\\](?:[^\s&<>]*[^\s&<>,;])?)"""
+_SEPARATOR = r"""\\?["']?[ \t]*(?:=>|[:=])[ \t]*"""
+_QUOTED_SEPARATOR = r"""\\?["'][ \t]*(?:=>|[:=])[ \t]*"""
 
 # Each pattern is linear in the length of the text: no two repetitions in it can match the same characters.
-_CREDENTIALS = (
-    (re.compile(r"(://)[^\s/?#]*@"), rf"\1{MASK}@"),
-    (re.compile(r"""(?i)(authorization["']?[ \t]{0,4}[:=])[^\n"']*(?:["'][^\n"']*)?"""), rf"\1 {MASK}"),
-    (re.compile(r"(?i)\b(bearer)\s{1,4}" + _VALUE), rf"\1 {MASK}"),
-    (
-        re.compile(
-            r"""(?i)((?:api[_-]?key|passw(?:or)?d|passphrase|pwd|secret)["']?[ \t]{0,4}[:=][ \t]{0,4})""" + _VALUE
+_CREDENTIALS = tuple(
+    re.compile(f"(?i)(?P<kept>{before})(?P<value>{value})")
+    for before, value in (
+        ("//", r"""[^\s/?#"'<>]*(?=@)"""),  # user and password in a URL
+        (r"\bauthorization[ \t]*[:=][ \t]*", r"[^\n]*"),  # the header, to the end of its line
+        (rf"\bauthorization{_QUOTED_SEPARATOR}", _VALUE),
+        (r"\b(?:bearer[ \t]+){1,3}", _VALUE),
+        (
+            r"(?:(?:api|access)[_-]?key|passw(?:or)?d|passphrase|pwd|secret[\w-]{0,20}|token(?=[ \t]*=))" + _SEPARATOR,
+            _VALUE,
         ),
-        rf"\1{MASK}",
-    ),
-    # A bare "token:" is what parsers say of a syntax error, so the colon counts after a quoted name alone.
-    (re.compile(r"""(?i)(token(?:["']?[ \t]{0,4}=|["'][ \t]{0,4}:)[ \t]{0,4})""" + _VALUE), rf"\1{MASK}"),
+        # A bare "token:" is what parsers say of a syntax error, so the colon counts after a quoted name alone.
+        (f"token{_QUOTED_SEPARATOR}", _VALUE),
+    )
 )
+
+
+def _masked(match: re.Match[str]) -> str:
+    quote = re.match(r"""\\?["']?""", match["value"])
+    return match["kept"] + (quote[0] if quote else "") + MASK
 
 
 def sanitise(text: str) -> str:
     """Return `text` as it may be stored: visible characters alone, credentials masked, at most MAX_LENGTH kept.
 
-    HTML stays the text that it is: whoever renders it escapes it. Doing it twice changes nothing more.
+    HTML stays the text that it is: whoever renders it escapes it. Doing it again to a text that was not cut changes
+    nothing more.
     """
     text = _INVISIBLE.sub("", text)
-    for pattern, replacement in _CREDENTIALS:
-        text = pattern.sub(replacement, text)
+    for pattern in _CREDENTIALS:
+        text = pattern.sub(_masked, text)
     return text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + TRUNCATED

@@ -29,3 +29,18 @@ def make_job(client: FlaskClient, status: str = "pending", **fields: Any) -> dic
         assert answer.status_code == 200, answer.text
         job = answer.get_json()["data"]
     return job
+
+
+def read_history(client: FlaskClient, job_id: str) -> list[dict[str, Any]]:
+    """Return the first 200 events of the job's history."""
+    answer = client.get(f"/api/scrape-jobs/{job_id}/history?limit=200")
+    assert answer.status_code == 200, answer.text
+    events: list[dict[str, Any]] = answer.get_json()["data"]
+    return events
+
+
+def read_all(client: FlaskClient, job_id: str) -> tuple[Any, str | None, list[dict[str, Any]]]:
+    """Return everything that a change could change: the job, its ETag and its history."""
+    answer = client.get(f"/api/scrape-jobs/{job_id}")
+    assert answer.status_code == 200, answer.text
+    return answer.get_json()["data"], answer.headers["ETag"], read_history(client, job_id)

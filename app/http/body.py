@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from flask import request
@@ -72,17 +71,12 @@ def _no_number(text: str) -> NoReturn:
 
 
 def _refuse_deep(document: Any) -> None:
-    level: Iterable[Any] = [document]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not level:
-            return
-    raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels")
+    depth, level = 0, [document]
+    while level := [node for node in level if isinstance(node, dict | list)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels")
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
 
 
 def _refuse_unstorable(text: str) -> None:

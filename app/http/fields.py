@@ -36,13 +36,13 @@ class StrictSchema(Schema):
         try:
             loaded: dict[str, Any] = self.load(values)
         except ValidationError as error:
-            raise InvalidInput(*self._faults(error.messages_dict, place)) from None
+            raise InvalidInput(*self._faults(values, error.messages_dict, place)) from None
         return loaded
 
-    def _faults(self, messages: Mapping[str, list[str]], place: str) -> list[str]:
+    def _faults(self, values: Mapping[str, Any], messages: Mapping[str, list[str]], place: str) -> list[str]:
         names = [field.data_key or name for name, field in self.load_fields.items()]
         known = [f"Invalid {place}{name}: {messages[name][0]}" for name in names if name in messages]
-        unknown = [f"Unknown field: {place}{sanitise(name)[:100]}" for name in messages if name not in names]
+        unknown = [f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names]
         return known + unknown
 
 
@@ -162,8 +162,15 @@ class Message(fields.Field[str]):
         return sanitise(value)
 
 
-def parse_id(text: str) -> uuid.UUID:
-    """Return the UUID that stands in a path; raises InvalidInput."""
+def parse_id(text: str, name: str = "id") -> uuid.UUID:
+    """Return the UUID that stands in a path by the name of `name`; raises InvalidInput."""
     if not _UUID.fullmatch(text):
-        raise InvalidInput("Invalid id: must be a UUID")
+        raise InvalidInput(f"Invalid {name}: must be a UUID")
     return uuid.UUID(text)
+
+
+def object_of(body: Any) -> Mapping[str, Any]:
+    """Return `body`, which has to be a JSON object; raises InvalidInput."""
+    if not isinstance(body, dict):
+        raise InvalidInput("Invalid body: must be a JSON object")
+    return body

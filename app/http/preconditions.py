@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from flask import request
 
 # Weak comparison: a proxy that compresses an answer weakens its ETag.
-_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_TAG = r'(?:W/)?"([^"]*)"'
+_LIST = re.compile(rf"[ \t]*{_TAG}(?:[ \t]*,[ \t]*{_TAG})*[ \t]*")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def etag(version: int) -> str:
@@ -33,4 +35,5 @@ def lease_token() -> str | None:
 def _versions(header: str | None) -> Sequence[int] | None:
     if header is None or header.strip() == "*":
         return None
-    return [int(tag) for tag in _TAG.findall(header) if re.fullmatch(r"[0-9]{1,18}", tag)]
+    tags = re.findall(_TAG, header) if _LIST.fullmatch(header) else ()
+    return [int(tag) for tag in tags if _VERSION.fullmatch(tag)]

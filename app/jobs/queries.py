@@ -147,10 +147,11 @@ CHANGE = Statement(
     "change_job",
     # Promises: the row is locked, judged as it is then, and changed together with its event, or not touched at all and
     # the first refusal named: version, lease, transition, retries, completed_at, stats, metadata. No row: no such job.
-    # The rules come as parameters; `now()` is read once, where the row is locked.
+    # The rules come as parameters. Time is read once, where the row is locked, and never goes back: `now()` is from
+    # before the wait for the lock.
     f"""
     WITH cur AS MATERIALIZED (
-        SELECT j.*, now() AS t, coalesce(%(status)s::text, j.status) AS wanted,
+        SELECT j.*, greatest(now(), j.updated_at) AS t, coalesce(%(status)s::text, j.status) AS wanted,
             coalesce(%(status)s::text, j.status) <> j.status AS moves,
             coalesce(%(status)s::text, j.status) <> j.status AND %(status)s::text = '{Status.PENDING}' AS retries
         FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE
@@ -277,14 +278,15 @@ def document_text(value: Any) -> str:
 
 LOCK_DOCUMENTS = Statement(
     "lock_documents",
-    # Promises: the job's stats and metadata, which nobody else changes until the transaction ends; or no row.
-    "SELECT j.stats, j.metadata FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE",
+    # Promises: the job's status and documents, which nobody else changes until the transaction ends; or no row.
+    "SELECT j.status, j.stats, j.metadata FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE",
 )
 
 
 class Documents(NamedTuple):
-    """A job's two documents."""
+    """A job's two documents, and its status."""
 
+    status: str
     stats: dict[str, Any]
     metadata: dict[str, Any]
 

@@ -13,7 +13,6 @@ from app.http.query import query
 from app.jobs import schemas, service
 from app.jobs.queries import ORDERS, Representation
 from app.jobs.service import Demands
-from app.text import sanitise
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
@@ -74,7 +73,7 @@ def patch_job(id: str) -> Response:
 @operation("Failed to cancel scrape job")
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
-    job_id, reason = parse_id(id), sanitise(request.args.get("reason", ""))
+    job_id, reason = parse_id(id), request.args.get("reason", "")
     return _job(service.cancel(job_id, reason, _demands(), origin()), "Job cancelled successfully")
 
 

@@ -22,6 +22,7 @@ from app.http.fields import (
     WholeNumber,
     Word,
     must,
+    object_of,
 )
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
 from app.jobs.queries import ORDERS, Filters
@@ -72,7 +73,7 @@ class UpdateSchema(StrictSchema):
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return what is to be updated, at least one field of it; raises InvalidInput."""
-        loaded = super().parse({k: v for k, v in _object(values).items() if k not in OTHER_FIELDS}, place)
+        loaded = super().parse({k: v for k, v in object_of(values).items() if k not in OTHER_FIELDS}, place)
         if not loaded:
             raise InvalidInput("No updatable fields provided")
         return loaded
@@ -93,7 +94,7 @@ class CreateSchema(StrictSchema):
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the new job's fields as JSON values, its ids among them; raises InvalidInput."""
-        job = super().parse(_object(values), place)
+        job = super().parse(object_of(values), place)
         job["id"] = uuid_utils.compat.uuid7()
         job.setdefault("domain_id", uuid.uuid5(uuid.NAMESPACE_DNS, job["domain"]))
         texts = ("id", "domain_id", "customer_config_id")
@@ -155,9 +156,3 @@ def parse_new_jobs(body: Any) -> list[dict[str, Any]]:
 def filters(query: Mapping[str, Any]) -> Filters:
     """Return the filters among a parsed list query."""
     return Filters(**{name: query[name] for name in Filters.__dataclass_fields__ if name in query})
-
-
-def _object(values: Any) -> Mapping[str, Any]:
-    if not isinstance(values, dict):
-        raise InvalidInput("Invalid body: must be a JSON object")
-    return values

@@ -23,6 +23,7 @@ from app.jobs import queries
 from app.jobs.merge_patch import merge_patch
 from app.jobs.queries import Filters, Listed, Order, Outcome, Representation
 from app.jobs.states import Status
+from app.text import sanitise
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,9 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
         documents = queries.lock_documents(job_id)
         if documents is None:
             raise JobNotFound
-        merged = {name: merge_patch(old, fields[name]) for name, old in documents._asdict().items() if name in fields}
+        retries = fields.get("status") == Status.PENDING != documents.status  # and starts from nothing
+        old = {"stats": {} if retries else documents.stats, "metadata": documents.metadata}
+        merged = {name: merge_patch(old[name], fields[name]) for name in old if name in fields}
         outcome = queries.change(
             job_id,
             {**fields, **merged},
@@ -102,12 +105,13 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
         return _settled(job_id, outcome, "updated", fields.get("status"), origin)
 
 
-def cancel(job_id: UUID, reason: str | None, demands: Demands, origin: Origin) -> Representation:
-    """Cancel a job that is not over; `reason` is sanitised text.
+def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
+    """Cancel a job that is not over.
 
     Raises JobNotFound, VersionMismatch, LeaseLost, NotCancellable or DatabaseFailure.
     """
-    message = f"{CANCELLED}: {reason}" if reason and reason.strip() else CANCELLED
+    reason = sanitise(reason)
+    message = sanitise(f"{CANCELLED}: {reason}") if reason.strip() else CANCELLED
     outcome = queries.change(
         job_id,
         {"status": Status.CANCELLED, "error_message": message},
