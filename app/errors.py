@@ -69,12 +69,13 @@ class LeaseLost(ScrapeJobError):
 
 
 class DocumentTooLarge(ScrapeJobError):
-    """The JSON document `field` would be larger than `limit` bytes."""
+    """The JSON document `field` would be larger than `limit` bytes; `index` is its job's among several, or None."""
 
-    def __init__(self, field: str, limit: int) -> None:
-        super().__init__(field, limit)
+    def __init__(self, field: str, limit: int, index: int | None = None) -> None:
+        super().__init__(field, limit, index)
         self.field = field
         self.limit = limit
+        self.index = index
 
 
 class IdempotencyKeyReused(ScrapeJobError):

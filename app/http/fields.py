@@ -169,8 +169,8 @@ def parse_id(text: str, name: str = "id") -> uuid.UUID:
     return uuid.UUID(text)
 
 
-def object_of(body: Any) -> Mapping[str, Any]:
-    """Return `body`, which has to be a JSON object; raises InvalidInput."""
+def object_of(body: Any, name: str = "body") -> Mapping[str, Any]:
+    """Return `body`, which goes by the name of `name` and has to be a JSON object; raises InvalidInput."""
     if not isinstance(body, dict):
-        raise InvalidInput("Invalid body: must be a JSON object")
+        raise InvalidInput(f"Invalid {name}: must be a JSON object")
     return body

@@ -19,6 +19,10 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         self.error_log.setLevel(self.LOG_LEVELS.get(cfg.loglevel.lower(), 20))
         self.access_log.disabled = True
 
+    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log a warning, without what it quotes of a malformed request: that may be a secret."""
+        super().warning(_unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs)
+
 
 def answer_in_json() -> None:
     """Make gunicorn answer malformed requests in the common form instead of HTML."""
@@ -27,8 +31,9 @@ def answer_in_json() -> None:
 
 def _write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
     answer = {"success": False, "error": reason}
-    if message:
-        answer["details"] = message.encode("ascii", "replace").decode()[:200]
+    details = _unquoted(message)
+    if details:
+        answer["details"] = details
     body = json.dumps(answer)
     head = (
         f"HTTP/1.1 {status} {reason}",
@@ -40,3 +45,8 @@ def _write_error(client: socket.socket, status: int, reason: str, message: str) 
         "Cache-Control: no-store",
     )
     gunicorn.util.write_nonblock(client, ("\r\n".join(head) + "\r\n\r\n" + body).encode("ascii"))
+
+
+def _unquoted(message: str) -> str:
+    """Return the beginning of gunicorn's message, up to where it quotes the request."""
+    return message.partition("'")[0].rstrip(" :").encode("ascii", "replace").decode()

@@ -9,6 +9,7 @@ from flask import Response, request
 
 from app import database, idempotency
 from app.errors import InvalidInput
+from app.http.body import raw_body
 from app.http.envelope import JSON
 from app.http.origin import origin
 from app.idempotency import StoredAnswer
@@ -31,7 +32,7 @@ def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
         if not _FIT.fullmatch(key):
             raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
         caller = origin().actor.id or ""
-        digest = idempotency.fingerprint(request.method, request.path, request.get_data(cache=True))
+        digest = idempotency.fingerprint(request.method, request.path, raw_body())
         with database.transaction():
             earlier = idempotency.claim(caller, key, digest)
             if earlier is not None:

@@ -63,7 +63,7 @@ def decode(cursor: str, name: str, types: Sequence[type]) -> list[Any]:
         if found != name or len(values) != len(types):
             raise InvalidInput(INVALID_CURSOR)
         return [_typed(value, kind) for value, kind in zip(values, types, strict=True)]
-    except (ValueError, TypeError, RecursionError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise InvalidInput(INVALID_CURSOR) from None
 
 
@@ -76,9 +76,11 @@ def _typed(value: Any, kind: type) -> Any:
         if type(value) is not int or not -(2**63) <= value < 2**63:
             raise ValueError(value)
         return value
+    if not isinstance(value, str):
+        raise TypeError(value)
     if kind is datetime:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
+        if moment.tzinfo is None or moment.isoformat() != value:
             raise ValueError(value)
         return moment
     return uuid.UUID(value)

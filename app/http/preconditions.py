@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from flask import request
 
+from app.errors import LeaseLost
+
 # Weak comparison: a proxy that compresses an answer weakens its ETag.
 _TAG = r'(?:W/)?"([^"]*)"'
 _LIST = re.compile(rf"[ \t]*{_TAG}(?:[ \t]*,[ \t]*{_TAG})*[ \t]*")
+_TOKEN = re.compile(r"[!-~]{1,255}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -28,8 +31,11 @@ def is_known(version: int) -> bool:
 
 
 def lease_token() -> str | None:
-    """Return the caller's proof that the job is leased to it, if it gives one."""
-    return request.headers.get("X-Lease-Token")
+    """Return the caller's proof that the job is leased to it, if any; raises LeaseLost for what can be none."""
+    token = request.headers.get("X-Lease-Token")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise LeaseLost
+    return token
 
 
 def _versions(header: str | None) -> Sequence[int] | None:

@@ -47,11 +47,6 @@ class ScrapeJob(Model):
         Index("scrape_jobs_customer_created", "customer_config_id", "created_at", "id"),
         Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
         Index("scrape_jobs_updated", "updated_at", "id"),
-        Index(
-            "scrape_jobs_tags",
-            text("(metadata -> 'tags') jsonb_path_ops"),
-            postgresql_using="gin",
-        ),
         {"postgresql_with": {"fillfactor": 80}},  # room for the next version of a row beside the last
     )
 
@@ -81,3 +76,9 @@ class ScrapeJob(Model):
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     # Counts the modifications, from 1: the ETag, and the seq of the event that made it.
     version: Mapped[int] = mapped_column(BigInteger, server_default="1")
+
+
+TAGS = ScrapeJob.metadata_.op("->", return_type=JSONB())("tags")
+"""A job's tags, as the index has them."""
+
+Index("scrape_jobs_tags", TAGS.label("tags"), postgresql_using="gin", postgresql_ops={"tags": "jsonb_path_ops"})

@@ -12,10 +12,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app import database
 from app.database import Statement
+from app.errors import DocumentTooLarge
 from app.events import queries as events
 from app.events.origin import Origin
 from app.events.queries import timestamp
-from app.jobs.models import ScrapeJob
+from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.states import ENDED, FINAL, Status, allowed_transitions, sources
 
 MAX_DOCUMENT = 256 * 1024
@@ -82,17 +83,24 @@ _CREATED_FIELDS = ("domain", "job_type", "priority", "max_retries", "customer_co
 
 CREATE = Statement(
     "create_jobs",
-    # Promises: all of the jobs and their first events, or none; the answers' order is for the caller to make.
+    # Promises: all of the jobs and their first events; or none, and a document named that is too large.
+    # The answers' order is for the caller to make.
     f"""
-    WITH job AS (
+    WITH n AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(jobs)s::jsonb) AS r
+            (id uuid, domain_id uuid, customer_config_id uuid, domain text, job_type text, priority int,
+             max_retries int, config jsonb, metadata jsonb, scheduled_for timestamptz)
+    ), large AS MATERIALIZED (
+        SELECT n.id, d.name
+        FROM n, LATERAL (VALUES ('config', n.config), ('metadata', n.metadata)) AS d (name, document)
+        WHERE octet_length(d.document::text) > {MAX_DOCUMENT} LIMIT 1
+    ), job AS (
         INSERT INTO scrape_jobs
             (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, config, metadata,
              scheduled_for, created_at, updated_at)
         SELECT n.id, n.domain_id, n.customer_config_id, n.domain, n.job_type, n.priority, n.max_retries, n.config,
             n.metadata, n.scheduled_for, now(), now()
-        FROM jsonb_to_recordset(%(jobs)s::jsonb) AS n
-            (id uuid, domain_id uuid, customer_config_id uuid, domain text, job_type text, priority int,
-             max_retries int, config jsonb, metadata jsonb, scheduled_for timestamptz)
+        FROM n WHERE NOT EXISTS (SELECT FROM large)
         RETURNING *
     ), event AS ({
         events.append(
@@ -111,17 +119,25 @@ CREATE = Statement(
             + ", job.stats FROM job"
         )
     })
-    SELECT job.id, job.version, {job_json("job")} FROM job
+    SELECT job.id, NULL, job.version, {job_json("job")} FROM job
+    UNION ALL SELECT large.id, large.name, NULL, NULL FROM large
     """,
 )
 
 
 def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Representation]:
-    """Store new pending jobs, whose fields are JSON values by column name, and return them in the same order."""
+    """Store new pending jobs, whose fields are JSON values by column name, and return them in the same order.
+
+    Raises DocumentTooLarge, and stores none, where a config or metadata is.
+    """
     parameters = {"jobs": document_text(jobs), **events.provenance("created", origin)}
-    stored = {row[0]: row[1:] for row in database.run(CREATE, parameters)}
     ids = [UUID(job["id"]) for job in jobs]
-    return [Representation(job_id, *stored[job_id]) for job_id in ids]
+    stored = {}
+    for job_id, large, *representation in database.run(CREATE, parameters):
+        if large is not None:
+            raise DocumentTooLarge(large, MAX_DOCUMENT, ids.index(job_id) if len(ids) > 1 else None)
+        stored[job_id] = Representation(job_id, *representation)
+    return [stored[job_id] for job_id in ids]
 
 
 # ---------------------------------------------------------------------------------------------------------- change
@@ -345,7 +361,7 @@ class Filters:
         if self.status is not None:
             found.append(ScrapeJob.status.in_(self.status))
         if self.tag is not None:
-            found.append(ScrapeJob.metadata_["tags"].contains(cast([self.tag], JSONB)))
+            found.append(TAGS.contains(cast([self.tag], JSONB)))
         if self.created_after is not None:
             found.append(ScrapeJob.created_at > self.created_after)
         if self.created_before is not None:

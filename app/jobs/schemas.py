@@ -1,5 +1,6 @@
 """What requests may say about jobs; the order of the fields is the reference's, and that of the complaints."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,10 @@ OTHER_FIELDS = frozenset(
 """A job's fields that an update leaves alone, so that a client may send back what it read."""
 
 
+# A name that ends in a number is an IPv4 address, or nothing at all (WHATWG URL, "ends in a number").
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*|")
+
+
 class Domain(fields.Field[str]):
     """A host name (RFC 1123), normalised by IDNA 2008 with the UTS 46 mapping: ASCII, lower case, no final dot."""
 
@@ -52,10 +57,10 @@ class Domain(fields.Field[str]):
         if not isinstance(value, str) or len(value) > 1000:
             raise self.make_error("invalid")
         try:
-            name = idna.encode(value.strip().removesuffix("."), uts46=True, transitional=False).decode()
+            name = idna.encode(value, uts46=True, transitional=False).decode().removesuffix(".")
         except (idna.IDNAError, UnicodeError):
             raise self.make_error("invalid") from None
-        if len(name) > 253 or name.rpartition(".")[2].isdigit():
+        if len(name) > 253 or _NUMBER.fullmatch(name.rpartition(".")[2]):
             raise self.make_error("invalid")
         return name
 
@@ -94,7 +99,7 @@ class CreateSchema(StrictSchema):
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the new job's fields as JSON values, its ids among them; raises InvalidInput."""
-        job = super().parse(object_of(values), place)
+        job = super().parse(object_of(values, place.rstrip(".") or "body"), place)
         job["id"] = uuid_utils.compat.uuid7()
         job.setdefault("domain_id", uuid.uuid5(uuid.NAMESPACE_DNS, job["domain"]))
         texts = ("id", "domain_id", "customer_config_id")

@@ -47,10 +47,6 @@ def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Repres
 
     Raises DocumentTooLarge or DatabaseFailure.
     """
-    for job in jobs:
-        for name in ("config", "metadata"):
-            if len(queries.document_text(job[name]).encode()) > queries.MAX_DOCUMENT:
-                raise DocumentTooLarge(name, queries.MAX_DOCUMENT)
     created = queries.create(jobs, origin)
     for job in jobs:
         database.after_commit(partial(_log_modification, "created", job["id"], None, Status.PENDING, origin))

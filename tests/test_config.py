@@ -1,0 +1,194 @@
+"""The settings: their defaults, what is wrong with a value, and the commands that read them."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from app.config import Settings, SettingsError
+from app.factory import create_app
+from tests.service import ROOT, environment
+
+NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]
+URL_NEEDED = "DATABASE_URL: must be a URL such as postgresql://user@host/name"
+
+
+def read(**environ: str) -> Settings:
+    return Settings.from_environ(environ)
+
+
+def complaints(**environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read(**environ)
+    assert str(caught.value) == "\n".join(caught.value.lines)
+    return caught.value.lines
+
+
+def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", **settings}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment(**settings), capture_output=True, text=True, timeout=60
+    )
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = read()
+    assert settings == Settings()
+    assert (settings.database_url, settings.host, settings.port) == (None, "127.0.0.1", 3000)
+    assert (settings.log_level, settings.migrate) == ("INFO", False)
+    assert settings.workers >= 1
+    assert settings.threads >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+def test_an_empty_value_counts_as_none(name: str, value: str) -> None:
+    assert read(**{name: value}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("DATABASE_URL", "postgresql://a@b/c", "database_url", "postgresql://a@b/c"),
+        ("HOST", "localhost", "host", "localhost"),
+        ("HOST", "LOCALHOST", "host", "LOCALHOST"),
+        ("HOST", "127.255.255.254", "host", "127.255.255.254"),
+        ("HOST", "::1", "host", "::1"),
+        ("HOST", "[::1]", "host", "[::1]"),
+        ("PORT", "1", "port", 1),
+        ("PORT", "65535", "port", 65535),
+        ("WEB_CONCURRENCY", "1", "workers", 1),
+        ("WEB_CONCURRENCY", "256", "workers", 256),
+        ("THREADS", "1", "threads", 1),
+        ("THREADS", "256", "threads", 256),
+        ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+        ("LOG_LEVEL", "ERROR", "log_level", "ERROR"),
+        ("SCRAPE_JOBS_AUTH", "off", "auth", "off"),
+        ("SCRAPE_JOBS_DATA_DIR", "/var/lib/jobs", "data_dir", "/var/lib/jobs"),
+        ("SCRAPE_JOBS_MIGRATE", "on", "migrate", True),
+        ("SCRAPE_JOBS_MIGRATE", "yes", "migrate", True),
+        ("SCRAPE_JOBS_MIGRATE", "1", "migrate", True),
+        ("SCRAPE_JOBS_MIGRATE", "off", "migrate", False),
+        ("SCRAPE_JOBS_MIGRATE", "false", "migrate", False),
+    ],
+)
+def test_a_value_of_the_environment_is_taken(name: str, value: str, field: str, expected: object) -> None:
+    settings = read(**{name: value})
+    assert getattr(settings, field) == expected
+    assert settings == dataclasses.replace(Settings(), **{field: expected})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        *(
+            ("PORT", value, "must be a whole number from 1 to 65535")
+            for value in ("0", "65536", "-1", "x", "3000.5", "1e3")
+        ),
+        *(("WEB_CONCURRENCY", value, "must be a whole number from 1 to 256") for value in ("0", "257", "two", "-2")),
+        *(("THREADS", value, "must be a whole number from 1 to 256") for value in ("0", "257", "4;", "0x4")),
+        *(("LOG_LEVEL", value, "must be one of DEBUG, INFO, WARNING, ERROR") for value in ("TRACE", "LOUD", "20")),
+        *(("SCRAPE_JOBS_MIGRATE", value, "must be on or off") for value in ("maybe", "2", "onn")),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(name: str, value: str, complaint: str) -> None:
+    assert complaints(**{name: value}) == [f"{name}: {complaint}"]
+
+
+def test_several_wrong_values_are_all_named() -> None:
+    lines = complaints(PORT="x", THREADS="0", LOG_LEVEL="LOUD", SCRAPE_JOBS_MIGRATE="maybe")
+    assert lines == [
+        "LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR",
+        "PORT: must be a whole number from 1 to 65535",
+        "SCRAPE_JOBS_MIGRATE: must be on or off",
+        "THREADS: must be a whole number from 1 to 256",
+    ]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",
+        "::",
+        "[::]",
+        "192.168.0.1",
+        "10.0.0.1",
+        "8.8.8.8",
+        "example.com",
+        "localhost.example.com",
+        "128.0.0.1",
+        "127.0.0.1.example",
+        "*",
+        "0",
+    ],
+)
+def test_without_authentication_only_a_loopback_address_is_listened_on(host: str) -> None:
+    for environ in ({"HOST": host}, {"HOST": host, "SCRAPE_JOBS_AUTH": "off"}):
+        (line,) = complaints(**environ)
+        assert line == f"HOST: {host} is not a loopback address, and without authentication no other is allowed"
+
+
+def test_an_open_host_is_named_beside_what_else_is_wrong() -> None:
+    assert [line.partition(":")[0] for line in complaints(HOST="0.0.0.0", PORT="x")] == ["HOST", "PORT"]
+
+
+def test_an_authentication_that_is_not_known_is_refused() -> None:
+    (line,) = complaints(SCRAPE_JOBS_AUTH="open")
+    assert line.startswith("SCRAPE_JOBS_AUTH: must be one of ")
+
+
+def test_other_programs_variables_are_none_of_ours() -> None:
+    assert read(PATH="/bin", PORTS="x", port="x", HOME="") == Settings()
+
+
+def test_names_that_look_like_settings_but_are_none_are_found() -> None:
+    environ = dict.fromkeys(NAMES, "x") | {
+        "SCRAPE_JOBS_MIGRATION": "on",
+        "SCRAPE_JOBS_": "",
+        "SCRAPE_JOBS_auth": "off",
+        "PATH": "/bin",
+        "scrape_jobs_x": "1",
+    }
+    assert Settings.unknown(environ) == ["SCRAPE_JOBS_", "SCRAPE_JOBS_MIGRATION", "SCRAPE_JOBS_auth"]
+
+
+def test_every_setting_is_described_in_a_line_of_its_own() -> None:
+    lines = Settings.described().splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+    for line, field in zip(lines, dataclasses.fields(Settings), strict=True):
+        assert line.endswith(field.metadata["purpose"])
+        value = field.metadata["default"]
+        default = "" if value is None else {True: "on", False: "off"}.get(value, str(value))
+        assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql:/x", "postgresql://u@h:port/d", "://", "postgresql"])
+def test_a_database_url_that_is_none_is_refused_at_the_start(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        create_app(read(DATABASE_URL=url))
+    assert caught.value.lines == [URL_NEEDED]
+
+
+def test_the_command_prints_every_setting() -> None:
+    done = run("-m", "flask", "--app", "wsgi", "settings")
+    assert (done.returncode, done.stdout) == (0, f"{Settings.described()}\n")
+
+
+@pytest.mark.parametrize("command", [["-c", "import wsgi"], ["-m", "gunicorn", "wsgi:app"]])
+def test_the_service_does_not_start_with_wrong_settings_and_says_why(command: list[str]) -> None:
+    done = run(*command, PORT="http", THREADS="many")
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "PORT: must be a whole number from 1 to 65535\nTHREADS: must be a whole number from 1 to 256\n" in said
+    assert "Traceback" not in said
+
+
+def test_a_wrong_database_url_is_told_without_a_traceback_and_without_the_url() -> None:
+    done = run("-c", "import wsgi", DATABASE_URL="secret-nonsense")
+    assert (done.returncode, done.stderr) == (1, f"{URL_NEEDED}\n")
