@@ -25,7 +25,7 @@ lint: $(VENV)/dev  ## Check style (ruff), types (mypy) and the direction of impo
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --config setup.cfg --no-timing 2>&1 || exit 1
+	@$(BIN)/lint-imports --config setup.cfg --no-logo
 
 lock:  ## Write the locked dependencies anew from setup.cfg (needs uv)
 	uv pip compile setup.cfg --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
