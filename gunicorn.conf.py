@@ -69,6 +69,18 @@ def post_fork(_server: Any, _worker: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def post_worker_init(worker: Any) -> None:
+    """Deliver webhooks in this worker, too."""
+    if settings.webhook_dispatch:
+        worker.wsgi.extensions["webhook_dispatcher"].start()
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Finish the deliveries under way."""
+    if settings.webhook_dispatch and worker.wsgi is not None:
+        worker.wsgi.extensions["webhook_dispatcher"].stop()
+
+
 def when_ready(server: Any) -> None:
     """Tell people where it listens, where the data lies, and how to call it."""
     data = "as DATABASE_URL says" if settings.database_url else os.path.abspath(settings.data_dir)

@@ -1,15 +1,46 @@
 """The commands: flask --app wsgi COMMAND."""
 
+import signal
+
 import click
 from flask import Flask
+from flask.cli import AppGroup
 
+from app import signing, vault
 from app.config import Settings
+from app.webhooks.dispatcher import Dispatcher
 
 
-def register(app: Flask) -> None:
-    """Give `app` its commands."""
+def register(app: Flask, dispatcher: Dispatcher) -> None:
+    """Give `app` its commands; `dispatcher` is the one that ``webhooks dispatch`` runs."""
+    app.extensions["webhook_dispatcher"] = dispatcher
 
     @app.cli.command("settings")
     def settings() -> None:
         """Show every setting of the environment, with its default and purpose."""
         click.echo(Settings.described())
+
+    webhooks = AppGroup("webhooks", help="Deliver webhooks, and make what their settings need.")
+    app.cli.add_command(webhooks)
+
+    @webhooks.command("dispatch")
+    def dispatch() -> None:
+        """Deliver webhooks until SIGTERM or Ctrl-C, which lets what is under way be finished.
+
+        Any number of these may run, beside the service's own workers or instead of them
+        (SCRAPE_JOBS_WEBHOOK_DISPATCH=off).
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: dispatcher.end())
+        click.echo("Delivering webhooks; Ctrl-C ends it.", err=True)
+        dispatcher.run()
+
+    @webhooks.command("new-secret")
+    def new_secret() -> None:
+        """Print a new secret for SCRAPE_JOBS_WEBHOOK_SECRET."""
+        click.echo(signing.new_secret())
+
+    @webhooks.command("new-key")
+    def new_key() -> None:
+        """Print a new key for SCRAPE_JOBS_SECRETS_KEY."""
+        click.echo(vault.new_key())

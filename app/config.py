@@ -2,12 +2,16 @@
 
 import dataclasses
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range
+
+from app.signing import is_secret
+from app.targets import fault_of_exception, fault_of_url
+from app.vault import is_key
 
 PREFIX = "SCRAPE_JOBS_"
 
@@ -41,6 +45,30 @@ def _number(low: int, high: int) -> fields.Integer:
 
 def _one_of(*choices: str) -> fields.String:
     return fields.String(validate=OneOf(choices, error=f"must be one of {', '.join(choices)}"))
+
+
+class _List(fields.Field[tuple[str, ...]]):
+    """Several values with commas between them, each of which `check` takes or complains of."""
+
+    def __init__(self, check: Callable[[str], str | None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # noqa: ARG002
+        values = tuple(part.strip() for part in value.split(",") if part.strip())
+        faults = [fault for fault in map(self._check, values) if fault]
+        if faults:
+            raise ValidationError(faults[0])
+        return values
+
+
+def _secret_fault(text: str) -> None:
+    if not is_secret(text):
+        raise ValidationError("must be whsec_ and 24 to 64 bytes in base64")
+
+
+def _key_fault(text: str) -> str | None:
+    return None if is_key(text) else "must be keys as flask webhooks new-key prints them"
 
 
 def is_loopback(host: str) -> bool:
@@ -99,6 +127,31 @@ class Settings:
         "Bring the schema up to date before serving (embedded: always)",
     )
 
+    webhook_urls: tuple[str, ...] = _setting(
+        "SCRAPE_JOBS_WEBHOOK_URLS", _List(fault_of_url), (), "Webhook endpoints that need no call, with commas between"
+    )
+    webhook_secret: str | None = _setting(
+        "SCRAPE_JOBS_WEBHOOK_SECRET",
+        fields.String(validate=_secret_fault),
+        None,
+        "Their secret: whsec_ and 24 to 64 bytes in base64 (flask webhooks new-secret prints one)",
+    )
+    webhook_allow: tuple[str, ...] = _setting(
+        "SCRAPE_JOBS_WEBHOOK_ALLOW", _List(fault_of_exception), (), "Targets allowed beside public ones: CIDRs, hosts"
+    )
+    webhook_dispatch: bool = _setting(
+        "SCRAPE_JOBS_WEBHOOK_DISPATCH",
+        _switch(),
+        True,
+        "Deliver webhooks in the workers; off: by flask webhooks dispatch",
+    )
+    secrets_keys: tuple[str, ...] = _setting(
+        "SCRAPE_JOBS_SECRETS_KEY",
+        _List(_key_fault),
+        (),
+        "Keys that encrypt stored secrets, the first for new ones; unset: they are kept in the clear",
+    )
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings from `environ`, where an empty value counts as none.
@@ -113,6 +166,8 @@ class Settings:
             faults: Mapping[str, list[str]] = error.messages_dict
             raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]) from None
         values = {declared[name].name: value for name, value in given.items()}
+        if "webhook_urls" in values and "webhook_secret" not in values:
+            raise SettingsError(["SCRAPE_JOBS_WEBHOOK_SECRET: must be set where SCRAPE_JOBS_WEBHOOK_URLS is"])
         return cls(**values)
 
     @classmethod
@@ -134,7 +189,7 @@ class Settings:
 
 def _shown(value: object) -> str:
     match value:
-        case None:
+        case None | ():
             return ""
         case bool():
             return "on" if value else "off"

@@ -8,11 +8,12 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg2
 import psycopg2.errors
@@ -78,6 +79,11 @@ class _UnitOfWork:
 
 
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
+
+
+def uuids(values: Iterable[UUID]) -> str:
+    """Return ids as the parameter of type ``uuid[]`` that a statement takes: the driver would call a list ``text[]``."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def run(statement: Statement, parameters: Parameters) -> list[Row]:

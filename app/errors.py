@@ -86,6 +86,22 @@ class IdempotencyKeyInUse(ScrapeJobError):
     """The first request with this idempotency key is still running."""
 
 
+class WebhookNotFound(ScrapeJobError):
+    """There is no such webhook endpoint, as far as the caller may know."""
+
+
+class DeliveryNotFound(ScrapeJobError):
+    """There is no such delivery to this endpoint."""
+
+
+class WebhookInactive(ScrapeJobError):
+    """Nothing is sent to this endpoint; `reason` says why the service disabled it, or is None where a user did."""
+
+    def __init__(self, reason: str | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class NotReady(ScrapeJobError):
     """The service cannot do its work yet; `reason` says why in a few safe words."""
 

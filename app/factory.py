@@ -1,5 +1,7 @@
 """Puts the application together."""
 
+import logging
+
 from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy.exc import ArgumentError
@@ -7,12 +9,21 @@ from sqlalchemy.exc import ArgumentError
 from app import cli, connections, database, embedded, schema
 from app.config import Settings, SettingsError
 from app.events.models import JobEvent
+from app.events.signals import status_changed
 from app.http import body, errors, health, logs, request_id
 from app.http import headers as response_headers
 from app.idempotency import IdempotencyKey
 from app.jobs.routes import blueprint as jobs
+from app.targets import Policy
+from app.vault import Vault
+from app.webhooks.dispatcher import Dispatcher, Options
+from app.webhooks.models import WebhookEndpoint
+from app.webhooks.routes import blueprint as webhooks
+from app.webhooks.service import EndpointOfSettings
 
-TABLES = (IdempotencyKey, JobEvent)
+log = logging.getLogger(__name__)
+
+TABLES = (IdempotencyKey, JobEvent, WebhookEndpoint)
 """Tables that nothing else imports, so that the migrations know them."""
 
 
@@ -42,8 +53,20 @@ def create_app(settings: Settings) -> Flask:
     errors.register(app)
     health.register(app, lambda: schema.is_current(newest))
     app.register_blueprint(jobs)
-    cli.register(app)
+
+    vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
+    app.register_blueprint(webhooks(policy, vault))
+    dispatcher = Dispatcher(app.app_context, _dispatch_options(settings, vault, policy))
+    status_changed.connect(lambda _: dispatcher.wake(), weak=False)
+    cli.register(app, dispatcher)
     return app
+
+
+def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:
+    if not vault.encrypts:
+        log.warning("webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them")
+    secret = settings.webhook_secret or ""
+    return Options(vault, policy, [EndpointOfSettings(url, secret) for url in settings.webhook_urls])
 
 
 def _database_url(url: str) -> str:

@@ -159,7 +159,7 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
     for line, field in zip(lines, dataclasses.fields(Settings), strict=True):
         assert line.endswith(field.metadata["purpose"])
         value = field.metadata["default"]
-        default = "" if value is None else {True: "on", False: "off"}.get(value, str(value))
+        default = "" if value is None or value == () else {True: "on", False: "off"}.get(value, str(value))
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
 
 

@@ -1,10 +1,10 @@
-"""The table of events."""
+"""The tables of events and of what is to be told of them."""
 
 import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Text, Uuid
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,3 +39,18 @@ class JobEvent(Model):
     changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
     # The whole stats as they were, where the status changed: what a webhook tells and statistics count. Else null.
     stats: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class Outbox(Model):
+    """A status change that is not yet turned into webhooks: written with its event, removed with the deliveries' birth.
+
+    What is to be done is found here and not by "events after the last seen": numbers and times are given before the
+    commit, and commits come in another order.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("outbox_created", "created_at"),)
+
+    job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

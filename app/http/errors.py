@@ -67,6 +67,11 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.IdempotencyKeyInUse: lambda _: Answer(
         409, "Idempotency-Key is in use", "The first request with it is still running", {"Retry-After": "1"}
     ),
+    errors.WebhookNotFound: lambda _: Answer(404, "Webhook not found"),
+    errors.DeliveryNotFound: lambda _: Answer(404, "Delivery not found"),
+    errors.WebhookInactive: lambda error: Answer(
+        409, "Webhook is not active", error.reason or "Set active to true first"
+    ),
     errors.NotReady: lambda error: Answer(503, "Not ready", error.reason),
     errors.DatabaseFailure: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),

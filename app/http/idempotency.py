@@ -13,6 +13,7 @@ from app.http.body import raw_body
 from app.http.envelope import JSON
 from app.http.origin import origin
 from app.idempotency import StoredAnswer
+from app.vault import Vault
 
 HEADER = "Idempotency-Key"
 _FIT = re.compile(r"[!-~]{1,255}")
@@ -21,33 +22,41 @@ _KEPT_HEADERS = ("Location", "ETag")
 P = ParamSpec("P")
 
 
-def idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
-    """Make `view` answer a repeated request as it answered the first; its work and its answer are one transaction."""
+def idempotent(vault: Vault | None = None) -> Callable[[Callable[P, Response]], Callable[P, Response]]:
+    """Make a view answer a repeated request as it answered the first; its work and its answer are one transaction.
 
-    @functools.wraps(view)
-    def once(*args: P.args, **kwargs: P.kwargs) -> Response:
-        key = request.headers.get(HEADER)
-        if key is None:
-            return view(*args, **kwargs)
-        if not _FIT.fullmatch(key):
-            raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
-        caller = origin().actor.id or ""
-        digest = idempotency.fingerprint(request.method, request.path, raw_body())
-        with database.transaction():
-            earlier = idempotency.claim(caller, key, digest)
-            if earlier is not None:
-                return _replayed(earlier)
-            response = view(*args, **kwargs)
-            idempotency.remember(caller, key, _stored(response))
-        return response
+    An answer that may hold a secret is kept in `vault`.
+    """
 
-    return once
+    def decorate(view: Callable[P, Response]) -> Callable[P, Response]:
+        @functools.wraps(view)
+        def once(*args: P.args, **kwargs: P.kwargs) -> Response:
+            key = request.headers.get(HEADER)
+            if key is None:
+                return view(*args, **kwargs)
+            if not _FIT.fullmatch(key):
+                raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
+            caller = origin().actor.id or ""
+            digest = idempotency.fingerprint(request.method, request.path, raw_body())
+            with database.transaction():
+                earlier = idempotency.claim(caller, key, digest)
+                if earlier is not None:
+                    return _replayed(earlier, vault)
+                response = view(*args, **kwargs)
+                idempotency.remember(caller, key, _stored(response, vault))
+            return response
+
+        return once
+
+    return decorate
 
 
-def _stored(response: Response) -> StoredAnswer:
+def _stored(response: Response, vault: Vault | None) -> StoredAnswer:
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    return StoredAnswer(response.status_code, headers, response.get_data(as_text=True))
+    body = response.get_data(as_text=True)
+    return StoredAnswer(response.status_code, headers, vault.seal(body) if vault else body)
 
 
-def _replayed(answer: StoredAnswer) -> Response:
-    return Response(answer.body, answer.status, {**answer.headers, "Idempotent-Replayed": "true"}, mimetype=JSON)
+def _replayed(answer: StoredAnswer, vault: Vault | None) -> Response:
+    body = vault.open(answer.body) if vault else answer.body
+    return Response(body, answer.status, {**answer.headers, "Idempotent-Replayed": "true"}, mimetype=JSON)

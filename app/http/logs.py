@@ -74,7 +74,7 @@ def register(app: Flask) -> None:
                     "status": response.status_code,
                     "ms": round((time.perf_counter() - g.started) * 1000, 2),
                     "request_id": request_id(),
-                    "job_id": (request.view_args or {}).get("id"),
+                    "job_id": (request.view_args or {}).get("id") if request.blueprint == "jobs" else None,
                 },
             )
         return response

@@ -161,10 +161,10 @@ def _set(field: str, cast_to: str, *, otherwise: str) -> str:
 
 CHANGE = Statement(
     "change_job",
-    # Promises: the row is locked, judged as it is then, and changed together with its event, or not touched at all and
-    # the first refusal named: version, lease, transition, retries, completed_at, stats, metadata. No row: no such job.
-    # The rules come as parameters. Time is read once, where the row is locked, and never goes back: `now()` is from
-    # before the wait for the lock.
+    # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
+    # changes, its row in the outbox; or not touched at all, and the first refusal named: version, lease, transition,
+    # retries, completed_at, stats, metadata. No row: no such job. The rules are parameters. Time is read once, where
+    # the row is locked, and never goes back: now() is from before the wait.
     f"""
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t, coalesce(%(status)s::text, j.status) AS wanted,
@@ -238,7 +238,9 @@ CHANGE = Statement(
             )
             + ", CASE WHEN cur.moves THEN job.stats END FROM cur, job"
         )
-    })
+    }), owed AS (
+        INSERT INTO outbox (job_id, seq, created_at) SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves
+    )
     SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, job.version, {job_json("job")}
     FROM cur CROSS JOIN judged LEFT JOIN job ON job.id = cur.id
     """,

@@ -31,7 +31,7 @@ def list_jobs() -> Response:
 
 @blueprint.post("")
 @operation("Failed to create scrape job")
-@idempotent
+@idempotent()
 def create_jobs() -> Response:
     """Create one job, or all of an array of them."""
     body = json_body()

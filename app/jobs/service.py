@@ -19,6 +19,7 @@ from app.errors import (
 )
 from app.events import queries as events
 from app.events.origin import Origin
+from app.events.signals import announce_status_change
 from app.jobs import queries
 from app.jobs.merge_patch import merge_patch
 from app.jobs.queries import Filters, Listed, Order, Outcome, Representation
@@ -162,6 +163,8 @@ def _settled(job_id: UUID, outcome: Outcome | None, action: str, wanted: str | N
     assert outcome.json is not None
     new_status = wanted or outcome.status
     database.after_commit(partial(_log_modification, action, str(job_id), outcome.status, new_status, origin))
+    if new_status != outcome.status:
+        database.after_commit(announce_status_change)
     return Representation(job_id, outcome.version, outcome.json)
 
 

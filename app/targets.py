@@ -1,0 +1,105 @@
+"""Where a webhook may go: no address that only this network's own machines should reach.
+
+The rule is applied to addresses, not to names or notations: whatever spelling a URL has, what counts is the address
+that is connected to.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_URL = 2000
+
+# What `is_global` lets pass although it is reserved, or leads into IPv4 by another door.
+_RESERVED: Sequence[Network] = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this network (RFC 791)
+        "100.64.0.0/10",  # carriers' own addresses (RFC 6598)
+        "192.0.0.0/24",  # protocol assignments (RFC 6890)
+        "192.88.99.0/24",  # 6to4 relays (RFC 7526)
+        "224.0.0.0/4",  # multicast (RFC 5771)
+        "240.0.0.0/4",  # reserved, and broadcast (RFC 1112)
+        "::/96",  # IPv4-compatible, unspecified, loopback (RFC 4291)
+        "64:ff9b::/96",  # NAT64 (RFC 6052)
+        "64:ff9b:1::/48",  # local NAT64 (RFC 8215)
+        "100::/64",  # discard (RFC 6666)
+        "2001::/23",  # protocol assignments, Teredo among them (RFC 2928)
+        "2002::/16",  # 6to4 (RFC 3056)
+        "3fff::/20",  # documentation (RFC 9637)
+        "5f00::/16",  # segment routing (RFC 9602)
+        "fec0::/10",  # site-local (RFC 3879)
+        "ff00::/8",  # multicast (RFC 4291)
+    )
+)
+
+
+def is_public(address: Address) -> bool:
+    """Tell whether `address` belongs to the public internet; an IPv4 address in IPv6 clothes is judged as itself."""
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # without a scope
+    return address.is_global and not any(
+        address in network for network in _RESERVED if network.version == address.version
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which targets are allowed beside the public ones: networks, and host names (lower case)."""
+
+    networks: Sequence[Network] = ()
+    hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, entries: Sequence[str]) -> "Policy":
+        """Return the policy that `entries`, CIDRs, addresses or host names, describe."""
+        networks: list[Network] = []
+        hosts: list[str] = []
+        for entry in entries:
+            try:
+                networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                hosts.append(entry.lower().rstrip("."))
+        return cls(tuple(networks), frozenset(hosts))
+
+    def allows(self, host: str, address: Address) -> bool:
+        """Tell whether a connection to `address`, which `host` was resolved to, may be made."""
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return (
+            is_public(address)
+            or host.lower().rstrip(".") in self.hosts
+            or any(address in network for network in self.networks if network.version == address.version)
+        )
+
+
+def fault_of_exception(entry: str) -> str | None:
+    """Return what is wrong with `entry` as an exception to the policy, or None."""
+    try:
+        ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        if "/" in entry or ":" in entry or not entry.isascii():
+            return "must be CIDRs, addresses or host names, with commas between them"
+    return None
+
+
+def fault_of_url(url: str) -> str | None:
+    """Return what is wrong with `url` as a webhook's target, as far as its text tells, or None."""
+    if len(url) > MAX_URL or not url.isascii() or any(character <= " " or character == "\\" for character in url):
+        return f"must be a URL of at most {MAX_URL} visible ASCII characters"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "must be a URL such as https://example.com/hook"
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "must be an http or https URL such as https://example.com/hook"
+    if parts.username is not None or parts.password is not None:
+        return "must not hold credentials: receivers verify the signature instead"
+    if parts.fragment:
+        return "must not have a fragment"
+    return None

@@ -1,0 +1,288 @@
+"""The dispatcher: turns status changes into deliveries and delivers them. Any number may run, in any processes.
+
+One thread does all the talking with the database, in batches; a pool of threads does the waiting for receivers. A slow
+start keeps bad endpoints small: each begins with one try at a time, doubles with every success as long as its answers
+are quick, and falls back to one with a failure; and those whose last try failed may together hold no more than half of
+the senders.
+"""
+
+import logging
+import queue
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from app import signing
+from app.errors import DatabaseFailure
+from app.targets import Policy
+from app.vault import SecretUnreadableError, Vault
+from app.webhooks import backoff, queries, service
+from app.webhooks.queries import Claimed, Result
+from app.webhooks.sender import Answer, Attempt, Sender
+
+log = logging.getLogger(__name__)
+
+SENDERS = 16
+HELD = 64
+"""Deliveries that are held at a time: being sent, or about to be."""
+
+BEGIN_SECONDS = 10
+LEASE_SECONDS = 25
+"""A try begins within the one, or not at all, and is over within the other: what is due again, nobody is at."""
+
+BUSY_SECONDS = 4.0
+"""How much of the senders' time one endpoint may take: as many tries at once as its last answer leaves room for."""
+
+FAN_OUT_BATCH = 500
+WATCH_SECONDS = 0.25
+"""How often overdue tries are looked for."""
+
+
+class Context(Protocol):
+    """What makes the database usable in a thread of our own, such as Flask's ``app.app_context``."""
+
+    def __call__(self) -> AbstractContextManager[object]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a dispatcher works."""
+
+    vault: Vault
+    policy: Policy
+    endpoints_of_settings: Sequence[service.EndpointOfSettings] = ()
+    poll_seconds: float = 1.0
+
+
+@dataclass
+class _Pace:
+    """How much an endpoint is trusted with: its window, and whether its last try failed."""
+
+    window: int = 1
+    failing: bool = False
+
+    def succeed(self, seconds: float) -> None:
+        room = max(1, int(BUSY_SECONDS / max(seconds, 0.001)))
+        self.window, self.failing = min(self.window * 2, HELD, room), False
+
+    def fail(self) -> None:
+        self.window, self.failing = 1, True
+
+
+@dataclass
+class _Held:
+    """A delivery that was claimed, and its try once it has begun."""
+
+    claimed: Claimed
+    claimed_at: float
+    attempt: Attempt | None = None
+    result: Result | None = None
+
+
+@dataclass
+class Dispatcher:
+    """See the module. `start` runs it in a thread, `run` in this one; `end` ends either and loses nothing."""
+
+    context: Context
+    options: Options
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        self._thread = threading.Thread(target=self.run, name="webhook-dispatcher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something to do, which it would otherwise see with its next poll. Never blocks."""
+        self._wake.set()
+
+    def end(self) -> None:
+        """Ask it to finish the tries under way, give back the rest, and end. Never blocks."""
+        self._stopping.set()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Let it end, and wait until it has."""
+        self.end()
+        if self._thread is not None:
+            self._thread.join()
+
+    def run(self) -> None:
+        """Deliver until `stop` is called."""
+        with self.context():
+            _Run(self.options, self._wake, self._stopping).run()
+
+
+class _Run:
+    """The state of a running dispatcher. All of it belongs to the one thread but the two queues' ends."""
+
+    def __init__(self, options: Options, wake: threading.Event, stopping: threading.Event) -> None:
+        self._options = options
+        self._wake = wake
+        self._stopping = stopping
+        self._claim = uuid.uuid4()
+        self._held: dict[tuple[UUID, int, UUID], _Held] = {}
+        self._paces: dict[UUID, _Pace] = {}
+        self._tried: queue.SimpleQueue[_Held] = queue.SimpleQueue()
+        self._unsettled: list[_Held] = []
+        self._threads = threading.local()
+        self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook-sender")
+
+    def run(self) -> None:
+        prepared = False
+        while not self._stopping.is_set():
+            self._wake.clear()
+            busy = False
+            try:
+                if not prepared:
+                    service.keep_endpoints_of_settings(self._options.endpoints_of_settings, self._options.vault)
+                    prepared = True
+                self._settle()
+                busy = queries.fan_out(FAN_OUT_BATCH) == FAN_OUT_BATCH
+                self._submit()
+            except DatabaseFailure as failure:
+                log.warning("webhooks wait for the database: %s", failure.details, exc_info=failure.__cause__)
+            if not busy:
+                self._wait()
+        self._finish()
+
+    def _wait(self) -> None:
+        """Wait for news, at most until the next poll, and break off the tries that take too long meanwhile."""
+        ends_at = time.monotonic() + self._options.poll_seconds
+        while not self._wake.is_set() and (left := ends_at - time.monotonic()) > 0:
+            self._wake.wait(min(left, WATCH_SECONDS))
+            self._end_overdue()
+
+    def _end_overdue(self) -> None:
+        for held in self._held.values():
+            if held.attempt is not None and held.attempt.is_overdue:
+                held.attempt.end()
+
+    def _submit(self) -> None:
+        """Claim what there is room for and hand it to the senders."""
+        free = HELD - len(self._held)
+        if free <= 0:
+            return
+        in_flight = Counter(endpoint_id for _, _, endpoint_id in self._held)
+        failing = sum(n for endpoint_id, n in in_flight.items() if self._pace(endpoint_id).failing)
+        rooms = {
+            endpoint_id: max(0, pace.window - in_flight[endpoint_id])
+            if not pace.failing or failing < SENDERS // 2
+            else 0
+            for endpoint_id, pace in self._paces.items()
+        }
+        now = time.monotonic()
+        for claimed in queries.claim(self._claim, rooms, _Pace().window, free, LEASE_SECONDS):
+            self._pace(claimed.endpoint_id)
+            if _key(claimed) not in self._held:  # else a look-up hangs past its lease: let this one lapse, too
+                held = self._held[_key(claimed)] = _Held(claimed, now)
+                self._pool.submit(self._try, held)
+
+    def _pace(self, endpoint_id: UUID) -> _Pace:
+        return self._paces.setdefault(endpoint_id, _Pace())
+
+    def _settle(self) -> None:
+        """Record the results that have come in."""
+        while not self._tried.empty():
+            self._unsettled.append(held := self._tried.get())
+            pace = self._pace(held.claimed.endpoint_id)
+            if held.result is None:
+                continue
+            if held.result.status == "delivered":
+                pace.succeed(held.result.attempt["duration_ms"] / 1000)
+            else:
+                pace.fail()
+        results = [held.result for held in self._unsettled if held.result is not None]
+        if results:
+            queries.settle(self._claim, results)
+        for held in self._unsettled:
+            self._held.pop(_key(held.claimed), None)
+        self._unsettled = []
+
+    def _finish(self) -> None:
+        """Give back what no sender has begun, and wait for what is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while any(held.attempt is not None for held in self._held.values()):
+            self._wake.clear()
+            self._end_overdue()
+            try:
+                self._settle()
+            except DatabaseFailure as failure:
+                log.warning("webhooks end without the database: %s; what is unsettled is sent again", failure.details)
+                return
+            if any(held.attempt is not None for held in self._held.values()):
+                self._wake.wait(WATCH_SECONDS)
+        if self._held:
+            try:
+                queries.release(self._claim, [held.claimed for held in self._held.values()])
+            except DatabaseFailure:
+                log.warning("webhooks end without the database; what was claimed is sent in %s s", LEASE_SECONDS)
+
+    def _try(self, held: _Held) -> None:
+        """Try one delivery, in a sender's thread; without a result where it is too late to begin."""
+        if not self._stopping.is_set():
+            if time.monotonic() - held.claimed_at < BEGIN_SECONDS:
+                held.attempt = Attempt()
+                held.result = self._send(held.claimed, held.attempt)
+            self._tried.put(held)
+            self._wake.set()
+
+    def _send(self, claimed: Claimed, attempt: Attempt) -> Result:
+        now = datetime.now(UTC)
+        try:
+            sealed = (claimed.sealed_secret, claimed.sealed_previous_secret)
+            secrets = [self._options.vault.open(secret) for secret in sealed if secret is not None]
+        except SecretUnreadableError:
+            answer = Answer(None, "", "The secret cannot be decrypted with the keys of the settings", None, 0.0)
+        else:
+            headers = signing.headers(str(claimed.id), now, claimed.body, secrets)
+            answer = self._sender().send(claimed.url, claimed.body, headers, attempt)
+        return judge(claimed, answer, now, random.random())  # noqa: S311 - spreads waits, hides nothing
+
+    def _sender(self) -> Sender:
+        if not hasattr(self._threads, "sender"):
+            self._threads.sender = Sender(self._options.policy)
+        sender: Sender = self._threads.sender
+        return sender
+
+
+def judge(claimed: Claimed, answer: Answer, now: datetime, chance: float) -> Result:
+    """Return what a try that began at `now` and was answered so means for its delivery and its endpoint.
+
+    `chance`, from 0 to 1, spreads the wait before the next try.
+    """
+    delivered = answer.status_code is not None and 200 <= answer.status_code < 300
+    attempt = {
+        "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "status_code": answer.status_code,
+        "duration_ms": round(answer.seconds * 1000),
+        "answer": answer.body,
+        "error": answer.error,
+    }
+    if delivered:
+        return Result(claimed, "delivered", attempt)
+    retry_after = backoff.parse_retry_after(answer.retry_after, now)
+    again = backoff.next_try_at(now, claimed.failures + 1, chance, retry_after)
+    reason = None
+    if answer.status_code == 410:
+        reason = "The receiver answered 410 Gone"
+    elif claimed.failing_since is not None and backoff.is_hopeless(now, claimed.failing_since):
+        reason = f"Nothing but failures for {backoff.HOPELESS_AFTER.days} days"
+    if again is None:
+        return Result(claimed, "failed", attempt, disabled_reason=reason)
+    return Result(claimed, "pending", attempt, (again - now) / timedelta(seconds=1), reason)
+
+
+def _key(claimed: Claimed) -> tuple[UUID, int, UUID]:
+    return claimed.job_id, claimed.seq, claimed.endpoint_id

@@ -1,0 +1,471 @@
+"""The webhooks' SQL: fan-out, claim and settlement of deliveries; the endpoints; what the API shows of both."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import database
+from app.database import Statement
+from app.events.queries import timestamp
+
+WITHDRAWN = "No longer in the settings"
+
+KEPT_TRIES = 50
+"""Tries of one delivery that are kept; older ones go."""
+
+# -------------------------------------------------------------------------------------------------------- endpoints
+
+_ENDPOINT_FIELDS = ("url", "statuses", "job_types", "domains", "description", "active")
+
+
+def _endpoint_json(endpoint: str, secret: str = "") -> str:
+    """Return SQL for an endpoint's JSON text; `secret`, a select item, stands in it at creation and rotation alone."""
+    return f"""(SELECT row_to_json(r)::text FROM (SELECT
+        {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types, {endpoint}.domains,
+        {endpoint}.description, {endpoint}.active, {endpoint}.disabled_reason,
+        {timestamp(f"{endpoint}.failing_since")} AS failing_since, {endpoint}.from_settings,
+        {timestamp(f"{endpoint}.previous_secret_until")} AS previous_secret_until,
+        {timestamp(f"{endpoint}.created_at")} AS created_at,
+        {timestamp(f"{endpoint}.updated_at")} AS updated_at{secret}) AS r)"""
+
+
+_FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (url text, statuses text[], job_types text[],
+        domains text[], description text, active bool)"""
+
+CREATE_ENDPOINT = Statement(
+    "create_webhook_endpoint",
+    # Promises: the endpoint, and the only answer but rotation's that shows its secret.
+    f"""
+    INSERT INTO webhook_endpoints AS w
+        (id, url, statuses, job_types, domains, description, active, secret, created_at, updated_at)
+    SELECT %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, %(sealed)s::text,
+        now(), now()
+    FROM {_FIELDS_OF_JSON}
+    RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
+    """,
+)
+
+GET_ENDPOINT = Statement(
+    "get_webhook_endpoint",
+    f"SELECT {_endpoint_json('w')} FROM webhook_endpoints w WHERE w.id = %(id)s::uuid",
+)
+
+LIST_ENDPOINTS = Statement(
+    "list_webhook_endpoints",
+    # Promises: at most `limit` endpoints, oldest first, from after the id `after` on (ids are made in time's order).
+    f"""
+    SELECT w.id, {_endpoint_json("w")} FROM webhook_endpoints w
+    WHERE w.id > %(after)s::uuid ORDER BY w.id LIMIT %(limit)s::int
+    """,
+)
+
+UPDATE_ENDPOINT = Statement(
+    "update_webhook_endpoint",
+    # Promises: what `fields` names is changed, the rest stays; whoever is active again starts without a past.
+    f"""
+    UPDATE webhook_endpoints w SET
+        {
+        ", ".join(
+            f"{name} = CASE WHEN %(fields)s::jsonb ? '{name}' THEN f.{name} ELSE w.{name} END"
+            for name in _ENDPOINT_FIELDS
+        )
+    },
+        disabled_reason = CASE WHEN f.active THEN NULL ELSE w.disabled_reason END,
+        failing_since = CASE WHEN f.active THEN NULL ELSE w.failing_since END,
+        updated_at = now()
+    FROM {_FIELDS_OF_JSON}
+    WHERE w.id = %(id)s::uuid
+    RETURNING {_endpoint_json("w")}
+    """,
+)
+
+ROTATE_SECRET = Statement(
+    "rotate_webhook_secret",
+    # Promises: the new secret is the one to sign with; the old one signs, too, for as long as `hours` says.
+    f"""
+    UPDATE webhook_endpoints w SET
+        previous_secret = w.secret, previous_secret_until = now() + make_interval(hours => %(hours)s::int),
+        secret = %(sealed)s::text, updated_at = now()
+    WHERE w.id = %(id)s::uuid
+    RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
+    """,
+)
+
+DELETE_ENDPOINT = Statement(
+    "delete_webhook_endpoint",
+    # Promises: the endpoint is gone, and with it what it was owed.
+    """
+    WITH gone AS (DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid RETURNING w.id),
+        dropped AS (DELETE FROM webhook_deliveries d USING gone WHERE d.endpoint_id = gone.id)
+    SELECT id FROM gone
+    """,
+)
+
+KEEP_ENDPOINTS_OF_SETTINGS = Statement(
+    "keep_webhook_endpoints_of_settings",
+    # Promises: the endpoints made of settings are exactly these, and untouched where nothing differs.
+    f"""
+    WITH wanted AS (
+        SELECT * FROM unnest(%(ids)s::uuid[], %(urls)s::text[], %(secrets)s::text[]) AS u (id, url, secret)
+    ), withdrawn AS (
+        UPDATE webhook_endpoints w SET active = false, disabled_reason = '{WITHDRAWN}', updated_at = now()
+        WHERE w.from_settings AND w.active AND w.id NOT IN (SELECT id FROM wanted) RETURNING w.id
+    )
+    INSERT INTO webhook_endpoints AS w (id, url, active, secret, from_settings, created_at, updated_at)
+    SELECT id, url, true, secret, true, now(), now() FROM wanted
+    ON CONFLICT (id) DO UPDATE SET
+        active = w.active OR w.disabled_reason IS NOT DISTINCT FROM '{WITHDRAWN}',
+        disabled_reason = nullif(w.disabled_reason, '{WITHDRAWN}'),
+        secret = CASE WHEN w.id = ANY(%(changed)s::uuid[]) THEN excluded.secret ELSE w.secret END,
+        updated_at = now()
+    WHERE w.disabled_reason = '{WITHDRAWN}' OR w.id = ANY(%(changed)s::uuid[])
+    RETURNING w.id
+    """,
+)
+
+SECRETS_OF_SETTINGS = Statement(
+    "secrets_of_webhook_endpoints_of_settings",
+    "SELECT w.id, w.secret FROM webhook_endpoints w WHERE w.from_settings",
+)
+
+
+def create_endpoint(endpoint_id: UUID, fields: Mapping[str, Any], secret: str, sealed: str) -> str:
+    """Store an endpoint and return its JSON, `secret` in it."""
+    parameters = {"id": str(endpoint_id), "fields": json.dumps(fields), "shown": secret, "sealed": sealed}
+    return str(database.run(CREATE_ENDPOINT, parameters)[0][0])
+
+
+def get_endpoint(endpoint_id: UUID) -> str | None:
+    """Return the endpoint's JSON, or None where there is none."""
+    return _only(database.run(GET_ENDPOINT, {"id": str(endpoint_id)}))
+
+
+class ListedEndpoint(NamedTuple):
+    """An endpoint in a list: its JSON, and its position."""
+
+    json: str
+    position: tuple[UUID]
+
+
+def list_endpoints(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
+    """Return at most `limit` endpoints that follow `after`, oldest first."""
+    rows = database.run(LIST_ENDPOINTS, {"after": str(after), "limit": limit})
+    return [ListedEndpoint(text, (endpoint_id,)) for endpoint_id, text in rows]
+
+
+def update_endpoint(endpoint_id: UUID, fields: Mapping[str, Any]) -> str | None:
+    """Change what `fields` names and return the endpoint's JSON, or None where there is none."""
+    return _only(database.run(UPDATE_ENDPOINT, {"id": str(endpoint_id), "fields": json.dumps(fields)}))
+
+
+def rotate_secret(endpoint_id: UUID, secret: str, sealed: str, hours: int) -> str | None:
+    """Give the endpoint a new secret and return its JSON with it, or None where there is no endpoint."""
+    parameters = {"id": str(endpoint_id), "shown": secret, "sealed": sealed, "hours": hours}
+    return _only(database.run(ROTATE_SECRET, parameters))
+
+
+def delete_endpoint(endpoint_id: UUID) -> bool:
+    """Remove the endpoint with what it is owed; tell whether there was one."""
+    return bool(database.run(DELETE_ENDPOINT, {"id": str(endpoint_id)}))
+
+
+def secrets_of_settings() -> Mapping[UUID, str]:
+    """Return the sealed secrets of the endpoints that were made of settings."""
+    return dict(database.run(SECRETS_OF_SETTINGS, {}))
+
+
+def keep_endpoints_of_settings(wanted: Mapping[UUID, tuple[str, str]], changed: Sequence[UUID]) -> None:
+    """Make the endpoints of the settings exactly `wanted`: URL and sealed secret by id; `changed` take a new secret."""
+    database.run(
+        KEEP_ENDPOINTS_OF_SETTINGS,
+        {
+            "ids": database.uuids(wanted),
+            "urls": [url for url, _ in wanted.values()],
+            "secrets": [secret for _, secret in wanted.values()],
+            "changed": database.uuids(changed),
+        },
+    )
+
+
+def _only(rows: Sequence[database.Row]) -> str | None:
+    return rows[0][0] if rows else None
+
+
+# ------------------------------------------------------------------------------------------------------- deliveries
+
+FAN_OUT = Statement(
+    "fan_out_status_changes",
+    # Promises: each of at most `limit` status changes leaves the outbox in the transaction in which its deliveries, one
+    # for every endpoint that wants it, come to stand. Several dispatchers take different ones.
+    f"""
+    WITH taken AS MATERIALIZED (
+        SELECT o.job_id, o.seq FROM outbox o ORDER BY o.created_at LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM outbox o USING taken WHERE o.job_id = taken.job_id AND o.seq = taken.seq
+    ), message AS MATERIALIZED (
+        SELECT e.job_id, e.seq, j.domain, j.job_type, e.new_status, (SELECT row_to_json(m)::text FROM (SELECT
+            'job_status_changed' AS event, e.job_id, j.domain, e.old_status, e.new_status, e.stats,
+            {timestamp("e.at")} AS timestamp) AS m) AS body
+        FROM taken JOIN job_events e USING (job_id, seq) JOIN scrape_jobs j ON j.id = taken.job_id
+    ), owed AS (
+        INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+        SELECT m.job_id, m.seq, w.id, md5(concat_ws(' ', m.job_id, m.seq, w.id))::uuid, m.body, now(), now()
+        FROM message m JOIN webhook_endpoints w ON w.active
+            AND (w.statuses IS NULL OR m.new_status = ANY(w.statuses))
+            AND (w.job_types IS NULL OR m.job_type = ANY(w.job_types))
+            AND (w.domains IS NULL OR m.domain = ANY(w.domains))
+    )
+    SELECT count(*) FROM taken
+    """,
+)
+
+CLAIM = Statement(
+    "claim_webhook_deliveries",
+    # Promises: at most `limit` due deliveries are this claim's alone until `lease_seconds` are over, of each endpoint
+    # no more than the caller has room for, and of each job and endpoint the first that is still owed. Whatever comes
+    # earlier of the job stands in its way even while it still waits in the outbox.
+    """
+    WITH picked AS MATERIALIZED (
+        SELECT p.* FROM webhook_endpoints w
+        LEFT JOIN unnest(%(endpoints)s::uuid[], %(rooms)s::int[]) AS r (endpoint_id, room) ON r.endpoint_id = w.id
+        CROSS JOIN LATERAL (
+            SELECT d.job_id, d.seq, d.endpoint_id FROM webhook_deliveries d
+            WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
+                AND NOT EXISTS (SELECT FROM webhook_deliveries e WHERE e.endpoint_id = d.endpoint_id
+                    AND e.job_id = d.job_id AND e.status = 'pending' AND e.seq < d.seq)
+                AND NOT EXISTS (SELECT FROM outbox o WHERE o.job_id = d.job_id AND o.seq < d.seq)
+            ORDER BY d.next_try_at LIMIT coalesce(r.room, %(room)s::int)
+            FOR UPDATE SKIP LOCKED
+        ) AS p
+        WHERE w.active
+        LIMIT %(limit)s::int
+    )
+    UPDATE webhook_deliveries d SET
+        claim = %(claim)s::uuid, next_try_at = now() + make_interval(secs => %(lease_seconds)s::int)
+    FROM picked p JOIN webhook_endpoints w ON w.id = p.endpoint_id
+    WHERE d.job_id = p.job_id AND d.seq = p.seq AND d.endpoint_id = p.endpoint_id
+    RETURNING d.job_id, d.seq, d.endpoint_id, d.id, d.body, d.failures, w.url, w.secret,
+        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END, w.failing_since
+    """,
+)
+
+SETTLE = Statement(
+    "settle_webhook_deliveries",
+    # Promises: each try is recorded and its delivery delivered, due again or given up, if the claim still holds it; an
+    # endpoint that answers has no bad past, and one that is to be disabled is.
+    f"""
+    WITH result AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(results)s::jsonb) AS r (job_id uuid, seq bigint, endpoint_id uuid,
+            status text, wait_seconds float8, try jsonb, disabled_reason text)
+    ), settled AS (
+        UPDATE webhook_deliveries d SET
+            status = r.status, claim = NULL,
+            failures = CASE WHEN r.status = 'delivered' THEN 0 ELSE d.failures + 1 END,
+            next_try_at = now() + make_interval(secs => coalesce(r.wait_seconds, 0)),
+            finished_at = CASE WHEN r.status <> 'pending' THEN now() END,
+            tries = CASE WHEN jsonb_array_length(d.tries) < {KEPT_TRIES} THEN d.tries ELSE d.tries - 0 END || r.try
+        FROM result r
+        WHERE d.job_id = r.job_id AND d.seq = r.seq AND d.endpoint_id = r.endpoint_id AND d.claim = %(claim)s::uuid
+        RETURNING d.endpoint_id, d.status, r.disabled_reason
+    ), verdict AS (
+        SELECT endpoint_id, bool_or(status = 'delivered') AS answers, max(disabled_reason) AS disabled_reason
+        FROM settled GROUP BY endpoint_id
+    ), judged AS (
+        UPDATE webhook_endpoints w SET
+            failing_since = CASE WHEN v.answers THEN NULL ELSE coalesce(w.failing_since, now()) END,
+            active = w.active AND v.disabled_reason IS NULL,
+            disabled_reason = coalesce(v.disabled_reason, w.disabled_reason)
+        FROM verdict v
+        WHERE w.id = v.endpoint_id
+            AND (v.disabled_reason IS NOT NULL OR v.answers <> (w.failing_since IS NULL))
+    )
+    SELECT count(*) FROM settled
+    """,
+)
+
+RELEASE = Statement(
+    "release_webhook_deliveries",
+    # Promises: what the claim still holds is due at once, for whoever comes next.
+    """
+    UPDATE webhook_deliveries d SET claim = NULL, next_try_at = now()
+    WHERE d.claim = %(claim)s::uuid AND d.status = 'pending'
+        AND (d.job_id, d.seq, d.endpoint_id) IN (
+            SELECT * FROM unnest(%(job_ids)s::uuid[], %(seqs)s::bigint[], %(endpoint_ids)s::uuid[]))
+    RETURNING true
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that a dispatcher holds, with what it takes to try it."""
+
+    job_id: UUID
+    seq: int
+    endpoint_id: UUID
+    id: UUID
+    body: str
+    failures: int
+    url: str
+    sealed_secret: str
+    sealed_previous_secret: str | None
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a try: the delivery's new status and next time, what to record, and the endpoint's fate."""
+
+    claimed: Claimed
+    status: str
+    attempt: Mapping[str, Any]
+    wait_seconds: float | None = None
+    disabled_reason: str | None = None
+
+
+def fan_out(limit: int) -> int:
+    """Turn at most `limit` status changes into deliveries; return how many there were."""
+    return int(database.run(FAN_OUT, {"limit": limit})[0][0])
+
+
+def claim(claim_id: UUID, rooms: Mapping[UUID, int], room: int, limit: int, lease_seconds: int) -> Sequence[Claimed]:
+    """Claim at most `limit` due deliveries: of the endpoints in `rooms` as many as they say, of another `room`."""
+    parameters = {
+        "claim": str(claim_id),
+        "endpoints": database.uuids(rooms),
+        "rooms": list(rooms.values()),
+        "room": room,
+        "limit": limit,
+        "lease_seconds": lease_seconds,
+    }
+    return [Claimed(*row) for row in database.run(CLAIM, parameters)]
+
+
+def settle(claim_id: UUID, results: Sequence[Result]) -> None:
+    """Record what became of tries that were made under `claim_id`."""
+    rows = [
+        {
+            "job_id": str(result.claimed.job_id),
+            "seq": result.claimed.seq,
+            "endpoint_id": str(result.claimed.endpoint_id),
+            "status": result.status,
+            "wait_seconds": result.wait_seconds,
+            "try": result.attempt,
+            "disabled_reason": result.disabled_reason,
+        }
+        for result in results
+    ]
+    database.run(SETTLE, {"claim": str(claim_id), "results": json.dumps(rows)})
+
+
+def release(claim_id: UUID, deliveries: Sequence[Claimed]) -> None:
+    """Give back deliveries that were claimed and not tried."""
+    parameters = {
+        "claim": str(claim_id),
+        "job_ids": database.uuids(delivery.job_id for delivery in deliveries),
+        "seqs": [delivery.seq for delivery in deliveries],
+        "endpoint_ids": database.uuids(delivery.endpoint_id for delivery in deliveries),
+    }
+    database.run(RELEASE, parameters)
+
+
+# -------------------------------------------------------------------------------------------- deliveries in the API
+
+
+def _delivery_json(delivery: str) -> str:
+    """Return SQL for a delivery's JSON text."""
+    return f"""(SELECT row_to_json(r)::text FROM (SELECT
+        {delivery}.id, {delivery}.endpoint_id AS webhook_id, {delivery}.job_id, {delivery}.seq AS event_id,
+        {delivery}.status, {delivery}.body::json AS body, {delivery}.tries,
+        CASE WHEN {delivery}.status = 'pending' THEN {timestamp(f"{delivery}.next_try_at")} END AS next_try_at,
+        {timestamp(f"{delivery}.created_at")} AS created_at,
+        {timestamp(f"{delivery}.finished_at")} AS finished_at) AS r)"""
+
+
+LIST_DELIVERIES = Statement(
+    "list_webhook_deliveries",
+    # Promises: at most `limit` deliveries of one endpoint, newest first, from before (`before_at`, `before_id`) on.
+    f"""
+    SELECT d.created_at, d.id, {_delivery_json("d")} FROM webhook_deliveries d
+    WHERE d.endpoint_id = %(endpoint_id)s::uuid
+        AND (%(status)s::text IS NULL OR d.status = %(status)s::text)
+        AND (d.created_at, d.id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+    ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s::int
+    """,
+)
+
+REDELIVER = Statement(
+    "redeliver_webhook",
+    # Promises: the delivery is due now, with all its tries before it, unless it is owed already.
+    f"""
+    UPDATE webhook_deliveries d SET
+        status = 'pending', failures = 0, finished_at = NULL,
+        next_try_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.next_try_at END
+    WHERE d.id = %(id)s::uuid AND d.endpoint_id = %(endpoint_id)s::uuid
+    RETURNING {_delivery_json("d")}
+    """,
+)
+
+REDELIVER_FAILED = Statement(
+    "redeliver_failed_webhooks",
+    # Promises: every delivery of the endpoint that was given up since then is due now.
+    """
+    WITH due AS (
+        UPDATE webhook_deliveries d SET status = 'pending', failures = 0, finished_at = NULL, next_try_at = now()
+        WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed'
+            AND d.finished_at >= %(since)s::timestamptz
+        RETURNING 1)
+    SELECT count(*) FROM due
+    """,
+)
+
+OWE_TEST = Statement(
+    "owe_test_webhook",
+    # Promises: the endpoint is owed a message about no job, as if it were about one.
+    f"""
+    INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+    VALUES (%(job_id)s::uuid, 1, %(endpoint_id)s::uuid, %(id)s::uuid, %(body)s::text, now(), now())
+    RETURNING {_delivery_json("d")}
+    """,
+)
+
+
+class ListedDelivery(NamedTuple):
+    """A delivery in a list: its JSON, and its position."""
+
+    json: str
+    position: tuple[datetime, UUID]
+
+
+def list_deliveries(
+    endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
+) -> Sequence[ListedDelivery]:
+    """Return at most `limit` deliveries of the endpoint from before the position `before` on, newest first."""
+    before_at, before_id = before
+    parameters = {
+        "endpoint_id": str(endpoint_id),
+        "status": status,
+        "before_at": before_at,
+        "before_id": str(before_id),
+        "limit": limit,
+    }
+    return [ListedDelivery(text, (at, id)) for at, id, text in database.run(LIST_DELIVERIES, parameters)]
+
+
+def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:
+    """Make the delivery due now and return its JSON, or None where there is none."""
+    return _only(database.run(REDELIVER, {"endpoint_id": str(endpoint_id), "id": str(delivery_id)}))
+
+
+def redeliver_failed(endpoint_id: UUID, since: datetime) -> int:
+    """Make everything due now that was given up since then, and return how much that is."""
+    return int(database.run(REDELIVER_FAILED, {"endpoint_id": str(endpoint_id), "since": since})[0][0])
+
+
+def owe_test(endpoint_id: UUID, delivery_id: UUID, job_id: UUID, body: str) -> str:
+    """Owe the endpoint a test message and return the delivery's JSON."""
+    parameters = {"endpoint_id": str(endpoint_id), "id": str(delivery_id), "job_id": str(job_id), "body": body}
+    return str(database.run(OWE_TEST, parameters)[0][0])

@@ -1,0 +1,100 @@
+"""The webhooks' endpoints."""
+
+from datetime import datetime
+from uuid import UUID
+
+from flask import Blueprint, Response
+from uuid_utils.compat import uuid7
+
+from app.http import envelope, pagination
+from app.http.body import json_body
+from app.http.fields import object_of, parse_id
+from app.http.idempotency import idempotent
+from app.http.operation import operation
+from app.http.query import query
+from app.targets import Policy
+from app.vault import Vault
+from app.webhooks import schemas, service
+
+
+def blueprint(policy: Policy, vault: Vault) -> Blueprint:
+    """Return the endpoints of a service that allows targets by `policy` and keeps secrets in `vault`."""
+    routes = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
+
+    @routes.post("")
+    @operation("Failed to create webhook")
+    @idempotent(vault)
+    def create_webhook() -> Response:
+        """Make an endpoint; the answer shows its secret, once."""
+        webhook_id = uuid7()
+        created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(object_of(json_body())), policy, vault)
+        return envelope.success(created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"})
+
+    @routes.get("")
+    @operation("Failed to list webhooks")
+    def list_webhooks() -> Response:
+        """List the endpoints, oldest first."""
+        asked = query(schemas.PAGE)
+        (after,) = pagination.decode(asked["cursor"], "webhooks", (UUID,)) if "cursor" in asked else (UUID(int=0),)
+        return pagination.page("webhooks", service.page(after, asked["limit"] + 1), asked["limit"])
+
+    @routes.get("/<id>")
+    @operation("Failed to fetch webhook")
+    def get_webhook(id: str) -> Response:
+        """Show an endpoint."""
+        return envelope.success(service.get(parse_id(id)))
+
+    @routes.put("/<id>")
+    @operation("Failed to update webhook")
+    def update_webhook(id: str) -> Response:
+        """Change an endpoint: what is absent stays."""
+        webhook_id, changes = parse_id(id), schemas.parse_update(json_body())
+        return envelope.success(service.update(webhook_id, changes, policy), message="Webhook updated successfully")
+
+    @routes.delete("/<id>")
+    @operation("Failed to delete webhook")
+    def delete_webhook(id: str) -> Response:
+        """Remove an endpoint, with what it is owed."""
+        service.delete(parse_id(id))
+        return envelope.success("null", message="Webhook deleted successfully")
+
+    @routes.post("/<id>/rotate-secret")
+    @operation("Failed to rotate webhook secret")
+    @idempotent(vault)
+    def rotate_secret(id: str) -> Response:
+        """Give an endpoint a new secret, which the answer shows, once; the old one is valid for another day."""
+        return envelope.success(service.rotate_secret(parse_id(id), vault))
+
+    @routes.post("/<id>/test")
+    @operation("Failed to test webhook")
+    @idempotent(vault)
+    def test_webhook(id: str) -> Response:
+        """Send an endpoint a test event."""
+        return envelope.success(service.test(parse_id(id)), status=202)
+
+    @routes.get("/<id>/deliveries")
+    @operation("Failed to list webhook deliveries")
+    def list_deliveries(id: str) -> Response:
+        """List what an endpoint was sent and is owed, newest first, each with its tries."""
+        webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
+        name, limit = f"deliveries {webhook_id}", asked["limit"]
+        before = pagination.decode(asked["cursor"], name, (datetime, UUID)) if "cursor" in asked else None
+        return pagination.page(name, service.deliveries(webhook_id, asked.get("status"), before, limit + 1), limit)
+
+    @routes.post("/<id>/deliveries/<delivery_id>/redeliver")
+    @operation("Failed to redeliver webhook")
+    @idempotent(vault)
+    def redeliver(id: str, delivery_id: str) -> Response:
+        """Send a delivery again."""
+        return envelope.success(service.redeliver(parse_id(id), parse_id(delivery_id, "delivery_id")), status=202)
+
+    @routes.post("/<id>/redeliver")
+    @operation("Failed to redeliver webhooks")
+    @idempotent(vault)
+    def redeliver_failed(id: str) -> Response:
+        """Send everything again that was given up since a time."""
+        webhook_id, asked = parse_id(id), schemas.REDELIVER.parse(object_of(json_body()))
+        count = service.redeliver_failed(webhook_id, asked["failed_since"])
+        return envelope.success(f'{{"redelivered":{count}}}', status=202)
+
+    return routes

@@ -1,0 +1,126 @@
+"""What requests may say about webhooks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from app import signing
+from app.errors import InvalidInput
+from app.http import pagination
+from app.http.fields import Choice, Message, StrictSchema, Timestamp, Word, must, object_of
+from app.jobs.schemas import JOB_TYPE, Domain
+from app.jobs.states import Status
+from app.targets import fault_of_url
+
+MAX_CHOICES = 200
+DELIVERY_STATUSES = ("pending", "delivered", "failed")
+
+
+class Target(fields.Field[str]):
+    """A URL that a webhook may have, as far as its text tells."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be an http or https URL such as https://example.com/hook"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        fault = fault_of_url(value)
+        if fault is not None:
+            raise ValidationError(fault)
+        return value
+
+
+class Secret(fields.Field[str]):
+    """A secret of the caller's own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be whsec_ and 24 to 64 bytes in base64"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str) or not signing.is_secret(value):
+            raise self.make_error("invalid")
+        return value
+
+
+class Some(fields.Field[list[str]]):
+    """A choice of values, each of which `item` takes; null stands for all."""
+
+    def __init__(self, item: fields.Field[str], phrase: str, **options: Any) -> None:
+        super().__init__(error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"), **options)
+        self.item = item
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        if not isinstance(value, list) or not 1 <= len(value) <= MAX_CHOICES:
+            raise self.make_error("invalid")
+        try:
+            return list(dict.fromkeys(str(self.item.deserialize(one, attr, data, **kwargs)) for one in value))
+        except ValidationError:
+            raise self.make_error("invalid") from None
+
+
+class EndpointSchema(StrictSchema):
+    """What may be changed of an endpoint."""
+
+    url = Target()
+    statuses = Some(Choice(*Status), f"of {', '.join(Status)}", allow_none=True)
+    job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True)
+    domains = Some(Domain(), "host names", allow_none=True)
+    active = fields.Boolean(truthy={True}, falsy={False}, error_messages=must("be true or false"))
+    description = Message(allow_none=True)
+
+
+class NewEndpointSchema(EndpointSchema):
+    """A new endpoint."""
+
+    url = Target(required=True)
+    statuses = Some(Choice(*Status), f"of {', '.join(Status)}", allow_none=True, load_default=None)
+    job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True, load_default=None)
+    domains = Some(Domain(), "host names", allow_none=True, load_default=None)
+    active = fields.Boolean(truthy={True}, falsy={False}, error_messages=must("be true or false"), load_default=True)
+    description = Message(allow_none=True, load_default=None)
+    secret = Secret()
+
+
+class RedeliverSchema(StrictSchema):
+    """Which failed deliveries to send again."""
+
+    failed_since = Timestamp(required=True)
+
+
+class PageSchema(StrictSchema):
+    """The query of the list of endpoints."""
+
+    limit = pagination.limit_field()
+    cursor = pagination.Cursor()
+
+
+class DeliveriesSchema(PageSchema):
+    """The query of an endpoint's deliveries."""
+
+    status = Choice(*DELIVERY_STATUSES)
+
+
+READ_ONLY = frozenset(
+    {
+        "id", "secret", "disabled_reason", "failing_since", "from_settings", "previous_secret_until", "created_at",
+        "updated_at",
+    }
+)  # fmt: skip
+"""An endpoint's fields that an update leaves alone, so that a client may send back what it read."""
+
+NEW_ENDPOINT = NewEndpointSchema()
+REDELIVER = RedeliverSchema()
+PAGE = PageSchema()
+DELIVERIES = DeliveriesSchema()
+
+_ENDPOINT = EndpointSchema()
+
+
+def parse_update(body: Any) -> Mapping[str, Any]:
+    """Return what is to be changed of an endpoint, at least one field of it; raises InvalidInput."""
+    changes = _ENDPOINT.parse({name: value for name, value in object_of(body).items() if name not in READ_ONLY})
+    if not changes:
+        raise InvalidInput("No updatable fields provided")
+    return changes

@@ -1,0 +1,175 @@
+"""What can be done with webhooks: endpoints, their secrets, and what they are owed."""
+
+import ipaddress
+import json
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLateError
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import uuid_utils.compat
+
+from app import signing
+from app.errors import DeliveryNotFound, InvalidInput, WebhookInactive, WebhookNotFound
+from app.targets import Policy
+from app.vault import SecretUnreadableError, Vault
+from app.webhooks import queries
+from app.webhooks.queries import ListedDelivery, ListedEndpoint
+
+ROTATION_HOURS = 24
+"""How long the previous secret stays valid beside a new one."""
+
+LOOK_UP_SECONDS = 2.0
+
+_NAMESPACE = uuid.UUID("6f4a5e0c-3a52-4c0f-9d2e-6d1f3f0b7a11")
+
+_look_ups = ThreadPoolExecutor(4, thread_name_prefix="webhook-look-up")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOfSettings:
+    """An endpoint that the settings name; the same URL is the same endpoint in every process."""
+
+    url: str
+    secret: str
+
+    @property
+    def id(self) -> UUID:
+        """Its id, which follows from its URL."""
+        return uuid.uuid5(_NAMESPACE, self.url)
+
+
+def create(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault) -> str:
+    """Make an endpoint with a new id and return its JSON, with its secret. Raises InvalidInput."""
+    _refuse_forbidden(fields["url"], policy)
+    wanted = {name: value for name, value in fields.items() if name != "secret"}
+    secret = fields.get("secret") or signing.new_secret()
+    return queries.create_endpoint(endpoint_id, wanted, secret, vault.seal(secret))
+
+
+def get(endpoint_id: UUID) -> str:
+    """Return the endpoint's JSON. Raises WebhookNotFound."""
+    return _found(queries.get_endpoint(endpoint_id))
+
+
+def page(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
+    """Return at most `limit` endpoints that follow `after`, oldest first."""
+    return queries.list_endpoints(after, limit)
+
+
+def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy) -> str:
+    """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or WebhookNotFound."""
+    if "url" in fields:
+        _refuse_forbidden(fields["url"], policy)
+    return _found(queries.update_endpoint(endpoint_id, fields))
+
+
+def delete(endpoint_id: UUID) -> None:
+    """Remove the endpoint, with what it is owed. Raises WebhookNotFound."""
+    if not queries.delete_endpoint(endpoint_id):
+        raise WebhookNotFound
+
+
+def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
+    """Give the endpoint a new secret and return its JSON with it; the old one signs, too, for a day.
+
+    Raises WebhookNotFound.
+    """
+    secret = signing.new_secret()
+    return _found(queries.rotate_secret(endpoint_id, secret, vault.seal(secret), ROTATION_HOURS))
+
+
+def deliveries(
+    endpoint_id: UUID, status: str | None, before: Sequence[Any] | None, limit: int
+) -> Sequence[ListedDelivery]:
+    """Return at most `limit` of the endpoint's deliveries from before a position on, newest first.
+
+    Raises WebhookNotFound.
+    """
+    get(endpoint_id)
+    newest = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
+    return queries.list_deliveries(endpoint_id, status, before or newest, limit)
+
+
+def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
+    """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or DeliveryNotFound."""
+    _refuse_inactive(endpoint_id)
+    delivery = queries.redeliver(endpoint_id, delivery_id)
+    if delivery is None:
+        raise DeliveryNotFound
+    return delivery
+
+
+def redeliver_failed(endpoint_id: UUID, since: datetime) -> int:
+    """Make everything due now that was given up since then; return how much. Raises what `redeliver` raises."""
+    _refuse_inactive(endpoint_id)
+    return queries.redeliver_failed(endpoint_id, since)
+
+
+def test(endpoint_id: UUID) -> str:
+    """Owe the endpoint a test event and return the delivery's JSON. Raises WebhookNotFound or WebhookInactive."""
+    _refuse_inactive(endpoint_id)
+    job_id = uuid_utils.compat.uuid7()
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = {
+        "event": "webhook_test",
+        "job_id": str(job_id),
+        "domain": "example.com",
+        "old_status": "running",
+        "new_status": "completed",
+        "stats": {},
+        "timestamp": now,
+    }
+    return queries.owe_test(endpoint_id, uuid.uuid4(), job_id, json.dumps(body, separators=(",", ":")))
+
+
+def keep_endpoints_of_settings(wanted: Sequence[EndpointOfSettings], vault: Vault) -> None:
+    """Make the endpoints that the settings name exactly these; one whose secret differs takes the new one."""
+    known = queries.secrets_of_settings()
+    if not wanted and not known:
+        return
+    changed = [endpoint.id for endpoint in wanted if not _holds(vault, known.get(endpoint.id), endpoint.secret)]
+    sealed = {endpoint.id: (endpoint.url, vault.seal(endpoint.secret)) for endpoint in wanted}
+    queries.keep_endpoints_of_settings(sealed, changed)
+
+
+def _holds(vault: Vault, sealed: str | None, secret: str) -> bool:
+    try:
+        return sealed is not None and vault.open(sealed) == secret
+    except SecretUnreadableError:
+        return False
+
+
+def _found(endpoint: str | None) -> str:
+    if endpoint is None:
+        raise WebhookNotFound
+    return endpoint
+
+
+def _refuse_inactive(endpoint_id: UUID) -> None:
+    endpoint = json.loads(get(endpoint_id))
+    if not endpoint["active"]:
+        raise WebhookInactive(endpoint["disabled_reason"])
+
+
+def _refuse_forbidden(url: str, policy: Policy) -> None:
+    """Refuse a URL whose host is known to have no allowed address; the connection is judged again each time.
+
+    A name that does not resolve now may do so later, so it is let through. Which address it was stays unsaid: the
+    names of this network are not the caller's to look up.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").partition("%")[0]
+    try:
+        found = _look_ups.submit(socket.getaddrinfo, host, parts.port or 443, type=socket.SOCK_STREAM)
+        addresses = {str(info[4][0]).partition("%")[0] for info in found.result(LOOK_UP_SECONDS)}
+    except (OSError, UnicodeError, TooLateError):
+        return
+    if not any(policy.allows(host, ipaddress.ip_address(address)) for address in addresses):
+        raise InvalidInput("Invalid url: must lead to a public address, or to one that SCRAPE_JOBS_WEBHOOK_ALLOW names")
