@@ -82,7 +82,7 @@ _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
 def uuids(values: Iterable[UUID]) -> str:
-    """Return ids as the parameter of type ``uuid[]`` that a statement takes: the driver would call a list ``text[]``."""
+    """Return ids as a parameter of the type ``uuid[]``: of a list the driver would make ``text[]``."""
     return f"{{{','.join(map(str, values))}}}"
 
 
