@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve migrate test lint lock clean
+.PHONY: help run serve migrate test bench lint lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 run: $(VENV)/run  ## Serve on http://localhost:3000 with everything it needs; Ctrl-C stops it all
-	@SCRAPE_JOBS_AUTH=off SCRAPE_JOBS_MIGRATE=on exec $(BIN)/gunicorn wsgi:app
+	@SCRAPE_JOBS_AUTH=$${SCRAPE_JOBS_AUTH:-off} SCRAPE_JOBS_MIGRATE=$${SCRAPE_JOBS_MIGRATE:-on} \
+		exec $(BIN)/gunicorn wsgi:app
 
 serve: $(VENV)/run  ## Serve with the settings of the environment (flask settings lists them)
 	@exec $(BIN)/gunicorn wsgi:app
@@ -20,6 +21,9 @@ migrate: $(VENV)/run  ## Bring the database schema up to date
 
 test: $(VENV)/dev  ## Run all tests, on an embedded PostgreSQL or on TEST_DATABASE_URL
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/dev  ## Measure (figures as ratios of paired rounds)
+	@$(BIN)/python bench/webhooks.py $(ARGS)
 
 lint: $(VENV)/dev  ## Check style (ruff), types (mypy) and the direction of imports (import-linter)
 	@$(BIN)/ruff check .

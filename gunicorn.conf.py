@@ -26,7 +26,7 @@ worker_class = "gthread"
 loglevel = settings.log_level.lower()
 logger_class = ours.ServiceLogger
 keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes
-graceful_timeout = 20
+graceful_timeout = 30  # a request, and then a webhook under way
 limit_request_line = 8190
 control_socket_disable = True
 
@@ -55,7 +55,7 @@ def on_starting(server: Any) -> None:
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = _embedded.start()
-        except DataFolderInUse as error:
+        except (DataFolderInUse, OSError) as error:
             sys.exit(f"SCRAPE_JOBS_DATA_DIR: {error}")
     if settings.database_url is None or settings.migrate:
         upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]

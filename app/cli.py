@@ -30,10 +30,12 @@ def register(app: Flask, dispatcher: Dispatcher) -> None:
         Any number of these may run, beside the service's own workers or instead of them
         (SCRAPE_JOBS_WEBHOOK_DISPATCH=off).
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: dispatcher.end())
+        ending = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # for all threads: this one waits for them
+        dispatcher.start()
         click.echo("Delivering webhooks; Ctrl-C ends it.", err=True)
-        dispatcher.run()
+        signal.sigwait(ending)
+        dispatcher.stop()
 
     @webhooks.command("new-secret")
     def new_secret() -> None:

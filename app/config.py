@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
-from marshmallow.validate import Length, OneOf, Range
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from app.signing import is_secret
 from app.targets import fault_of_exception, fault_of_url
@@ -92,7 +92,9 @@ class Settings:
 
     database_url: str | None = _setting(
         "DATABASE_URL",
-        fields.String(validate=Length(min=1, error="must be a URL such as postgresql://user@host/name")),
+        fields.String(
+            validate=Regexp(r"postgres(ql)?(\+\w+)?://", error="must be a URL such as postgresql://user@host/name")
+        ),
         None,
         "The PostgreSQL to use; unset, an embedded one is started in the data folder",
     )
@@ -104,7 +106,9 @@ class Settings:
     )
     port: int = _setting("PORT", _number(1, 65535), 3000, "TCP port to listen on")
     workers: int = _setting("WEB_CONCURRENCY", _number(1, 256), 2, "Worker processes; about one a core")
-    threads: int = _setting("THREADS", _number(1, 256), 4, "Threads, and database connections, of each worker")
+    threads: int = _setting(
+        "THREADS", _number(1, 256), 4, "Threads of each worker; it has one database connection more"
+    )
     log_level: str = _setting(
         "LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least severity that is logged"
     )
@@ -166,7 +170,7 @@ class Settings:
             faults: Mapping[str, list[str]] = error.messages_dict
             raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]) from None
         values = {declared[name].name: value for name, value in given.items()}
-        if "webhook_urls" in values and "webhook_secret" not in values:
+        if values.get("webhook_urls") and "webhook_secret" not in values:
             raise SettingsError(["SCRAPE_JOBS_WEBHOOK_SECRET: must be set where SCRAPE_JOBS_WEBHOOK_URLS is"])
         return cls(**values)
 

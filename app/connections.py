@@ -48,14 +48,14 @@ def _wait(connection: Any) -> None:
 
 
 def engine_options(pool_size: int) -> dict[str, Any]:
-    """Return SQLAlchemy's engine options for a process of `pool_size` threads.
+    """Return SQLAlchemy's engine options for a process that uses `pool_size` connections at a time.
 
     The limits are connection options, as a pooler in between lets them through, never a SET on the way of a request.
     """
     return {
         "isolation_level": "AUTOCOMMIT",
         "pool_size": pool_size,
-        "max_overflow": 2,
+        "max_overflow": 0,
         "pool_timeout": POOL_SECONDS,
         "pool_recycle": 1800,
         "hide_parameters": True,

@@ -29,6 +29,11 @@ Row = tuple[Any, ...]
 Parameters = Mapping[str, Any]
 
 
+def timestamp(expression: str) -> str:
+    """Return SQL that writes a timestamptz as the API does: UTC, milliseconds, Z."""
+    return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+
+
 class Base(DeclarativeBase):
     """What Flask-SQLAlchemy makes `Model` of, from which every table's class derives."""
 
@@ -132,6 +137,7 @@ def _run_prepared(connection: Any, statement: Statement, parameters: Parameters)
             return list(cursor.fetchall())
         except (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement):
             _prepares = False  # nothing was executed
+            log.warning("a pooler shares connections: statements are sent as text from now on")
     cursor.execute(statement.sql, parameters)
     return list(cursor.fetchall())
 

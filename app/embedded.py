@@ -49,7 +49,9 @@ class EmbeddedPostgres:
         except BlockingIOError:
             self._lock.close()
             self._lock = None
-            raise DataFolderInUse(f"another service runs on the data in {self._folder.parent}") from None
+            raise DataFolderInUse(
+                f"another service runs on the data in {self._folder.parent}; stop it, or choose another folder"
+            ) from None
         try:
             return self._start()
         except BaseException:

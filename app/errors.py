@@ -35,6 +35,10 @@ class UnsupportedMediaType(ScrapeJobError):
         self.expected = expected
 
 
+class UnsupportedContentEncoding(ScrapeJobError):
+    """The body is compressed, or otherwise not as it is."""
+
+
 class JobNotFound(ScrapeJobError):
     """There is no such job, as far as the caller may know."""
 

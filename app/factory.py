@@ -12,7 +12,6 @@ from app.events.models import JobEvent
 from app.events.signals import status_changed
 from app.http import body, errors, health, logs, request_id
 from app.http import headers as response_headers
-from app.idempotency import IdempotencyKey
 from app.jobs.routes import blueprint as jobs
 from app.targets import Policy
 from app.vault import Vault
@@ -23,8 +22,8 @@ from app.webhooks.service import EndpointOfSettings
 
 log = logging.getLogger(__name__)
 
-TABLES = (IdempotencyKey, JobEvent, WebhookEndpoint)
-"""Tables that nothing else imports, so that the migrations know them."""
+TABLES = (JobEvent, WebhookEndpoint)
+"""Of modules that nothing else imports, so that the migrations know them."""
 
 
 EMBEDDED = "postgresql://"
@@ -37,7 +36,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
     app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings.database_url or EMBEDDED)
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(settings.threads)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(settings.threads + 1)  # and the dispatcher's
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine)

@@ -5,7 +5,8 @@ that is connected to.
 """
 
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL = 2000
+
+# A name, an IPv4 address or an IPv6 address, and a port: nothing encoded, which programs would read in several ways.
+_AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
+
+# Where the public addresses lie: of IPv6, nothing else is given out (RFC 4291, section 2.4).
+_UNICAST: Mapping[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("2000::/3")}
 
 # What `is_global` lets pass although it is reserved, or leads into IPv4 by another door.
 _RESERVED: Sequence[Network] = tuple(
@@ -24,16 +31,9 @@ _RESERVED: Sequence[Network] = tuple(
         "192.88.99.0/24",  # 6to4 relays (RFC 7526)
         "224.0.0.0/4",  # multicast (RFC 5771)
         "240.0.0.0/4",  # reserved, and broadcast (RFC 1112)
-        "::/96",  # IPv4-compatible, unspecified, loopback (RFC 4291)
-        "64:ff9b::/96",  # NAT64 (RFC 6052)
-        "64:ff9b:1::/48",  # local NAT64 (RFC 8215)
-        "100::/64",  # discard (RFC 6666)
         "2001::/23",  # protocol assignments, Teredo among them (RFC 2928)
         "2002::/16",  # 6to4 (RFC 3056)
         "3fff::/20",  # documentation (RFC 9637)
-        "5f00::/16",  # segment routing (RFC 9602)
-        "fec0::/10",  # site-local (RFC 3879)
-        "ff00::/8",  # multicast (RFC 4291)
     )
 )
 
@@ -41,7 +41,9 @@ _RESERVED: Sequence[Network] = tuple(
 def is_public(address: Address) -> bool:
     """Tell whether `address` belongs to the public internet; an IPv4 address in IPv6 clothes is judged as itself."""
     if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # without a scope
+        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # the latter without a scope
+    if address not in _UNICAST[address.version]:
+        return False
     return address.is_global and not any(
         address in network for network in _RESERVED if network.version == address.version
     )
@@ -89,17 +91,17 @@ def fault_of_exception(entry: str) -> str | None:
 
 def fault_of_url(url: str) -> str | None:
     """Return what is wrong with `url` as a webhook's target, as far as its text tells, or None."""
-    if len(url) > MAX_URL or not url.isascii() or any(character <= " " or character == "\\" for character in url):
+    if len(url) > MAX_URL or not re.fullmatch(r"[!-\[\]-~]*", url):
         return f"must be a URL of at most {MAX_URL} visible ASCII characters"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return "must be a URL such as https://example.com/hook"
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        return "must be an http or https URL such as https://example.com/hook"
     if parts.username is not None or parts.password is not None:
         return "must not hold credentials: receivers verify the signature instead"
+    if parts.scheme not in ("http", "https") or not _AUTHORITY.fullmatch(parts.netloc) or port == 0:
+        return "must be an http or https URL such as https://example.com/hook"
     if parts.fragment:
         return "must not have a fragment"
     return None

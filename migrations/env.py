@@ -14,9 +14,10 @@ def run() -> None:
     with db.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
         # For the session of this command alone; a migration that must take longer says so itself.
         connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]
-        connection.execute(text("SET lock_timeout = '4s'"))
+        connection.execute(text("SET lock_timeout = 0"))
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SET lock_timeout = '4s'"))
         connection.execute(text("SET statement_timeout = '5s'"))
         connection.commit()
         try:

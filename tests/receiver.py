@@ -1,5 +1,6 @@
 """A real receiver of webhooks on loopback, which answers as the path that it is called at says."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ class Received:
     headers: dict[str, str]
     body: bytes
     at: float
+    connection: int = 0
+    """The port that it came from, which is the same for all requests of one connection."""
 
     @property
     def id(self) -> str:
@@ -27,12 +30,14 @@ class Receiver:
     """Serves on a port of its own; a context manager.
 
     Paths: /ok answers 204; /status/N answers N; /hang never answers; /drip answers a byte a second; /slow-headers drips
-    its headers; /redirect/… redirects there; /large answers 10 MiB; /answer calls `answer` with the request's count.
+    its headers; /redirect/… redirects there; /large answers 10 MiB, of which `written` counts what could be written;
+    /cut breaks off in the middle of its answer; /answer calls `answer` with the request's count.
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.arrived = threading.Condition()
+        self.written = 0
         self.answer: Callable[[int], tuple[int, dict[str, str], bytes]] = lambda _: (204, {}, b"")
         self._closing = threading.Event()
         receiver = self
@@ -41,10 +46,14 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                length = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(length)
+                if len(body) < length:  # the sender is gone
+                    self.close_connection = True
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 with receiver.arrived:
-                    receiver.received.append(Received(self.path, headers, body, time.time()))
+                    receiver.received.append(Received(self.path, headers, body, time.time(), self.client_address[1]))
                     count = len(receiver.received)
                     receiver.arrived.notify_all()
                 receiver._respond(self, count)
@@ -55,6 +64,9 @@ class Receiver:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 256
+
+            def handle_error(self, *_: Any) -> None:
+                """Say nothing of senders that are gone."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -102,7 +114,10 @@ class Receiver:
             case "redirect":
                 self._send(handler, 307, {"Location": rest}, b"")
             case "large":
-                self._send(handler, 200, {}, b"x" * 10 * 1024 * 1024)
+                self._send_large(handler)
+            case "cut":
+                handler.close_connection = True
+                handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
             case "answer":
                 self._send(handler, *self.answer(count))
             case _:
@@ -119,6 +134,18 @@ class Receiver:
             handler.wfile.write(body)
         except OSError:
             handler.close_connection = True
+
+    def _send_large(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10 * 1024 * 1024))
+        handler.end_headers()
+        handler.close_connection = True
+        try:
+            while self.written < 10 * 1024 * 1024:
+                self.written += handler.connection.send(b"x" * 4096)
+        except OSError:
+            return
 
     def _drip(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
         handler.close_connection = True

@@ -103,3 +103,79 @@ class Service:
         assert answer.status_code == 201, answer.text
         job: dict[str, Any] = answer.json()["data"]
         return job
+
+    def change(self, job_id: str, **fields: Any) -> dict[str, Any]:
+        """Change a job and return it."""
+        answer = requests.put(f"{self.jobs}/{job_id}", json=fields, timeout=10)
+        assert answer.status_code == 200, answer.text
+        job: dict[str, Any] = answer.json()["data"]
+        return job
+
+    def webhook(self, url: str, **fields: Any) -> dict[str, Any]:
+        """Make a webhook endpoint and return it, with its secret."""
+        answer = requests.post(f"{self.url}/api/webhooks", json={"url": url, **fields}, timeout=10)
+        assert answer.status_code == 201, answer.text
+        webhook: dict[str, Any] = answer.json()["data"]
+        return webhook
+
+    def deliveries(self, webhook_id: str) -> list[dict[str, Any]]:
+        """Return the endpoint's last 200 deliveries, newest first."""
+        answer = requests.get(f"{self.url}/api/webhooks/{webhook_id}/deliveries?limit=200", timeout=10)
+        assert answer.status_code == 200, answer.text
+        deliveries: list[dict[str, Any]] = answer.json()["data"]
+        return deliveries
+
+
+class Dispatcher:
+    """`flask webhooks dispatch` with the settings in its environment; a context manager."""
+
+    def __init__(self, database_url: str, **settings: str) -> None:
+        self._settings = {"DATABASE_URL": database_url, **settings}
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the dispatcher
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start it, without waiting until it works."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flask", "--app", "wsgi", "webhooks", "dispatch"],
+            cwd=ROOT,
+            env=environment(**self._settings),
+            stdout=self._log,
+            stderr=self._log,
+            text=True,
+        )
+
+    def end(self, seconds: float = 30) -> int:
+        """Tell it to end, wait until it has, and return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def logs(self) -> str:
+        """Return what it has written so far."""
+        return Path(self._log.name).read_text()
+
+    def __enter__(self) -> Self:
+        self.start()
+        wait_until(lambda: "Delivering webhooks" in self.logs(), READY_SECONDS)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.process is not None
+        try:
+            if self.process.poll() is None and kind is None:
+                self.end()
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._log.close()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait until `condition` holds, and fail where it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)

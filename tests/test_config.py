@@ -8,9 +8,14 @@ import pytest
 
 from app.config import Settings, SettingsError
 from app.factory import create_app
+from app.signing import is_secret
+from app.vault import is_key
 from tests.service import ROOT, environment
 
 NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+KEY = "YSB0ZXN0J3Mga2V5OiBubyBzZWNyZXQgb2Ygb3VycyE="
+OTHER_KEY = "YW5vdGhlciB0ZXN0J3Mga2V5OiBubyBzZWNyZXQgMiE="
 URL_NEEDED = "DATABASE_URL: must be a URL such as postgresql://user@host/name"
 
 
@@ -71,6 +76,13 @@ def test_an_empty_value_counts_as_none(name: str, value: str) -> None:
         ("SCRAPE_JOBS_MIGRATE", "1", "migrate", True),
         ("SCRAPE_JOBS_MIGRATE", "off", "migrate", False),
         ("SCRAPE_JOBS_MIGRATE", "false", "migrate", False),
+        ("SCRAPE_JOBS_WEBHOOK_SECRET", SECRET, "webhook_secret", SECRET),
+        ("SCRAPE_JOBS_WEBHOOK_ALLOW", "10.0.0.0/8", "webhook_allow", ("10.0.0.0/8",)),
+        ("SCRAPE_JOBS_WEBHOOK_ALLOW", " ::1 ,,hooks.internal, ", "webhook_allow", ("::1", "hooks.internal")),
+        ("SCRAPE_JOBS_WEBHOOK_DISPATCH", "off", "webhook_dispatch", False),
+        ("SCRAPE_JOBS_WEBHOOK_DISPATCH", "on", "webhook_dispatch", True),
+        ("SCRAPE_JOBS_SECRETS_KEY", KEY, "secrets_keys", (KEY,)),
+        ("SCRAPE_JOBS_SECRETS_KEY", f"{OTHER_KEY}, {KEY}", "secrets_keys", (OTHER_KEY, KEY)),
     ],
 )
 def test_a_value_of_the_environment_is_taken(name: str, value: str, field: str, expected: object) -> None:
@@ -90,10 +102,71 @@ def test_a_value_of_the_environment_is_taken(name: str, value: str, field: str, 
         *(("THREADS", value, "must be a whole number from 1 to 256") for value in ("0", "257", "4;", "0x4")),
         *(("LOG_LEVEL", value, "must be one of DEBUG, INFO, WARNING, ERROR") for value in ("TRACE", "LOUD", "20")),
         *(("SCRAPE_JOBS_MIGRATE", value, "must be on or off") for value in ("maybe", "2", "onn")),
+        *(("SCRAPE_JOBS_WEBHOOK_DISPATCH", value, "must be on or off") for value in ("maybe", "2", "of")),
+        *(
+            ("SCRAPE_JOBS_WEBHOOK_SECRET", value, "must be whsec_ and 24 to 64 bytes in base64")
+            for value in ("hunter2", "whsec_", "whsec_hunter2", SECRET.removeprefix("whsec_"), f"{SECRET},{SECRET}")
+        ),
+        *(
+            (
+                "SCRAPE_JOBS_WEBHOOK_ALLOW",
+                value,
+                "must be CIDRs, addresses or host names, with commas between them",
+            )
+            for value in ("10.0.0.0/33", "localhost:80", "http://localhost", "127.0.0.1,10.0.0.0/8/8", "bücher.example")
+        ),
+        *(
+            ("SCRAPE_JOBS_SECRETS_KEY", value, "must be keys as flask webhooks new-key prints them")
+            for value in ("hunter2", KEY[:-2], KEY + KEY, f"{KEY};{OTHER_KEY}", f"{KEY},hunter2", "ü" * 44)
+        ),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(name: str, value: str, complaint: str) -> None:
     assert complaints(**{name: value}) == [f"{name}: {complaint}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("https://example.com/hook", ("https://example.com/hook",)),
+        (" http://10.0.0.1:8080/a?b=c , https://[::1]/,", ("http://10.0.0.1:8080/a?b=c", "https://[::1]/")),
+    ],
+)
+def test_webhook_urls_come_with_their_secret(value: str, urls: tuple[str, ...]) -> None:
+    settings = read(SCRAPE_JOBS_WEBHOOK_URLS=value, SCRAPE_JOBS_WEBHOOK_SECRET=SECRET)
+    assert settings == dataclasses.replace(Settings(), webhook_urls=urls, webhook_secret=SECRET)
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("example.com", "must be an http or https URL such as https://example.com/hook"),
+        ("https://example.com/,ftp://example.com/", "must be an http or https URL such as https://example.com/hook"),
+        ("https://u:p@example.com/", "must not hold credentials: receivers verify the signature instead"),
+        ("https://example.com/#x", "must not have a fragment"),
+        ("https://example.com/ https://example.org/", "must be a URL of at most 2000 visible ASCII characters"),
+        ("https://example.com:x/", "must be a URL such as https://example.com/hook"),
+    ],
+)
+def test_a_wrong_webhook_url_is_told(value: str, complaint: str) -> None:
+    lines = complaints(SCRAPE_JOBS_WEBHOOK_URLS=value, SCRAPE_JOBS_WEBHOOK_SECRET=SECRET)
+    assert lines == [f"SCRAPE_JOBS_WEBHOOK_URLS: {complaint}"]
+
+
+@pytest.mark.parametrize("secret", ["", "  "])
+def test_webhook_urls_without_their_secret_are_refused(secret: str) -> None:
+    lines = complaints(SCRAPE_JOBS_WEBHOOK_URLS="https://example.com/", SCRAPE_JOBS_WEBHOOK_SECRET=secret)
+    assert lines == ["SCRAPE_JOBS_WEBHOOK_SECRET: must be set where SCRAPE_JOBS_WEBHOOK_URLS is"]
+
+
+def test_webhook_urls_that_are_none_need_no_secret() -> None:
+    assert read(SCRAPE_JOBS_WEBHOOK_URLS=" , ") == Settings()
+
+
+def test_no_complaint_shows_a_secret() -> None:
+    lines = complaints(SCRAPE_JOBS_WEBHOOK_SECRET="whsec_hunter2", SCRAPE_JOBS_SECRETS_KEY=f"{KEY},hunter2")
+    assert "hunter2" not in " ".join(lines)
+    assert KEY not in " ".join(lines)
 
 
 def test_several_wrong_values_are_all_named() -> None:
@@ -192,3 +265,19 @@ def test_the_service_does_not_start_with_wrong_settings_and_says_why(command: li
 def test_a_wrong_database_url_is_told_without_a_traceback_and_without_the_url() -> None:
     done = run("-c", "import wsgi", DATABASE_URL="secret-nonsense")
     assert (done.returncode, done.stderr) == (1, f"{URL_NEEDED}\n")
+
+
+def test_the_webhooks_commands_are_told() -> None:
+    done = run("-m", "flask", "--app", "wsgi", "webhooks", "--help")
+    assert done.returncode == 0
+    for command in ("dispatch", "new-secret", "new-key"):
+        assert f"  {command} " in done.stdout
+
+
+def test_the_commands_print_secrets_and_keys_that_the_settings_take() -> None:
+    secret, key = (run("-m", "flask", "--app", "wsgi", "webhooks", name) for name in ("new-secret", "new-key"))
+    assert (secret.returncode, key.returncode) == (0, 0)
+    assert is_secret(secret.stdout.removesuffix("\n"))
+    assert is_key(key.stdout.removesuffix("\n"))
+    settings = read(SCRAPE_JOBS_WEBHOOK_SECRET=secret.stdout.strip(), SCRAPE_JOBS_SECRETS_KEY=key.stdout.strip())
+    assert settings.secrets_keys == (key.stdout.strip(),)

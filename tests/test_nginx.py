@@ -51,7 +51,7 @@ def nginx(folder: Path, upstream: int) -> Iterator[str]:
             pytest.fail(missing)
         pytest.skip(missing)
     port = free_port()
-    example = replaced(EXAMPLE.read_text(), "listen 80;", f"listen 127.0.0.1:{port};")
+    example = replaced(EXAMPLE.read_text(), "listen 127.0.0.1:80;", f"listen 127.0.0.1:{port};")
     (folder / "example.conf").write_text(replaced(example, "server 127.0.0.1:3000;", f"server 127.0.0.1:{upstream};"))
     (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder))
     process = subprocess.Popen(

@@ -6,16 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.database import Statement
+from app.database import Statement, timestamp
 from app.events.origin import Origin
 
 LARGE_VALUE = 1024
 """Bytes past which a document's value is recorded by its size and digest instead of itself."""
-
-
-def timestamp(expression: str) -> str:
-    """Return SQL that writes a timestamptz as the API does: UTC, milliseconds, Z."""
-    return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
 def changes(fields: Mapping[str, tuple[str, str]], documents: Mapping[str, tuple[str, str]], keep_whole: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.errors import InvalidJSON, UnsupportedMediaType
+from app.errors import InvalidJSON, UnsupportedContentEncoding, UnsupportedMediaType
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
@@ -18,7 +18,9 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 def raw_body() -> bytes:
-    """Return the request's body as it came; raises RequestEntityTooLarge past MAX_BYTES."""
+    """Return the request's body; raises UnsupportedContentEncoding, or RequestEntityTooLarge past MAX_BYTES."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedContentEncoding
     data = request.get_data(cache=True)
     # Werkzeug reads a body without a stated length up to the limit, and says nothing of what it leaves.
     if request.content_length is None and len(data) >= MAX_BYTES and request.environ["wsgi.input"].read(1):

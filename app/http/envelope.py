@@ -14,13 +14,13 @@ def success(
 ) -> Response:
     """Answer ``{"success": true, "data": …}``, where `data` is JSON text already."""
     tail = "" if message is None else f',"message":{json.dumps(message)}'
-    return Response(f'{{"success":true,"data":{data}{tail}}}', status, headers, mimetype=JSON)
+    return Response(f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON)
 
 
 def page(items: Sequence[str], *, limit: int, next_cursor: str | None) -> Response:
     """Answer a page of a list, whose `items` are JSON text already; `next_cursor` is None on the last one."""
     pagination = {"limit": limit, "next_cursor": next_cursor, "has_more": next_cursor is not None}
-    body = f'{{"success":true,"data":[{",".join(items)}],"pagination":{json.dumps(pagination)}}}'
+    body = f'{{"success":true,"data":[{",".join(items)}],"pagination":{json.dumps(pagination)}}}\n'
     return Response(body, mimetype=JSON)
 
 
@@ -29,4 +29,4 @@ def failure(status: int, error: str, details: str | None = None, headers: Mappin
     body: dict[str, Any] = {"success": False, "error": error}
     if details:
         body["details"] = details
-    return Response(json.dumps(body, ensure_ascii=False), status, headers, mimetype=JSON)
+    return Response(json.dumps(body, ensure_ascii=False) + "\n", status, headers, mimetype=JSON)

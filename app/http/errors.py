@@ -55,6 +55,9 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.InvalidInput: _invalid_input,
     errors.InvalidJSON: lambda error: Answer(400, "Invalid body: must be a JSON document", error.reason),
     errors.UnsupportedMediaType: _media_type,
+    errors.UnsupportedContentEncoding: lambda _: Answer(
+        415, "Unsupported content encoding", "A body must come as it is, without Content-Encoding"
+    ),
     errors.JobNotFound: lambda _: Answer(404, "Job not found"),
     errors.TransitionRefused: _transition,
     errors.NotCancellable: lambda error: Answer(

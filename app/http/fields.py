@@ -150,6 +150,18 @@ class Word(fields.Field[str]):
         return value
 
 
+class Switch(fields.Field[bool]):
+    """true or false, and nothing that is equal to either."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be true or false"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ARG002
+        if not isinstance(value, bool):
+            raise self.make_error("invalid")
+        return value
+
+
 class Message(fields.Field[str]):
     """A text from outside, made safe to store."""
 

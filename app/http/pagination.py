@@ -17,7 +17,7 @@ from app.http.fields import QueryNumber
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-INVALID_CURSOR = "Invalid cursor: must be the next_cursor of a page of the same list"
+CURSOR = "must be the next_cursor of a page of the same list"
 
 
 def limit_field() -> QueryNumber:
@@ -61,10 +61,10 @@ def decode(cursor: str, name: str, types: Sequence[type]) -> list[Any]:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         found, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if found != name or len(values) != len(types):
-            raise InvalidInput(INVALID_CURSOR)
+            raise InvalidInput(f"Invalid cursor: {CURSOR}")
         return [_typed(value, kind) for value, kind in zip(values, types, strict=True)]
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
-        raise InvalidInput(INVALID_CURSOR) from None
+        raise InvalidInput(f"Invalid cursor: {CURSOR}") from None
 
 
 def _text(value: Any) -> str:
@@ -89,10 +89,7 @@ def _typed(value: Any, kind: type) -> Any:
 class Cursor(fields.String):
     """The position after which a page starts."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not value or len(value) > 500:
-            raise ValidationError("must be the next_cursor of a page of the same list")
+            raise ValidationError(CURSOR)
         return str(super()._deserialize(value, attr, data, **kwargs))

@@ -47,7 +47,6 @@ class ScrapeJob(Model):
         Index("scrape_jobs_customer_created", "customer_config_id", "created_at", "id"),
         Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
         Index("scrape_jobs_updated", "updated_at", "id"),
-        {"postgresql_with": {"fillfactor": 80}},  # room for the next version of a row beside the last
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)

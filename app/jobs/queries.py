@@ -11,11 +11,10 @@ from sqlalchemy import ColumnElement, Select, cast, literal, literal_column, sel
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app import database
-from app.database import Statement
+from app.database import Statement, timestamp
 from app.errors import DocumentTooLarge
 from app.events import queries as events
 from app.events.origin import Origin
-from app.events.queries import timestamp
 from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.states import ENDED, FINAL, Status, allowed_transitions, sources
 
@@ -99,8 +98,9 @@ CREATE = Statement(
             (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, config, metadata,
              scheduled_for, created_at, updated_at)
         SELECT n.id, n.domain_id, n.customer_config_id, n.domain, n.job_type, n.priority, n.max_retries, n.config,
-            n.metadata, n.scheduled_for, now(), now()
-        FROM n WHERE NOT EXISTS (SELECT FROM large)
+            n.metadata, n.scheduled_for, moment, moment
+        -- As precise as it is shown, so that created_after the time of a job that was read leaves that job out.
+        FROM n, date_trunc('milliseconds', now()) AS moment WHERE NOT EXISTS (SELECT FROM large)
         RETURNING *
     ), event AS ({
         events.append(

@@ -1,6 +1,6 @@
 """The jobs' endpoints."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from app.http import envelope, pagination
 from app.http.body import MERGE_PATCH, json_body
@@ -73,7 +73,7 @@ def patch_job(id: str) -> Response:
 @operation("Failed to cancel scrape job")
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
-    job_id, reason = parse_id(id), request.args.get("reason", "")
+    job_id, reason = parse_id(id), query(schemas.CANCEL)["reason"]
     return _job(service.cancel(job_id, reason, _demands(), origin()), "Job cancelled successfully")
 
 

@@ -109,6 +109,12 @@ class CreateSchema(StrictSchema):
         return job
 
 
+class CancelSchema(StrictSchema):
+    """The query of a cancellation."""
+
+    reason = Message(load_default="")
+
+
 class ListSchema(StrictSchema):
     """The query of the list of jobs."""
 
@@ -133,6 +139,7 @@ class HistorySchema(StrictSchema):
 
 UPDATE = UpdateSchema()
 CREATE = CreateSchema()
+CANCEL = CancelSchema()
 LIST = ListSchema()
 HISTORY = HistorySchema()
 

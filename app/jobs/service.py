@@ -103,11 +103,10 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
 
 
 def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
-    """Cancel a job that is not over.
+    """Cancel a job that is not over; `reason` is sanitised text, and a blank one is none.
 
     Raises JobNotFound, VersionMismatch, LeaseLost, NotCancellable or DatabaseFailure.
     """
-    reason = sanitise(reason)
     message = sanitise(f"{CANCELLED}: {reason}") if reason.strip() else CANCELLED
     outcome = queries.change(
         job_id,

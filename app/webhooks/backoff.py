@@ -40,14 +40,12 @@ def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        return timedelta(seconds=min(int(text[:9]), 10**8))
+        return timedelta(seconds=int(text.lstrip("0")[:9] or "0"))
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now, timedelta(0))
+    except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(moment - now, timedelta(0))
 
 
 def is_hopeless(now: datetime, failing_since: datetime) -> bool:

@@ -2,8 +2,8 @@
 
 One thread does all the talking with the database, in batches; a pool of threads does the waiting for receivers. A slow
 start keeps bad endpoints small: each begins with one try at a time, doubles with every success as long as its answers
-are quick, and falls back to one with a failure; and those whose last try failed may together hold no more than half of
-the senders.
+are quick, and falls back to one with a failure, after which it rests; and those whose last try failed may together hold
+no more than half of the senders.
 """
 
 import logging
@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -26,8 +26,8 @@ from app.errors import DatabaseFailure
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import backoff, queries, service
-from app.webhooks.queries import Claimed, Result
-from app.webhooks.sender import Answer, Attempt, Sender
+from app.webhooks.queries import Claimed, Result, Share
+from app.webhooks.sender import DEADLINE_SECONDS, Answer, Attempt, Sender
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ LEASE_SECONDS = 25
 
 BUSY_SECONDS = 4.0
 """How much of the senders' time one endpoint may take: as many tries at once as its last answer leaves room for."""
+
+SHORTEST_REST, LONGEST_REST = 0.5, 10.0
+"""Seconds an endpoint is left alone after a failure, and after many: looking for its next costs all others time."""
 
 FAN_OUT_BATCH = 500
 WATCH_SECONDS = 0.25
@@ -60,22 +63,32 @@ class Options:
     vault: Vault
     policy: Policy
     endpoints_of_settings: Sequence[service.EndpointOfSettings] = ()
-    poll_seconds: float = 1.0
+    poll_seconds: float = 0.5
 
 
 @dataclass
 class _Pace:
-    """How much an endpoint is trusted with: its window, and whether its last try failed."""
+    """How much an endpoint is trusted with: its window, and how often it has failed in a row."""
 
     window: int = 1
-    failing: bool = False
+    failures: int = 0
+    rests_until: float = 0.0
+
+    @property
+    def failing(self) -> bool:
+        return self.failures > 0
+
+    @property
+    def resting(self) -> bool:
+        return time.monotonic() < self.rests_until
 
     def succeed(self, seconds: float) -> None:
         room = max(1, int(BUSY_SECONDS / max(seconds, 0.001)))
-        self.window, self.failing = min(self.window * 2, HELD, room), False
+        self.window, self.failures = min(self.window * 2, HELD, room), 0
 
     def fail(self) -> None:
-        self.window, self.failing = 1, True
+        self.window, self.failures = 1, self.failures + 1
+        self.rests_until = time.monotonic() + min(SHORTEST_REST * 2 ** min(self.failures - 1, 10), LONGEST_REST)
 
 
 @dataclass
@@ -90,7 +103,7 @@ class _Held:
 
 @dataclass
 class Dispatcher:
-    """See the module. `start` runs it in a thread, `run` in this one; `end` ends either and loses nothing."""
+    """See the module. `start` runs it in a thread of its own; `stop` ends it and loses nothing."""
 
     context: Context
     options: Options
@@ -100,26 +113,21 @@ class Dispatcher:
 
     def start(self) -> None:
         """Run in a thread of its own."""
-        self._thread = threading.Thread(target=self.run, name="webhook-dispatcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="webhook-dispatcher", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Say that there is something to do, which it would otherwise see with its next poll. Never blocks."""
         self._wake.set()
 
-    def end(self) -> None:
-        """Ask it to finish the tries under way, give back the rest, and end. Never blocks."""
+    def stop(self) -> None:
+        """Let it finish the tries under way, give back the rest, and end; wait until it has."""
         self._stopping.set()
         self._wake.set()
-
-    def stop(self) -> None:
-        """Let it end, and wait until it has."""
-        self.end()
         if self._thread is not None:
             self._thread.join()
 
-    def run(self) -> None:
-        """Deliver until `stop` is called."""
+    def _run(self) -> None:
         with self.context():
             _Run(self.options, self._wake, self._stopping).run()
 
@@ -143,6 +151,7 @@ class _Run:
         prepared = False
         while not self._stopping.is_set():
             self._wake.clear()
+            self._end_overdue()
             busy = False
             try:
                 if not prepared:
@@ -153,6 +162,8 @@ class _Run:
                 self._submit()
             except DatabaseFailure as failure:
                 log.warning("webhooks wait for the database: %s", failure.details, exc_info=failure.__cause__)
+            except Exception:  # a mistake in one round must not end all deliveries of this process
+                log.exception("webhooks go on after an unexpected error")
             if not busy:
                 self._wait()
         self._finish()
@@ -176,14 +187,13 @@ class _Run:
             return
         in_flight = Counter(endpoint_id for _, _, endpoint_id in self._held)
         failing = sum(n for endpoint_id, n in in_flight.items() if self._pace(endpoint_id).failing)
-        rooms = {
-            endpoint_id: max(0, pace.window - in_flight[endpoint_id])
-            if not pace.failing or failing < SENDERS // 2
-            else 0
-            for endpoint_id, pace in self._paces.items()
-        }
+        shares = {}
+        for endpoint_id, pace in self._paces.items():
+            count = in_flight[endpoint_id]
+            closed = pace.resting or (pace.failing and failing >= SENDERS // 2)
+            shares[endpoint_id] = Share(count, 0 if closed else max(0, pace.window - count))
         now = time.monotonic()
-        for claimed in queries.claim(self._claim, rooms, _Pace().window, free, LEASE_SECONDS):
+        for claimed in queries.claim(self._claim, shares, _Pace().window, free, LEASE_SECONDS):
             self._pace(claimed.endpoint_id)
             if _key(claimed) not in self._held:  # else a look-up hangs past its lease: let this one lapse, too
                 held = self._held[_key(claimed)] = _Held(claimed, now)
@@ -213,7 +223,8 @@ class _Run:
     def _finish(self) -> None:
         """Give back what no sender has begun, and wait for what is under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        while any(held.attempt is not None for held in self._held.values()):
+        ends_at = time.monotonic() + DEADLINE_SECONDS + 2 * WATCH_SECONDS
+        while any(held.attempt is not None for held in self._held.values()) and time.monotonic() < ends_at:
             self._wake.clear()
             self._end_overdue()
             try:
@@ -223,9 +234,10 @@ class _Run:
                 return
             if any(held.attempt is not None for held in self._held.values()):
                 self._wake.wait(WATCH_SECONDS)
-        if self._held:
+        untried = [held.claimed for held in self._held.values() if held.attempt is None]
+        if untried:
             try:
-                queries.release(self._claim, [held.claimed for held in self._held.values()])
+                queries.release(self._claim, untried)
             except DatabaseFailure:
                 log.warning("webhooks end without the database; what was claimed is sent in %s s", LEASE_SECONDS)
 
@@ -241,14 +253,22 @@ class _Run:
     def _send(self, claimed: Claimed, attempt: Attempt) -> Result:
         now = datetime.now(UTC)
         try:
-            sealed = (claimed.sealed_secret, claimed.sealed_previous_secret)
-            secrets = [self._options.vault.open(secret) for secret in sealed if secret is not None]
-        except SecretUnreadableError:
-            answer = Answer(None, "", "The secret cannot be decrypted with the keys of the settings", None, 0.0)
-        else:
-            headers = signing.headers(str(claimed.id), now, claimed.body, secrets)
+            headers = signing.headers(str(claimed.id), now, claimed.body, self._secrets(claimed))
             answer = self._sender().send(claimed.url, claimed.body, headers, attempt)
+        except SecretUnreadableError:
+            answer = _failure("The secret cannot be decrypted with the keys of the settings")
+        except Exception:  # a try that ends without a result would hold its place for ever
+            log.exception("a webhook could not be sent")
+            answer = _failure("The request could not be made")
         return judge(claimed, answer, now, random.random())  # noqa: S311 - spreads waits, hides nothing
+
+    def _secrets(self, claimed: Claimed) -> list[str]:
+        """Return the secrets to sign with; a previous one whose key is gone is not missed."""
+        secrets = [self._options.vault.open(claimed.sealed_secret)]
+        if claimed.sealed_previous_secret is not None:
+            with suppress(SecretUnreadableError):
+                secrets.append(self._options.vault.open(claimed.sealed_previous_secret))
+        return secrets
 
     def _sender(self) -> Sender:
         if not hasattr(self._threads, "sender"):
@@ -286,3 +306,7 @@ def judge(claimed: Claimed, answer: Answer, now: datetime, chance: float) -> Res
 
 def _key(claimed: Claimed) -> tuple[UUID, int, UUID]:
     return claimed.job_id, claimed.seq, claimed.endpoint_id
+
+
+def _failure(error: str) -> Answer:
+    return Answer(None, "", error, None, 0.0)

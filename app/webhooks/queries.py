@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import database
-from app.database import Statement
-from app.events.queries import timestamp
+from app.database import Statement, timestamp
 
 WITHDRAWN = "No longer in the settings"
+
+ROTATION_HOURS = 24
+"""How long a secret stays valid beside the one that took its place."""
 
 KEPT_TRIES = 50
 """Tries of one delivery that are kept; older ones go."""
@@ -96,12 +98,14 @@ ROTATE_SECRET = Statement(
 
 DELETE_ENDPOINT = Statement(
     "delete_webhook_endpoint",
-    # Promises: the endpoint is gone, and with it what it was owed.
-    """
-    WITH gone AS (DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid RETURNING w.id),
-        dropped AS (DELETE FROM webhook_deliveries d USING gone WHERE d.endpoint_id = gone.id)
-    SELECT id FROM gone
-    """,
+    # Promises: the endpoint is gone, after every fan-out that still saw it.
+    "DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid RETURNING w.id",
+)
+
+DROP_DELIVERIES = Statement(
+    "drop_webhook_deliveries",
+    # Promises: nothing is owed to the endpoint that any transaction so far has committed.
+    "WITH d AS (DELETE FROM webhook_deliveries WHERE endpoint_id = %(id)s::uuid RETURNING 1) SELECT count(*) FROM d",
 )
 
 KEEP_ENDPOINTS_OF_SETTINGS = Statement(
@@ -120,6 +124,9 @@ KEEP_ENDPOINTS_OF_SETTINGS = Statement(
         active = w.active OR w.disabled_reason IS NOT DISTINCT FROM '{WITHDRAWN}',
         disabled_reason = nullif(w.disabled_reason, '{WITHDRAWN}'),
         secret = CASE WHEN w.id = ANY(%(changed)s::uuid[]) THEN excluded.secret ELSE w.secret END,
+        previous_secret = CASE WHEN w.id = ANY(%(changed)s::uuid[]) THEN w.secret ELSE w.previous_secret END,
+        previous_secret_until = CASE WHEN w.id = ANY(%(changed)s::uuid[])
+            THEN now() + make_interval(hours => %(hours)s::int) ELSE w.previous_secret_until END,
         updated_at = now()
     WHERE w.disabled_reason = '{WITHDRAWN}' OR w.id = ANY(%(changed)s::uuid[])
     RETURNING w.id
@@ -161,15 +168,18 @@ def update_endpoint(endpoint_id: UUID, fields: Mapping[str, Any]) -> str | None:
     return _only(database.run(UPDATE_ENDPOINT, {"id": str(endpoint_id), "fields": json.dumps(fields)}))
 
 
-def rotate_secret(endpoint_id: UUID, secret: str, sealed: str, hours: int) -> str | None:
+def rotate_secret(endpoint_id: UUID, secret: str, sealed: str) -> str | None:
     """Give the endpoint a new secret and return its JSON with it, or None where there is no endpoint."""
-    parameters = {"id": str(endpoint_id), "shown": secret, "sealed": sealed, "hours": hours}
+    parameters = {"id": str(endpoint_id), "shown": secret, "sealed": sealed, "hours": ROTATION_HOURS}
     return _only(database.run(ROTATE_SECRET, parameters))
 
 
 def delete_endpoint(endpoint_id: UUID) -> bool:
-    """Remove the endpoint with what it is owed; tell whether there was one."""
-    return bool(database.run(DELETE_ENDPOINT, {"id": str(endpoint_id)}))
+    """Remove the endpoint with what it is owed, in the open transaction; tell whether there was one."""
+    found = bool(database.run(DELETE_ENDPOINT, {"id": str(endpoint_id)}))
+    if found:
+        database.run(DROP_DELIVERIES, {"id": str(endpoint_id)})
+    return found
 
 
 def secrets_of_settings() -> Mapping[UUID, str]:
@@ -186,6 +196,7 @@ def keep_endpoints_of_settings(wanted: Mapping[UUID, tuple[str, str]], changed: 
             "urls": [url for url, _ in wanted.values()],
             "secrets": [secret for _, secret in wanted.values()],
             "changed": database.uuids(changed),
+            "hours": ROTATION_HOURS,
         },
     )
 
@@ -213,8 +224,8 @@ FAN_OUT = Statement(
     ), owed AS (
         INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
         SELECT m.job_id, m.seq, w.id, md5(concat_ws(' ', m.job_id, m.seq, w.id))::uuid, m.body, now(), now()
-        FROM message m JOIN webhook_endpoints w ON w.active
-            AND (w.statuses IS NULL OR m.new_status = ANY(w.statuses))
+        FROM message m JOIN (SELECT * FROM webhook_endpoints WHERE active FOR KEY SHARE) AS w
+            ON (w.statuses IS NULL OR m.new_status = ANY(w.statuses))
             AND (w.job_types IS NULL OR m.job_type = ANY(w.job_types))
             AND (w.domains IS NULL OR m.domain = ANY(w.domains))
     )
@@ -226,13 +237,14 @@ CLAIM = Statement(
     "claim_webhook_deliveries",
     # Promises: at most `limit` due deliveries are this claim's alone until `lease_seconds` are over, of each endpoint
     # no more than the caller has room for, and of each job and endpoint the first that is still owed. Whatever comes
-    # earlier of the job stands in its way even while it still waits in the outbox.
+    # earlier of the job stands in its way even while it still waits in the outbox. Who holds the least comes first.
     """
     WITH picked AS MATERIALIZED (
         SELECT p.* FROM webhook_endpoints w
-        LEFT JOIN unnest(%(endpoints)s::uuid[], %(rooms)s::int[]) AS r (endpoint_id, room) ON r.endpoint_id = w.id
+        LEFT JOIN unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[]) AS r (endpoint_id, room, held)
+            ON r.endpoint_id = w.id
         CROSS JOIN LATERAL (
-            SELECT d.job_id, d.seq, d.endpoint_id FROM webhook_deliveries d
+            SELECT d.job_id, d.seq, d.endpoint_id, d.next_try_at FROM webhook_deliveries d
             WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
                 AND NOT EXISTS (SELECT FROM webhook_deliveries e WHERE e.endpoint_id = d.endpoint_id
                     AND e.job_id = d.job_id AND e.status = 'pending' AND e.seq < d.seq)
@@ -241,6 +253,7 @@ CLAIM = Statement(
             FOR UPDATE SKIP LOCKED
         ) AS p
         WHERE w.active
+        ORDER BY coalesce(r.held, 0) + row_number() OVER (PARTITION BY w.id ORDER BY p.next_try_at), p.next_try_at
         LIMIT %(limit)s::int
     )
     UPDATE webhook_deliveries d SET
@@ -331,12 +344,21 @@ def fan_out(limit: int) -> int:
     return int(database.run(FAN_OUT, {"limit": limit})[0][0])
 
 
-def claim(claim_id: UUID, rooms: Mapping[UUID, int], room: int, limit: int, lease_seconds: int) -> Sequence[Claimed]:
-    """Claim at most `limit` due deliveries: of the endpoints in `rooms` as many as they say, of another `room`."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a dispatcher holds of one endpoint's deliveries, and how many more it has room for."""
+
+    held: int
+    room: int
+
+
+def claim(claim_id: UUID, shares: Mapping[UUID, Share], room: int, limit: int, lease_seconds: int) -> Sequence[Claimed]:
+    """Claim at most `limit` due deliveries: of the endpoints in `shares` what they have room for, of others `room`."""
     parameters = {
         "claim": str(claim_id),
-        "endpoints": database.uuids(rooms),
-        "rooms": list(rooms.values()),
+        "endpoints": database.uuids(shares),
+        "rooms": [share.room for share in shares.values()],
+        "held": [share.held for share in shares.values()],
         "room": room,
         "limit": limit,
         "lease_seconds": lease_seconds,

@@ -8,7 +8,7 @@ from marshmallow import ValidationError, fields
 from app import signing
 from app.errors import InvalidInput
 from app.http import pagination
-from app.http.fields import Choice, Message, StrictSchema, Timestamp, Word, must, object_of
+from app.http.fields import Choice, Message, StrictSchema, Switch, Timestamp, Word, must, object_of
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.jobs.states import Status
 from app.targets import fault_of_url
@@ -67,7 +67,7 @@ class EndpointSchema(StrictSchema):
     statuses = Some(Choice(*Status), f"of {', '.join(Status)}", allow_none=True)
     job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True)
     domains = Some(Domain(), "host names", allow_none=True)
-    active = fields.Boolean(truthy={True}, falsy={False}, error_messages=must("be true or false"))
+    active = Switch()
     description = Message(allow_none=True)
 
 
@@ -78,7 +78,7 @@ class NewEndpointSchema(EndpointSchema):
     statuses = Some(Choice(*Status), f"of {', '.join(Status)}", allow_none=True, load_default=None)
     job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True, load_default=None)
     domains = Some(Domain(), "host names", allow_none=True, load_default=None)
-    active = fields.Boolean(truthy={True}, falsy={False}, error_messages=must("be true or false"), load_default=True)
+    active = Switch(load_default=True)
     description = Message(allow_none=True, load_default=None)
     secret = Secret()
 

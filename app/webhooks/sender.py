@@ -4,14 +4,17 @@ import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, ProtocolError
 from urllib3.poolmanager import PoolManager
 
 from app.targets import Policy
@@ -87,7 +90,7 @@ class _Guarded:
         found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
         allowed = [info for info in found if self.policy.allows(host, _address(info[4][0]))]
         if not allowed:
-            raise ForbiddenTarget(f"{found[0][4][0]} is not a public address")
+            raise ForbiddenTarget
         for family, kind, protocol, _, address in allowed:
             made = socket.socket(family, kind, protocol)
             made.settimeout(max(0.01, attempt.ends_at - time.monotonic()))
@@ -155,6 +158,7 @@ class Sender:
     def __init__(self, policy: Policy) -> None:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy, no .netrc
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(policy))
 
@@ -179,7 +183,7 @@ class Sender:
                         response.raw.close()  # the rest is not wanted, nor the connection that would bring it
                         break
                 status, retry_after = response.status_code, response.headers.get("Retry-After")
-        except (requests.RequestException, OSError, ValueError) as failure:
+        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as failure:
             error = _explained(failure)
         if attempt.is_overdue:  # whatever it looks like: a socket that was shut looks like a short answer
             status, error = None, f"No complete answer within {DEADLINE_SECONDS:.0f} s"
@@ -199,18 +203,19 @@ def _explained(failure: BaseException) -> str:
         causes.append(cause)
         reason = getattr(cause, "reason", None) or next((a for a in cause.args if isinstance(a, BaseException)), None)
         cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
-    for known in causes:
-        match known:
-            case ForbiddenTarget():
-                return f"Refused: {known}"
-            case socket.gaierror():
-                return "The host name does not resolve"
-            case requests.exceptions.SSLError():
-                return "The TLS certificate could not be verified or the handshake failed"
-            case ConnectionRefusedError():
-                return "The connection was refused"
-            case TimeoutError():
-                return "No answer in time"
-            case ConnectionResetError() | BrokenPipeError():
-                return "The connection was reset"
+    for kind, text in _EXPLANATIONS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return text
     return f"The request failed ({type(causes[-1]).__name__})"
+
+
+_EXPLANATIONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
+    (ForbiddenTarget, "Refused: the host has no public address"),
+    (socket.gaierror, "The host name does not resolve"),
+    (requests.exceptions.SSLError, "The TLS certificate could not be verified or the handshake failed"),
+    (ConnectionRefusedError, "The connection was refused"),
+    (TimeoutError, "No answer in time"),
+    ((ConnectionResetError, BrokenPipeError), "The connection was reset"),
+    ((HTTPException, ProtocolError), "The answer was no complete HTTP message"),
+)
+"""What failures mean, the one that says most first: libraries wrap one in another."""

@@ -15,15 +15,12 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from app import signing
+from app import database, signing
 from app.errors import DeliveryNotFound, InvalidInput, WebhookInactive, WebhookNotFound
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import queries
 from app.webhooks.queries import ListedDelivery, ListedEndpoint
-
-ROTATION_HOURS = 24
-"""How long the previous secret stays valid beside a new one."""
 
 LOOK_UP_SECONDS = 2.0
 
@@ -72,8 +69,9 @@ def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy) -> str:
 
 def delete(endpoint_id: UUID) -> None:
     """Remove the endpoint, with what it is owed. Raises WebhookNotFound."""
-    if not queries.delete_endpoint(endpoint_id):
-        raise WebhookNotFound
+    with database.transaction():
+        if not queries.delete_endpoint(endpoint_id):
+            raise WebhookNotFound
 
 
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
@@ -82,7 +80,7 @@ def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
     Raises WebhookNotFound.
     """
     secret = signing.new_secret()
-    return _found(queries.rotate_secret(endpoint_id, secret, vault.seal(secret), ROTATION_HOURS))
+    return _found(queries.rotate_secret(endpoint_id, secret, vault.seal(secret)))
 
 
 def deliveries(

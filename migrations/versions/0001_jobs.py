@@ -53,7 +53,6 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("status = 'running' OR lease_expires_at IS NULL", name="scrape_jobs_lease"),
         sa.CheckConstraint("status = 'pending' OR scheduled_for IS NULL", name="scrape_jobs_scheduled_for"),
-        postgresql_with={"fillfactor": 80},
     )
     for name, columns in {
         "scrape_jobs_created": ["created_at", "id"],

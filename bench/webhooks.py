@@ -1,0 +1,220 @@
+"""Measures the webhooks: deliveries a second, and what bad receivers cost the API, in paired rounds.
+
+(a) One dispatcher process pays a backlog of status changes, made by SQL, to one receiver in a process of its own.
+(b) The latency of progress PUTs through gunicorn, in alternating rounds: with webhooks to an endpoint that hangs, one
+that drips and one that is dead, each owed a backlog that is due at once, and without any endpoint.
+
+The embedded PostgreSQL that is started for it does not wait for the disk (fsync is off).
+"""
+
+import argparse
+import multiprocessing
+import selectors
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psycopg2
+import requests
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from app.signing import new_secret  # noqa: E402
+from tests.conftest import migrate, new_database  # noqa: E402
+from tests.postgres import Postgres  # noqa: E402
+from tests.receiver import Receiver  # noqa: E402
+from tests.service import Dispatcher, Service, free_port  # noqa: E402
+
+ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
+ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+ENDPOINT = """INSERT INTO webhook_endpoints (id, url, active, secret, created_at, updated_at)
+    VALUES (gen_random_uuid(), %s, true, %s, now(), now()) RETURNING id"""
+
+EVENTS = """
+    WITH job AS (
+        INSERT INTO scrape_jobs
+            (id, domain_id, domain, job_type, priority, max_retries, status, started_at, version, config, metadata,
+             created_at, updated_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'example.com', 'full', 5, 3, 'running', now(), 2, '{}', '{}',
+            now(), now()
+        FROM generate_series(1, %s) RETURNING id
+    ), event AS (
+        INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats)
+        SELECT id, 2, now(), 'updated', 'pending', 'running', 'anonymous', '{}', '{"pagesProcessed": 100}' FROM job
+    )
+    INSERT INTO outbox (job_id, seq, created_at) SELECT id, 2, now() FROM job"""
+
+OWED = """INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+    SELECT gen_random_uuid(), 2, %s, gen_random_uuid(), '{"event":"job_status_changed"}', now(), now()
+    FROM generate_series(1, %s)"""
+
+
+def say(text: str) -> None:
+    """Show how far it is."""
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
+
+
+def tell(text: str) -> None:
+    """Print a figure on a line of its own."""
+    say("")
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def execute(url: str, *statements: tuple[str, Sequence[object]]) -> None:
+    """Run statements in one transaction."""
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        for sql, values in statements:
+            cursor.execute(sql, values)
+    connection.close()
+
+
+# --------------------------------------------------------------------------------------------------- (a) throughput
+
+
+def receive(pipe: Connection, count: int) -> None:
+    """Answer 204 to everything; after `count` requests, send when the first, each hundredth and the last came."""
+    server = socket.create_server(("127.0.0.1", 0), backlog=256)
+    pipe.send(server.getsockname()[1])
+    selector = selectors.DefaultSelector()
+    selector.register(server, selectors.EVENT_READ, None)
+    moments: list[float] = []
+    while len(moments) < count:
+        for key, _ in selector.select(60):
+            if key.data is None:
+                accepted, _ = server.accept()
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                selector.register(accepted, selectors.EVENT_READ, bytearray())
+                continue
+            connection, read = key.fileobj, key.data
+            assert isinstance(connection, socket.socket)
+            chunk = connection.recv(65536)
+            if not chunk:
+                selector.unregister(connection)
+                connection.close()
+                continue
+            read += chunk
+            head, separator, body = bytes(read).partition(b"\r\n\r\n")
+            if separator and len(body) >= _content_length(head):
+                read.clear()
+                connection.sendall(ANSWER)
+                moments.append(time.monotonic())
+    pipe.send((moments[0], moments[-1]))
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    return 0
+
+
+def throughput(url: str, events: int) -> float:
+    """Return how many deliveries a second one dispatcher makes of a backlog."""
+    here, there = multiprocessing.Pipe()
+    receiver = multiprocessing.Process(target=receive, args=(there, events), daemon=True)
+    receiver.start()
+    target = f"http://127.0.0.1:{here.recv()}/hook"
+    execute(url, (ENDPOINT, (target, f"clear:{new_secret()}")), (EVENTS, (events,)))
+    with Dispatcher(url, **ALLOW):
+        if not here.poll(120):
+            raise SystemExit("the deliveries did not arrive within 120 s")
+        first, last = here.recv()
+    receiver.join()
+    execute(url, *((f"DELETE FROM {table}", ()) for table in ("webhook_deliveries", "webhook_endpoints")))  # noqa: S608
+    return float((events - 1) / (last - first))
+
+
+# ------------------------------------------------------------------------------------------------------- (b) latency
+
+
+def put_latency(service: Service, job_id: str, puts: int) -> float:
+    """Return the median latency of progress PUTs, in milliseconds."""
+    seconds = []
+    with requests.Session() as session:
+        for number in range(puts):
+            started = time.perf_counter()
+            answer = session.put(f"{service.jobs}/{job_id}", json={"stats": {"pagesProcessed": number}}, timeout=30)
+            seconds.append(time.perf_counter() - started)
+            answer.raise_for_status()
+    return statistics.median(seconds) * 1000
+
+
+def rounds(url: str, count: int, puts: int, backlog: int) -> list[tuple[float, float]]:
+    """Return the median latency with bad endpoints and without any, for each round."""
+    none = [(f"DELETE FROM {table}", ()) for table in ("webhook_endpoints", "webhook_deliveries")]  # noqa: S608
+    found = []
+    with Receiver() as bad, Service(url, **ALLOW) as service:
+        job_id = service.create()["id"]
+        put_latency(service, job_id, puts)
+        for number in range(count):
+            pair = {}
+            for with_endpoints in (True, False) if number % 2 else (False, True):
+                say(f"(b) round {number + 1} of {count}, {'with' if with_endpoints else 'without'} bad endpoints")
+                execute(url, *none)
+                if with_endpoints:
+                    owe(url, (f"{bad.url}/hang", f"{bad.url}/drip", f"http://127.0.0.1:{free_port()}/dead"), backlog)
+                time.sleep(1.5)
+                pair[with_endpoints] = put_latency(service, job_id, puts)
+            found.append((pair[True], pair[False]))
+        execute(url, *none)
+    return found
+
+
+def owe(url: str, targets: Sequence[str], backlog: int) -> None:
+    """Make endpoints, and let each be owed a backlog that is due at once."""
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        for target in targets:
+            cursor.execute(ENDPOINT, (target, f"clear:{new_secret()}"))
+            (endpoint_id,) = cursor.fetchall()[0]
+            cursor.execute(OWED, (endpoint_id, backlog))
+    connection.close()
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=5000, help="(a) status changes of the backlog (default 5000)")
+    parser.add_argument("--repeats", type=int, default=3, help="(a) how often (default 3)")
+    parser.add_argument("--rounds", type=int, default=8, help="(b) pairs of rounds (default 8)")
+    parser.add_argument("--puts", type=int, default=600, help="(b) PUTs a round (default 600)")
+    parser.add_argument("--backlog", type=int, default=2000, help="(b) deliveries owed to each (default 2000)")
+    parser.add_argument("--only", choices=("a", "b"), help="measure the one alone")
+    options = parser.parse_args()
+
+    postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-bench-")))
+    try:
+        for url in new_database(postgres.start()):
+            migrate(url)
+            if options.only != "b":
+                rates = []
+                for number in range(options.repeats):
+                    say(f"(a) {options.events} deliveries, {number + 1} of {options.repeats}")
+                    rates.append(throughput(url, options.events))
+                tell(
+                    f"(a) one dispatcher to one receiver: {statistics.median(rates):.0f} deliveries a second"
+                    f" ({min(rates):.0f} to {max(rates):.0f}; {options.events} each)"
+                )
+            if options.only != "a":
+                pairs = rounds(url, options.rounds, options.puts, options.backlog)
+                ratios = [bad / good for bad, good in pairs]
+                tell(
+                    f"(b) PUT beside bad endpoints: {statistics.median(bad for bad, _ in pairs):.2f} ms, without any:"
+                    f" {statistics.median(good for _, good in pairs):.2f} ms, ratio {statistics.median(ratios):.3f}"
+                    f" ({min(ratios):.3f} to {max(ratios):.3f}; medians of {options.rounds} paired rounds)"
+                )
+    finally:
+        postgres.delete()
+
+
+if __name__ == "__main__":
+    main()
