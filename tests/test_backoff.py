@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.webhooks import backoff
+from app.webhooks.dispatch_queries import Claimed, Result
 from app.webhooks.dispatcher import judge
-from app.webhooks.queries import Claimed, Result
 from app.webhooks.sender import Answer
 
 NOW = datetime(2024, 1, 1, 10, 0, 0, 123_000, tzinfo=UTC)

@@ -15,7 +15,8 @@ from app.connections import driver_url
 from app.database import Statement
 from app.events.origin import ANONYMOUS, Origin
 from app.events.queries import HISTORY, provenance
-from app.jobs.queries import CHANGE, GET, LOCK_DOCUMENTS, ORDERS, Filters, page_query
+from app.jobs.list_queries import ORDERS, Filters, page_query
+from app.jobs.queries import CHANGE, GET, LOCK_DOCUMENTS
 from tests.conftest import migrate, new_database
 
 JOBS = 100_000

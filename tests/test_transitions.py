@@ -424,3 +424,16 @@ def test_the_database_refuses_to_make_a_row_impossible(
 def test_the_database_refuses_a_row_without_a_value_that_every_job_has(database_url: str, name: str) -> None:
     with pytest.raises(psycopg2.errors.NotNullViolation):
         insert(database_url, {name: None})
+
+
+def test_a_retry_count_at_its_limit_refuses_the_retry_and_nothing_overflows(client: FlaskClient) -> None:
+    job = make_job(client, "failed")
+    path = f"/api/scrape-jobs/{job['id']}"
+    assert client.put(path, json={"retry_count": 2**31 - 1}).status_code == 200
+    answer = client.put(path, json={"status": "pending"})
+    assert answer.status_code == 400
+    assert answer.get_json() == {
+        "success": False,
+        "error": "Cannot transition from 'failed' to 'pending'",
+        "details": "Maximum retries reached (2147483647 of 3)",
+    }

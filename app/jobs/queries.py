@@ -2,20 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
-
-from sqlalchemy import ColumnElement, Select, cast, literal, literal_column, select, tuple_
-from sqlalchemy.dialects.postgresql import JSONB
 
 from app import database
 from app.database import Statement, timestamp
 from app.errors import DocumentTooLarge
 from app.events import queries as events
 from app.events.origin import Origin
-from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.states import ENDED, FINAL, Status, allowed_transitions, sources
 
 MAX_DOCUMENT = 256 * 1024
@@ -78,7 +72,22 @@ def get(job_id: UUID) -> Representation | None:
 
 # ---------------------------------------------------------------------------------------------------------- create
 
-_CREATED_FIELDS = ("domain", "job_type", "priority", "max_retries", "customer_config_id", "scheduled_for")
+_CREATED = events.append(
+    "SELECT job.id, job.version, job.created_at, NULL::text, job.status, "
+    + events.changes(
+        {
+            "domain": ("NULL::text", "job.domain"),
+            "job_type": ("NULL::text", "job.job_type"),
+            "priority": ("NULL::int", "job.priority"),
+            "max_retries": ("NULL::int", "job.max_retries"),
+            "customer_config_id": ("NULL::uuid", "job.customer_config_id"),
+            "scheduled_for": ("NULL::text", timestamp("job.scheduled_for")),
+        },
+        {"config": ("'{}'::jsonb", "job.config"), "metadata": ("'{}'::jsonb", "job.metadata")},
+        keep_whole="false",
+    )
+    + ", job.stats FROM job"
+)
 
 CREATE = Statement(
     "create_jobs",
@@ -102,23 +111,7 @@ CREATE = Statement(
         -- As precise as it is shown, so that created_after the time of a job that was read leaves that job out.
         FROM n, date_trunc('milliseconds', now()) AS moment WHERE NOT EXISTS (SELECT FROM large)
         RETURNING *
-    ), event AS ({
-        events.append(
-            "SELECT job.id, job.version, job.created_at, NULL::text, job.status, "
-            + events.changes(
-                {
-                    name: (
-                        "NULL::text",
-                        timestamp("job.scheduled_for") if name == "scheduled_for" else f"job.{name}",
-                    )
-                    for name in _CREATED_FIELDS
-                },
-                {"config": ("'{}'::jsonb", "job.config"), "metadata": ("'{}'::jsonb", "job.metadata")},
-                keep_whole="false",
-            )
-            + ", job.stats FROM job"
-        )
-    })
+    ), event AS ({_CREATED})
     SELECT job.id, NULL, job.version, {job_json("job")} FROM job
     UNION ALL SELECT large.id, large.name, NULL, NULL FROM large
     """,
@@ -159,6 +152,28 @@ def _set(field: str, cast_to: str, *, otherwise: str) -> str:
     return f"CASE WHEN %(sets_{field})s::bool THEN %({field})s::{cast_to} {otherwise} END AS {field}"
 
 
+# A count at its limit is not added to: the retry is refused, but its new row is worked out before it is judged.
+_RETRY_COUNT = "WHEN retries AND retry_count < max_retries THEN retry_count + 1 ELSE retry_count"
+_STARTED_AT = f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
+_COMPLETED_AT = f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t WHEN retries THEN NULL ELSE completed_at"
+
+_CHANGED = events.append(
+    "SELECT job.id, job.version, cur.t, cur.status, job.status, "
+    + events.changes(
+        {
+            "error_message": ("cur.error_message", "job.error_message"),
+            "retry_count": ("cur.retry_count", "job.retry_count"),
+            "started_at": (timestamp("cur.started_at"), timestamp("job.started_at")),
+            "completed_at": (timestamp("cur.completed_at"), timestamp("job.completed_at")),
+            "scheduled_for": (timestamp("cur.scheduled_for"), timestamp("job.scheduled_for")),
+            "worker_id": ("cur.worker_id", "job.worker_id"),
+        },
+        {"stats": ("cur.stats", "job.stats"), "metadata": ("cur.metadata", "job.metadata")},
+        keep_whole="cur.retries",
+    )
+    + ", CASE WHEN cur.moves THEN job.stats END FROM cur, job"
+)
+
 CHANGE = Statement(
     "change_job",
     # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
@@ -175,22 +190,9 @@ CHANGE = Statement(
         SELECT cur.wanted AS status,
             {_set("error_message", "text", otherwise="WHEN retries THEN NULL ELSE error_message")},
             {_set("stats", "jsonb", otherwise="WHEN retries THEN '{}' ELSE stats")},
-            {_set("retry_count", "int", otherwise="WHEN retries THEN retry_count + 1 ELSE retry_count")},
-            {
-        _set(
-            "started_at",
-            "timestamptz",
-            otherwise=f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at",
-        )
-    },
-            {
-        _set(
-            "completed_at",
-            "timestamptz",
-            otherwise=f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t"
-            " WHEN retries THEN NULL ELSE completed_at",
-        )
-    },
+            {_set("retry_count", "int", otherwise=_RETRY_COUNT)},
+            {_set("started_at", "timestamptz", otherwise=_STARTED_AT)},
+            {_set("completed_at", "timestamptz", otherwise=_COMPLETED_AT)},
             CASE WHEN %(merges_metadata)s::bool THEN metadata || %(metadata)s::jsonb
                 ELSE coalesce(%(metadata)s::jsonb, metadata) END AS metadata,
             CASE WHEN moves THEN NULL ELSE scheduled_for END AS scheduled_for,
@@ -221,24 +223,7 @@ CHANGE = Statement(
         FROM cur, new, judged
         WHERE j.id = cur.id AND j.id = %(id)s::uuid AND judged.refusal IS NULL
         RETURNING j.*
-    ), event AS ({
-        events.append(
-            "SELECT job.id, job.version, cur.t, cur.status, job.status, "
-            + events.changes(
-                {
-                    "error_message": ("cur.error_message", "job.error_message"),
-                    "retry_count": ("cur.retry_count", "job.retry_count"),
-                    "started_at": (timestamp("cur.started_at"), timestamp("job.started_at")),
-                    "completed_at": (timestamp("cur.completed_at"), timestamp("job.completed_at")),
-                    "scheduled_for": (timestamp("cur.scheduled_for"), timestamp("job.scheduled_for")),
-                    "worker_id": ("cur.worker_id", "job.worker_id"),
-                },
-                {"stats": ("cur.stats", "job.stats"), "metadata": ("cur.metadata", "job.metadata")},
-                keep_whole="cur.retries",
-            )
-            + ", CASE WHEN cur.moves THEN job.stats END FROM cur, job"
-        )
-    }), owed AS (
+    ), event AS ({_CHANGED}), owed AS (
         INSERT INTO outbox (job_id, seq, created_at) SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves
     )
     SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, job.version, {job_json("job")}
@@ -313,82 +298,3 @@ def lock_documents(job_id: UUID) -> Documents | None:
     """Return the job's documents and keep them from changing until the open transaction ends."""
     rows = database.run(LOCK_DOCUMENTS, {"id": str(job_id)})
     return Documents(*rows[0]) if rows else None
-
-
-# ------------------------------------------------------------------------------------------------------------ list
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A list's order: expressions (and their values' types) that together tell any two rows apart, in one direction."""
-
-    expressions: tuple[ColumnElement[Any], ...]
-    types: tuple[type, ...]
-    descending: bool = False
-
-
-_CREATED = (ScrapeJob.created_at.expression, ScrapeJob.id.expression)
-_UPDATED = (ScrapeJob.updated_at.expression, ScrapeJob.id.expression)
-_MOMENT = (datetime, UUID)
-
-ORDERS: Mapping[str, Order] = {
-    "-created_at": Order(_CREATED, _MOMENT, descending=True),
-    "created_at": Order(_CREATED, _MOMENT),
-    "priority": Order((-ScrapeJob.priority, *_CREATED), (int, *_MOMENT)),  # the highest first, then the oldest
-    "-updated_at": Order(_UPDATED, _MOMENT, descending=True),
-    "updated_at": Order(_UPDATED, _MOMENT),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which jobs to list; what is None does not narrow."""
-
-    status: Sequence[str] | None = None
-    domain: str | None = None
-    job_type: str | None = None
-    customer_config_id: UUID | None = None
-    tag: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the SQL conditions that all have to hold."""
-        equal = {
-            ScrapeJob.domain: self.domain,
-            ScrapeJob.job_type: self.job_type,
-            ScrapeJob.customer_config_id: self.customer_config_id,
-        }
-        found = [column == value for column, value in equal.items() if value is not None]
-        if self.status is not None:
-            found.append(ScrapeJob.status.in_(self.status))
-        if self.tag is not None:
-            found.append(TAGS.contains(cast([self.tag], JSONB)))
-        if self.created_after is not None:
-            found.append(ScrapeJob.created_at > self.created_after)
-        if self.created_before is not None:
-            found.append(ScrapeJob.created_at < self.created_before)
-        return found
-
-
-class Listed(NamedTuple):
-    """A job in a list: its JSON, and its position, where the next page may start."""
-
-    json: str
-    position: tuple[Any, ...]
-
-
-def page_query(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Select[Any]:
-    """Return the query of at most `limit` jobs in `order` from after the position `after` on."""
-    query = select(literal_column(job_json(ScrapeJob.__tablename__)), *order.expressions)
-    query = query.where(*filters.conditions())
-    if after is not None:
-        here, there = tuple_(*order.expressions), tuple_(*(literal(value) for value in after))
-        query = query.where(here < there if order.descending else here > there)
-    direction = [expression.desc() if order.descending else expression.asc() for expression in order.expressions]
-    return query.order_by(*direction).limit(limit)
-
-
-def page(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Sequence[Listed]:
-    """Return at most `limit` jobs in `order` from after the position `after` on."""
-    return [Listed(row[0], row[1:]) for row in database.fetch(page_query(filters, order, after, limit))]

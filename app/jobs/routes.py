@@ -11,7 +11,8 @@ from app.http.origin import origin
 from app.http.preconditions import accepted_versions, etag, is_known, lease_token
 from app.http.query import query
 from app.jobs import schemas, service
-from app.jobs.queries import ORDERS, Representation
+from app.jobs.list_queries import ORDERS
+from app.jobs.queries import Representation
 from app.jobs.service import Demands
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")

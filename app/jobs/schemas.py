@@ -25,8 +25,8 @@ from app.http.fields import (
     must,
     object_of,
 )
+from app.jobs.list_queries import ORDERS, Filters
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
-from app.jobs.queries import ORDERS, Filters
 from app.jobs.states import Status
 
 MAX_BATCH = 1000

@@ -20,9 +20,10 @@ from app.errors import (
 from app.events import queries as events
 from app.events.origin import Origin
 from app.events.signals import announce_status_change
-from app.jobs import queries
+from app.jobs import list_queries, queries
+from app.jobs.list_queries import Filters, Listed, Order
 from app.jobs.merge_patch import merge_patch
-from app.jobs.queries import Filters, Listed, Order, Outcome, Representation
+from app.jobs.queries import Outcome, Representation
 from app.jobs.states import Status
 from app.text import sanitise
 
@@ -125,7 +126,7 @@ def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Repre
 
 def page(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Sequence[Listed]:
     """Return at most `limit` jobs in `order` from after the position `after` on. Raises DatabaseFailure."""
-    return queries.page(filters, order, after, limit)
+    return list_queries.page(filters, order, after, limit)
 
 
 def history(job_id: UUID, after: int, limit: int) -> Sequence[events.RecordedEvent]:

@@ -25,8 +25,9 @@ from app import signing
 from app.errors import DatabaseFailure
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
-from app.webhooks import backoff, queries, service
-from app.webhooks.queries import Claimed, Result, Share
+from app.webhooks import backoff, service
+from app.webhooks import dispatch_queries as queries
+from app.webhooks.dispatch_queries import Claimed, Result, Share
 from app.webhooks.sender import DEADLINE_SECONDS, Answer, Attempt, Sender
 
 log = logging.getLogger(__name__)
