@@ -47,8 +47,8 @@ signal.signal(signal.SIGINT, _leave)
 
 def on_starting(server: Any) -> None:
     """Refuse open doors, start the embedded PostgreSQL where it is the one to use, bring the schema up to date."""
-    for name in Settings.unknown(os.environ):
-        server.log.warning("%s is no setting of this service", name)
+    for warning in settings.warnings(os.environ):
+        server.log.warning(warning)
     for host, *_ in (address for address in server.cfg.address if isinstance(address, tuple)):
         if not is_loopback(host):
             sys.exit(f"{host} is not a loopback address, and without authentication no other is allowed")

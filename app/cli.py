@@ -1,5 +1,7 @@
 """The commands: flask --app wsgi COMMAND."""
 
+import logging
+import os
 import signal
 
 import click
@@ -10,13 +12,15 @@ from app import signing, vault
 from app.config import Settings
 from app.webhooks.dispatcher import Dispatcher
 
+log = logging.getLogger(__name__)
 
-def register(app: Flask, dispatcher: Dispatcher) -> None:
+
+def register(app: Flask, settings: Settings, dispatcher: Dispatcher) -> None:
     """Give `app` its commands; `dispatcher` is the one that ``webhooks dispatch`` runs."""
     app.extensions["webhook_dispatcher"] = dispatcher
 
     @app.cli.command("settings")
-    def settings() -> None:
+    def show_settings() -> None:
         """Show every setting of the environment, with its default and purpose."""
         click.echo(Settings.described())
 
@@ -30,6 +34,8 @@ def register(app: Flask, dispatcher: Dispatcher) -> None:
         Any number of these may run, beside the service's own workers or instead of them
         (SCRAPE_JOBS_WEBHOOK_DISPATCH=off).
         """
+        for warning in settings.warnings(os.environ):
+            log.warning(warning)
         ending = {signal.SIGTERM, signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # for all threads: this one waits for them
         dispatcher.start()

@@ -180,6 +180,13 @@ class Settings:
         declared = {f.metadata["name"] for f in dataclasses.fields(cls)}
         return sorted(name for name in environ if name.startswith(PREFIX) and name not in declared)
 
+    def warnings(self, environ: Mapping[str, str]) -> list[str]:
+        """Return what the operator should know at start, though the service starts with it."""
+        found = [f"{name} is no setting of this service" for name in self.unknown(environ)]
+        if not self.secrets_keys:
+            found.append("webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them")
+        return found
+
     @classmethod
     def described(cls) -> str:
         """Return every setting with its default and purpose, for people."""

@@ -1,7 +1,5 @@
 """Puts the application together."""
 
-import logging
-
 from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy.exc import ArgumentError
@@ -19,8 +17,6 @@ from app.webhooks.dispatcher import Dispatcher, Options
 from app.webhooks.models import WebhookEndpoint
 from app.webhooks.routes import blueprint as webhooks
 from app.webhooks.service import EndpointOfSettings
-
-log = logging.getLogger(__name__)
 
 TABLES = (JobEvent, WebhookEndpoint)
 """Of modules that nothing else imports, so that the migrations know them."""
@@ -57,13 +53,11 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(webhooks(policy, vault))
     dispatcher = Dispatcher(app.app_context, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
-    cli.register(app, dispatcher)
+    cli.register(app, settings, dispatcher)
     return app
 
 
 def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:
-    if not vault.encrypts:
-        log.warning("webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them")
     secret = settings.webhook_secret or ""
     return Options(vault, policy, [EndpointOfSettings(url, secret) for url in settings.webhook_urls])
 

@@ -28,11 +28,6 @@ class Vault:
     def __init__(self, keys: Sequence[str]) -> None:
         self._cipher = MultiFernet([Fernet(key) for key in keys]) if keys else None
 
-    @property
-    def encrypts(self) -> bool:
-        """Whether it has a key."""
-        return self._cipher is not None
-
     def seal(self, text: str) -> str:
         """Return `text` in the form in which it may be stored."""
         return CLEAR + text if self._cipher is None else SEALED + self._cipher.encrypt(text.encode()).decode()

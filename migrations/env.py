@@ -1,7 +1,10 @@
 """Runs the migrations: one process at a time, and never long in the way of a running service."""
 
+import sys
+
 from alembic import context
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from app.database import db
 
@@ -41,4 +44,8 @@ if context.is_offline_mode():
     with context.begin_transaction():
         context.run_migrations()
 else:
-    run()
+    try:
+        run()
+    except OperationalError as error:
+        reason = " ".join(str(error.orig).split())  # of a command that its operator runs himself
+        sys.exit(f"DATABASE_URL: the migrations could not be run: {reason}")
