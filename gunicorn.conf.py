@@ -22,7 +22,7 @@ except SettingsError as error:
 bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
 workers = settings.workers
 threads = settings.threads
-worker_class = "gthread"
+worker_class = "app.http.gunicorn.BalancedWorker"
 loglevel = settings.log_level.lower()
 logger_class = ours.ServiceLogger
 keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes

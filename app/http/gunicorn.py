@@ -2,12 +2,17 @@
 
 import json
 import socket
+import time
 from typing import Any
 
 import gunicorn.util
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
 
 from app.http.request_id import new_request_id
+
+BLINK_SECONDS = 0.0002
+LONGEST_BLINK = 5
 
 
 class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
@@ -22,6 +27,20 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log a warning, without what it quotes of a malformed request: that may be a secret."""
         super().warning(_unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs)
+
+
+class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
+    """A threaded worker that lets one with fewer connections be the first to accept.
+
+    All workers wake for a new connection, and the quickest takes it: left alone, one that is awake anyway takes all of
+    a burst, and kept-alive connections stay where they are, so that the others idle for as long as the burst lasts.
+    """
+
+    def accept(self, listener: Any) -> None:
+        """Accept a connection, unless another worker has done so in the blink that a busy one waits."""
+        if self.nr_conns:
+            time.sleep(BLINK_SECONDS * min(self.nr_conns, LONGEST_BLINK))
+        super().accept(listener)
 
 
 def answer_in_json() -> None:
