@@ -8,12 +8,12 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import InvalidJSON, UnsupportedContentEncoding, UnsupportedMediaType
+from app.http.envelope import JSON
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 DRAIN_STEP = 64 * 1024
 DRAINED_BYTES = 16 * 1024 * 1024
-JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 

@@ -23,7 +23,7 @@ from app.events.signals import announce_status_change
 from app.jobs import list_queries, queries
 from app.jobs.list_queries import Filters, Listed, Order
 from app.jobs.merge_patch import merge_patch
-from app.jobs.queries import Outcome, Representation
+from app.jobs.queries import Representation
 from app.jobs.states import Status
 from app.text import sanitise
 
@@ -68,15 +68,7 @@ def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Or
 
     Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused, InvalidInput, DocumentTooLarge, DatabaseFailure.
     """
-    outcome = queries.change(
-        job_id,
-        fields,
-        action="updated",
-        origin=origin,
-        versions=demands.versions,
-        lease_token=demands.lease_token,
-    )
-    return _settled(job_id, outcome, "updated", fields.get("status"), origin)
+    return _change(job_id, fields, demands, "updated", origin)
 
 
 def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
@@ -91,16 +83,7 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
         retries = fields.get("status") == Status.PENDING != documents.status  # and starts from nothing
         old = {"stats": {} if retries else documents.stats, "metadata": documents.metadata}
         merged = {name: merge_patch(old[name], fields[name]) for name in old if name in fields}
-        outcome = queries.change(
-            job_id,
-            {**fields, **merged},
-            action="updated",
-            origin=origin,
-            versions=demands.versions,
-            lease_token=demands.lease_token,
-            merges_metadata=False,
-        )
-        return _settled(job_id, outcome, "updated", fields.get("status"), origin)
+        return _change(job_id, {**fields, **merged}, demands, "updated", origin, merges_metadata=False)
 
 
 def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
@@ -109,17 +92,9 @@ def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Repre
     Raises JobNotFound, VersionMismatch, LeaseLost, NotCancellable or DatabaseFailure.
     """
     message = sanitise(f"{CANCELLED}: {reason}") if reason.strip() else CANCELLED
-    outcome = queries.change(
-        job_id,
-        {"status": Status.CANCELLED, "error_message": message},
-        action="cancelled",
-        origin=origin,
-        versions=demands.versions,
-        lease_token=demands.lease_token,
-        must_move=True,
-    )
+    fields = {"status": Status.CANCELLED, "error_message": message}
     try:
-        return _settled(job_id, outcome, "cancelled", Status.CANCELLED, origin)
+        return _change(job_id, fields, demands, "cancelled", origin, must_move=True)
     except TransitionRefused as refused:
         raise NotCancellable(refused.current) from None
 
@@ -140,8 +115,28 @@ def history(job_id: UUID, after: int, limit: int) -> Sequence[events.RecordedEve
     return found
 
 
-def _settled(job_id: UUID, outcome: Outcome | None, action: str, wanted: str | None, origin: Origin) -> Representation:
-    """Return the changed job, or raise what refused the change."""
+def _change(
+    job_id: UUID,
+    fields: Mapping[str, Any],
+    demands: Demands,
+    action: str,
+    origin: Origin,
+    *,
+    must_move: bool = False,
+    merges_metadata: bool = True,
+) -> Representation:
+    """Change the job as `queries.change` does and return what it is now, or raise what refused it."""
+    outcome = queries.change(
+        job_id,
+        fields,
+        action=action,
+        origin=origin,
+        versions=demands.versions,
+        lease_token=demands.lease_token,
+        must_move=must_move,
+        merges_metadata=merges_metadata,
+    )
+    wanted = fields.get("status")
     if outcome is None:
         raise JobNotFound
     match outcome.refusal:
