@@ -70,15 +70,21 @@ def post_fork(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Deliver webhooks in this worker, too."""
-    if settings.webhook_dispatch:
-        worker.wsgi.extensions["webhook_dispatcher"].start()
+    """Deliver webhooks and keep house in this worker, too."""
+    for runner in _runners(worker):
+        runner.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Finish the deliveries under way."""
-    if settings.webhook_dispatch and worker.wsgi is not None:
-        worker.wsgi.extensions["webhook_dispatcher"].stop()
+    """Finish what is under way."""
+    if worker.wsgi is not None:
+        for runner in _runners(worker):
+            runner.stop()
+
+
+def _runners(worker: Any) -> list[Any]:
+    wanted = {"webhook_dispatcher": settings.webhook_dispatch, "housekeeping": settings.housekeeping}
+    return [worker.wsgi.extensions[name] for name, is_wanted in wanted.items() if is_wanted]
 
 
 def when_ready(server: Any) -> None:

@@ -2,53 +2,153 @@
 
 import logging
 import os
+import re
 import signal
+import sys
+from datetime import timedelta
+from typing import Protocol
 
 import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from app import signing, vault
+from app import retention, signing, vault
 from app.config import Settings
-from app.webhooks.dispatcher import Dispatcher
+from app.queue import sweeper
+from app.statistics import service as statistics
 
 log = logging.getLogger(__name__)
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
-def register(app: Flask, settings: Settings, dispatcher: Dispatcher) -> None:
-    """Give `app` its commands; `dispatcher` is the one that ``webhooks dispatch`` runs."""
-    app.extensions["webhook_dispatcher"] = dispatcher
+
+class Age(click.ParamType[float]):
+    """A length of time such as 90d, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds; complains of anything else."""
+        match = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no length of time such as 90d, 12h or 30m", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+class Runner(Protocol):
+    """Something that runs in threads of its own until it is stopped."""
+
+    def start(self) -> None: ...  # noqa: D102
+
+    def stop(self) -> None: ...  # noqa: D102
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Give `app` its commands."""
 
     @app.cli.command("settings")
     def show_settings() -> None:
         """Show every setting of the environment, with its default and purpose."""
         click.echo(Settings.described())
 
-    webhooks = AppGroup("webhooks", help="Deliver webhooks, and make what their settings need.")
-    app.cli.add_command(webhooks)
+    @app.cli.command("housekeeping")
+    def housekeeping() -> None:
+        """Rescue expired leases and count statistics until SIGTERM or Ctrl-C.
 
-    @webhooks.command("dispatch")
+        Any number of these may run, beside the service's own workers or instead of them
+        (SCRAPE_JOBS_HOUSEKEEPING=off).
+        """
+        _run_until_told(app.extensions["housekeeping"], settings, "Keeping house")
+
+    for group in (_webhooks(app, settings), _queue(), _statistics(), _jobs()):
+        app.cli.add_command(group)
+
+
+def _run_until_told(runner: Runner, settings: Settings, what: str) -> None:
+    for warning in settings.warnings(os.environ):
+        log.warning(warning)
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # for all threads: this one waits for them
+    runner.start()
+    click.echo(f"{what}; Ctrl-C ends it.", err=True)
+    signal.sigwait(ending)
+    runner.stop()
+
+
+def _webhooks(app: Flask, settings: Settings) -> AppGroup:
+    group = AppGroup("webhooks", help="Deliver webhooks, and make what their settings need.")
+
+    @group.command("dispatch")
     def dispatch() -> None:
         """Deliver webhooks until SIGTERM or Ctrl-C, which lets what is under way be finished.
 
         Any number of these may run, beside the service's own workers or instead of them
         (SCRAPE_JOBS_WEBHOOK_DISPATCH=off).
         """
-        for warning in settings.warnings(os.environ):
-            log.warning(warning)
-        ending = {signal.SIGTERM, signal.SIGINT}
-        signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # for all threads: this one waits for them
-        dispatcher.start()
-        click.echo("Delivering webhooks; Ctrl-C ends it.", err=True)
-        signal.sigwait(ending)
-        dispatcher.stop()
+        _run_until_told(app.extensions["webhook_dispatcher"], settings, "Delivering webhooks")
 
-    @webhooks.command("new-secret")
+    @group.command("new-secret")
     def new_secret() -> None:
         """Print a new secret for SCRAPE_JOBS_WEBHOOK_SECRET."""
         click.echo(signing.new_secret())
 
-    @webhooks.command("new-key")
+    @group.command("new-key")
     def new_key() -> None:
         """Print a new key for SCRAPE_JOBS_SECRETS_KEY."""
         click.echo(vault.new_key())
+
+    return group
+
+
+def _queue() -> AppGroup:
+    group = AppGroup("queue", help="Look after the queue.")
+
+    @group.command("sweep")
+    def sweep() -> None:
+        """Rescue the jobs of workers that gave no sign of life, once; safe at any time, and several times at once."""
+        click.echo(f"Rescued {_jobs_of(sweeper.sweep())}.")
+
+    return group
+
+
+def _statistics() -> AppGroup:
+    group = AppGroup("statistics", help="Look after the statistics.")
+
+    @group.command("count")
+    def count() -> None:
+        """Add what happened to the running totals, once; what is not counted yet is looked at with every request."""
+        click.echo(f"Counted {statistics.count()} status changes.")
+
+    return group
+
+
+def _jobs() -> AppGroup:
+    group = AppGroup("jobs", help="Look after the jobs.")
+
+    @group.command("prune")
+    @click.option("--older-than", type=Age(), required=True, help="How long ago the last change has to be, e.g. 90d.")
+    @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+    def prune(older_than: float, dry_run: bool) -> None:
+        """Remove jobs that are over and have not changed for long, with their history and webhook deliveries.
+
+        Kept are jobs that wait or run, and jobs that still owe a webhook. Statistics keep what they counted. It works
+        in small steps and may be broken off and started again at any time.
+        """
+        old = retention.span(older_than)
+        oldest = old.oldest or old.cutoff
+        removed = kept = 0
+        length = int((old.cutoff - oldest) / timedelta(seconds=1))
+        label = "Looking" if dry_run else "Removing"
+        with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+            for step in retention.prune(old, dry_run=dry_run):
+                removed, kept = removed + step.removed, kept + step.kept
+                bar.update(int((step.reached - oldest) / timedelta(seconds=1)) - bar.pos)
+            bar.update(length - bar.pos)
+        done = "Would remove" if dry_run else "Removed"
+        click.echo(f"{done} {_jobs_of(removed)}; kept {_jobs_of(kept)} of that age.")
+
+    return group
+
+
+def _jobs_of(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"

@@ -107,7 +107,7 @@ class Settings:
     port: int = _setting("PORT", _number(1, 65535), 3000, "TCP port to listen on")
     workers: int = _setting("WEB_CONCURRENCY", _number(1, 256), 2, "Worker processes; about one a core")
     threads: int = _setting(
-        "THREADS", _number(1, 256), 4, "Threads of each worker; it has one database connection more"
+        "THREADS", _number(1, 256), 4, "Threads of each worker; it has two database connections more"
     )
     log_level: str = _setting(
         "LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least severity that is logged"
@@ -148,6 +148,24 @@ class Settings:
         _switch(),
         True,
         "Deliver webhooks in the workers; off: by flask webhooks dispatch",
+    )
+    domain_limit: int | None = _setting(
+        "SCRAPE_JOBS_DOMAIN_LIMIT",
+        _number(1, 1_000_000),
+        None,
+        "Jobs of one domain that may run at once, as far as workers take them; unset: any number",
+    )
+    housekeeping: bool = _setting(
+        "SCRAPE_JOBS_HOUSEKEEPING",
+        _switch(),
+        True,
+        "Rescue expired leases and count statistics in the workers; off: by flask housekeeping",
+    )
+    distributed: bool = _setting(
+        "SCRAPE_JOBS_DISTRIBUTED",
+        _switch(),
+        False,
+        "Take jobs one by one, as a table needs that is spread over machines (Citus)",
     )
     secrets_keys: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_SECRETS_KEY",

@@ -65,7 +65,8 @@ def engine_options(pool_size: int) -> dict[str, Any]:
             "keepalives_idle": 30,
             "application_name": "scrape-jobs",
             "options": f"-c statement_timeout={STATEMENT_SECONDS}s -c lock_timeout={LOCK_SECONDS}s"
-            " -c idle_in_transaction_session_timeout=10s -c timezone=UTC",
+            # Compiling a plan takes longer than any of ours takes to run.
+            " -c idle_in_transaction_session_timeout=10s -c timezone=UTC -c jit=off",
         },
     }
 

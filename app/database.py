@@ -86,8 +86,8 @@ class _UnitOfWork:
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
-def uuids(values: Iterable[UUID]) -> str:
-    """Return ids as a parameter of the type ``uuid[]``: of a list the driver would make ``text[]``."""
+def array(values: Iterable[UUID | str]) -> str:
+    """Return ids or times as a parameter of an array of theirs: of a list the driver would make ``text[]``."""
     return f"{{{','.join(map(str, values))}}}"
 
 

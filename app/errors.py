@@ -56,6 +56,10 @@ class TransitionRefused(ScrapeJobError):
         self.retries = retries
 
 
+class RetriesUsedUp(TransitionRefused):
+    """The job cannot be retried again; what was asked for beside that has been done, and stays done."""
+
+
 class NotCancellable(ScrapeJobError):
     """The job has reached the final status `current` and cannot be cancelled any more."""
 
@@ -69,7 +73,11 @@ class VersionMismatch(ScrapeJobError):
 
 
 class LeaseLost(ScrapeJobError):
-    """The job is not leased to the bearer of this token."""
+    """The job is not leased to the bearer of this token; `reason` is what there is more to say, or None."""
+
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class DocumentTooLarge(ScrapeJobError):

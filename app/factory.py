@@ -5,12 +5,21 @@ from flask_migrate import Migrate
 from sqlalchemy.exc import ArgumentError
 
 from app import cli, connections, database, embedded, schema
+from app.background import Housekeeping, Task
 from app.config import Settings, SettingsError
 from app.events.models import JobEvent
 from app.events.signals import status_changed
 from app.http import body, errors, health, logs, request_id
 from app.http import headers as response_headers
+from app.http.presence import leaving
 from app.jobs.routes import blueprint as jobs
+from app.queue import sweeper
+from app.queue.routes import Options as QueueOptions
+from app.queue.routes import blueprint as queue
+from app.queue.waiting import WaitingRoom
+from app.statistics import service as totals
+from app.statistics.models import JobTotals
+from app.statistics.routes import blueprint as statistics
 from app.targets import Policy
 from app.vault import Vault
 from app.webhooks.dispatcher import Dispatcher, Options
@@ -18,7 +27,7 @@ from app.webhooks.models import WebhookEndpoint
 from app.webhooks.routes import blueprint as webhooks
 from app.webhooks.service import EndpointOfSettings
 
-TABLES = (JobEvent, WebhookEndpoint)
+TABLES = (JobEvent, WebhookEndpoint, JobTotals)
 """Of modules that nothing else imports, so that the migrations know them."""
 
 
@@ -32,7 +41,9 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
     app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings.database_url or EMBEDDED)
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(settings.threads + 1)  # and the dispatcher's
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(
+        settings.threads + 2
+    )  # the dispatcher's, housekeeping's
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine)
@@ -51,9 +62,16 @@ def create_app(settings: Settings) -> Flask:
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault))
+    room = WaitingRoom(settings.threads // 2, leaving.is_set)
+    status_changed.connect(lambda _: room.announce(), weak=False)
+    app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))
+    app.register_blueprint(statistics)
     dispatcher = Dispatcher(app.app_context, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
-    cli.register(app, settings, dispatcher)
+    tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count)]
+    app.extensions["webhook_dispatcher"] = dispatcher
+    app.extensions["housekeeping"] = Housekeeping(app.app_context, tasks)
+    cli.register(app, settings)
     return app
 
 

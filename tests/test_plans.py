@@ -137,7 +137,11 @@ def test_a_job_is_changed_by_its_primary_key(filled: Database) -> None:
         "merges_metadata": True,
         "versions": [1],
         "lease_token": None,
+        "lease_expired": False,
         "must_move": False,
+        "delay_seconds": None,
+        "counts_retry": True,
+        "resets_retries": False,
         **provenance("updated", Origin(ANONYMOUS, "r")),
     }
     plans = list(filled.plans(CHANGE, parameters))

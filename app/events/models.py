@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Text, Uuid
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Double, Index, Integer, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,6 +21,7 @@ class JobEvent(Model):
     __table_args__ = (
         CheckConstraint("actor_type IN ('key', 'system', 'anonymous')", name="job_events_actor_type"),
         CheckConstraint("jsonb_typeof(changes) = 'object'", name="job_events_changes_object"),
+        Index("job_events_status_changes", "at", postgresql_where=text("stats IS NOT NULL")),
     )
 
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
@@ -37,8 +38,15 @@ class JobEvent(Model):
     request_id: Mapped[str | None] = mapped_column(Text)
     # {"field": {"from": …, "to": …}}, documents by their top-level keys ("stats.pagesProcessed").
     changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    # The whole stats as they were, where the status changed: what a webhook tells and statistics count. Else null.
+    # What follows is null unless the status changed.
+    # The whole stats as they were: what a webhook tells and statistics count.
     stats: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # The event by which the job had taken the status that it left with this one; null for the first.
+    previous_seq: Mapped[int | None] = mapped_column(BigInteger)
+    # What the job stood at then: retries; how long the attempt took that ended, if one did; why it failed, if it did.
+    retry_count: Mapped[int | None] = mapped_column(Integer)
+    seconds: Mapped[float | None] = mapped_column(Double)
+    error_message: Mapped[str | None] = mapped_column(Text)
 
 
 class Outbox(Model):
@@ -54,3 +62,15 @@ class Outbox(Model):
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class UncountedEvent(Model):
+    """A status change that the running totals do not hold yet: written with its event, removed when it is counted.
+
+    It is told apart by a row for the same reason as in the outbox.
+    """
+
+    __tablename__ = "uncounted_events"
+
+    job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

@@ -13,6 +13,7 @@ class Actor:
 
 
 ANONYMOUS = Actor("anonymous")
+SYSTEM = Actor("system")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,24 @@ def _folded(value: str, keep_whole: str) -> str:
 def append(select: str) -> str:
     """Return the INSERT of a statement's event.
 
-    `select` gives job_id, seq, at, old_status, new_status, changes and stats, in this order, FROM and WHERE included;
-    the rest are the parameters of `provenance`.
+    `select` gives job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds and
+    error_message, in this order, FROM and WHERE included; the rest are the parameters of `provenance`.
     """
     return f"""INSERT INTO job_events
-        (job_id, seq, at, old_status, new_status, changes, stats, action, actor_type, actor_id, actor_name, request_id)
+        (job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds, error_message,
+         action, actor_type, actor_id, actor_name, request_id)
     SELECT e.*, %(action)s::text, %(actor_type)s::text, %(actor_id)s::text, %(actor_name)s::text, %(request_id)s::text
     FROM ({select}) AS e"""
+
+
+def owe(select: str) -> str:
+    """Return the INSERT of the status changes that webhooks are to tell of; `select` gives job_id, seq and the time."""
+    return f"INSERT INTO outbox (job_id, seq, created_at) {select}"
+
+
+def leave_uncounted(select: str) -> str:
+    """Return the INSERT of the status changes that statistics are to count; `select` gives job_id and seq."""
+    return f"INSERT INTO uncounted_events (job_id, seq) {select}"
 
 
 def provenance(action: str, origin: Origin) -> dict[str, Any]:

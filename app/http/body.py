@@ -56,6 +56,14 @@ def json_body(media_type: str = JSON) -> Any:
     return parse(raw_body())
 
 
+def optional_json_body() -> Any:
+    """Return the request's JSON document, or an empty object where it has no body.
+
+    Raises UnsupportedMediaType or InvalidJSON.
+    """
+    return json_body() if raw_body() else {}
+
+
 def parse(data: bytes) -> Any:
     """Return the JSON document (RFC 8259) in `data`.
 

@@ -60,11 +60,12 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     ),
     errors.JobNotFound: lambda _: Answer(404, "Job not found"),
     errors.TransitionRefused: _transition,
+    errors.RetriesUsedUp: _transition,
     errors.NotCancellable: lambda error: Answer(
         409, "Job not found or cannot be cancelled", f"Job is already {error.current}"
     ),
     errors.VersionMismatch: lambda _: Answer(412, "Job was modified"),
-    errors.LeaseLost: lambda _: Answer(409, "Lease lost"),
+    errors.LeaseLost: lambda error: Answer(409, "Lease lost", error.reason),
     errors.DocumentTooLarge: _too_large,
     errors.IdempotencyKeyReused: lambda _: Answer(422, "Idempotency-Key was used with a different request"),
     errors.IdempotencyKeyInUse: lambda _: Answer(
@@ -93,16 +94,17 @@ _HTTP_TEXTS: Mapping[int, tuple[str, str | None]] = {
 
 def register(app: Flask) -> None:
     """Make `app` answer every exception in the common form."""
-    app.register_error_handler(errors.ScrapeJobError, _answer)
+    app.register_error_handler(errors.ScrapeJobError, answer)
     app.register_error_handler(HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unexpected)
 
 
-def _answer(error: errors.ScrapeJobError) -> Response:
-    answer = ANSWERS[type(error)](error)
+def answer(error: errors.ScrapeJobError) -> Response:
+    """Return the answer that tells of `error`."""
+    form = ANSWERS[type(error)](error)
     if isinstance(error, errors.DatabaseFailure):
         log.error("database failure: %s", error.details, exc_info=error.__cause__)
-    return failure(answer.status, answer.error, answer.details, answer.headers)
+    return failure(form.status, form.error, form.details, form.headers)
 
 
 def _answer_http(error: HTTPException) -> Response:

@@ -11,6 +11,9 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 from app.errors import InvalidInput
 from app.text import sanitise
 
+MAX_CHOICES = 200
+"""Values that a choice of some may name."""
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIMESTAMP = re.compile(r"[0-9W-]{7,10}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?", re.ASCII)
 
@@ -162,6 +165,29 @@ class Switch(fields.Field[bool]):
         return value
 
 
+class Some(fields.Field[list[str]]):
+    """A choice of values, each of which `item` takes; null stands for all."""
+
+    def __init__(self, item: fields.Field[str], phrase: str, **options: Any) -> None:
+        super().__init__(error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"), **options)
+        self.item = item
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        if not isinstance(value, list) or not 1 <= len(value) <= MAX_CHOICES:
+            raise self.make_error("invalid")
+        try:
+            return list(dict.fromkeys(str(self.item.deserialize(one, attr, data, **kwargs)) for one in value))
+        except ValidationError:
+            raise self.make_error("invalid") from None
+
+
+class SomeInQuery(Some):
+    """Some, written in a query string with commas between them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        return super()._deserialize([part.strip() for part in value.split(",")], attr, data, **kwargs)
+
+
 class Message(fields.Field[str]):
     """A text from outside, made safe to store."""
 
@@ -172,6 +198,21 @@ class Message(fields.Field[str]):
         if not isinstance(value, str):
             raise self.make_error("invalid")
         return sanitise(value)
+
+
+class Name(Message):
+    """A short text from outside by which somebody is called, made safe to store."""
+
+    def __init__(self, longest: int = 200, **options: Any) -> None:
+        super().__init__(**options)
+        self.error_messages.update(must(f"be 1 to {longest} visible characters"))
+        self.longest = longest
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        name = super()._deserialize(value, attr, data, **kwargs).strip()
+        if not 1 <= len(name) <= self.longest:
+            raise self.make_error("invalid")
+        return name
 
 
 def parse_id(text: str, name: str = "id") -> uuid.UUID:

@@ -9,6 +9,7 @@ import gunicorn.util
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+from app.http.presence import leaving
 from app.http.request_id import new_request_id
 
 BLINK_SECONDS = 0.0002
@@ -41,6 +42,16 @@ class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
         if self.nr_conns:
             time.sleep(BLINK_SECONDS * min(self.nr_conns, LONGEST_BLINK))
         super().accept(listener)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to end, and let nobody wait for work any more."""
+        leaving.set()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End at once, likewise."""
+        leaving.set()
+        super().handle_quit(sig, frame)
 
 
 def answer_in_json() -> None:

@@ -8,9 +8,10 @@ from typing import ParamSpec
 from flask import Response, request
 
 from app import database, idempotency
-from app.errors import InvalidInput
+from app.errors import InvalidInput, RetriesUsedUp
 from app.http.body import raw_body
 from app.http.envelope import JSON
+from app.http.errors import answer
 from app.http.origin import origin
 from app.idempotency import StoredAnswer
 from app.vault import Vault
@@ -30,25 +31,36 @@ def idempotent(vault: Vault | None = None) -> Callable[[Callable[P, Response]], 
 
     def decorate(view: Callable[P, Response]) -> Callable[P, Response]:
         @functools.wraps(view)
-        def once(*args: P.args, **kwargs: P.kwargs) -> Response:
-            key = request.headers.get(HEADER)
-            if key is None:
-                return view(*args, **kwargs)
-            if not _FIT.fullmatch(key):
-                raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
-            caller = origin().actor.id or ""
-            digest = idempotency.fingerprint(request.method, request.path, raw_body())
-            with database.transaction():
-                earlier = idempotency.claim(caller, key, digest)
-                if earlier is not None:
-                    return _replayed(earlier, vault)
-                response = view(*args, **kwargs)
-                idempotency.remember(caller, key, _stored(response, vault))
-            return response
+        def decorated(*args: P.args, **kwargs: P.kwargs) -> Response:
+            return once(lambda: view(*args, **kwargs), vault)
 
-        return once
+        return decorated
 
     return decorate
+
+
+def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
+    """Return the answer of `work`, which is done unless the current request's key says that it has been.
+
+    What `work` raises undoes it all, and the key is as if it never came; but for RetriesUsedUp, which is an answer.
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        return work()
+    if not _FIT.fullmatch(key):
+        raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
+    caller = origin().actor.id or ""
+    digest = idempotency.fingerprint(request.method, request.path, raw_body())
+    with database.transaction():
+        earlier = idempotency.claim(caller, key, digest)
+        if earlier is not None:
+            return _replayed(earlier, vault)
+        try:
+            response = work()
+        except RetriesUsedUp as error:
+            response = answer(error)
+        idempotency.remember(caller, key, _stored(response, vault))
+        return response
 
 
 def _stored(response: Response, vault: Vault | None) -> StoredAnswer:
@@ -57,6 +69,6 @@ def _stored(response: Response, vault: Vault | None) -> StoredAnswer:
     return StoredAnswer(response.status_code, headers, vault.seal(body) if vault else body)
 
 
-def _replayed(answer: StoredAnswer, vault: Vault | None) -> Response:
-    body = vault.open(answer.body) if vault else answer.body
-    return Response(body, answer.status, {**answer.headers, "Idempotent-Replayed": "true"}, mimetype=JSON)
+def _replayed(earlier: StoredAnswer, vault: Vault | None) -> Response:
+    body = vault.open(earlier.body) if vault else earlier.body
+    return Response(body, earlier.status, {**earlier.headers, "Idempotent-Replayed": "true"}, mimetype=JSON)

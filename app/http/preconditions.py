@@ -11,23 +11,29 @@ from app.errors import LeaseLost
 _TAG = r'(?:W/)?"([^"]*)"'
 _LIST = re.compile(rf"[ \t]*{_TAG}(?:[ \t]*,[ \t]*{_TAG})*[ \t]*")
 _TOKEN = re.compile(r"[!-~]{1,255}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_VERSION = re.compile(r"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?")
 
 
-def etag(version: int) -> str:
-    """Return the ETag of a job's version."""
-    return f'"{version}"'
+def etag(tag: str) -> str:
+    """Return the ETag of a job: its version, and the state of its lease where it has one."""
+    return f'"{tag}"'
 
 
 def accepted_versions() -> Sequence[int] | None:
-    """Return the versions that If-Match names, or None where any will do."""
-    return _versions(request.headers.get("If-Match"))
+    """Return the versions that If-Match names, or None where any will do.
+
+    A lease that was extended in between is no modification, and nobody's update has to be made again for it.
+    """
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return None
+    return [int(found[1]) for found in map(_VERSION.fullmatch, _tags(header)) if found]
 
 
-def is_known(version: int) -> bool:
-    """Tell whether If-None-Match says that the caller has this version already."""
+def is_known(tag: str) -> bool:
+    """Tell whether If-None-Match says that the caller has exactly this state of the job already."""
     header = request.headers.get("If-None-Match")
-    return header is not None and (header.strip() == "*" or version in (_versions(header) or ()))
+    return header is not None and (header.strip() == "*" or tag in _tags(header))
 
 
 def lease_token() -> str | None:
@@ -38,8 +44,13 @@ def lease_token() -> str | None:
     return token
 
 
-def _versions(header: str | None) -> Sequence[int] | None:
-    if header is None or header.strip() == "*":
-        return None
-    tags = re.findall(_TAG, header) if _LIST.fullmatch(header) else ()
-    return [int(tag) for tag in tags if _VERSION.fullmatch(tag)]
+def required_lease_token() -> str:
+    """Return the caller's proof that the job is leased to it; raises LeaseLost where it brings none."""
+    token = lease_token()
+    if token is None:
+        raise LeaseLost("X-Lease-Token must carry the lease_token that came with the job")
+    return token
+
+
+def _tags(header: str) -> Sequence[str]:
+    return re.findall(_TAG, header) if _LIST.fullmatch(header) else ()

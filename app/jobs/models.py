@@ -16,6 +16,10 @@ MAX_MAX_RETRIES = 100
 MAX_INTEGER = 2**31 - 1
 
 
+DUE = text("greatest(scheduled_for, created_at)")
+"""When a pending job becomes due: its time, but never before there was the job."""
+
+
 def _quoted(statuses: tuple[Status, ...]) -> str:
     return ", ".join(f"'{status}'" for status in statuses)
 
@@ -47,6 +51,20 @@ class ScrapeJob(Model):
         Index("scrape_jobs_customer_created", "customer_config_id", "created_at", "id"),
         Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
         Index("scrape_jobs_updated", "updated_at", "id"),
+        # The queue's lanes: pending jobs of one priority, of all or of one kind, in the order in which they become due.
+        *(
+            Index(f"scrape_jobs_{name}", *columns, "priority", DUE, "id", postgresql_where=text("status = 'pending'"))
+            for name, columns in {
+                "due": [],
+                "type_due": ["job_type"],
+                "customer_due": ["customer_config_id"],
+                "domain_due": ["domain"],
+            }.items()
+        ),
+        # Nothing here that a heartbeat changes, which therefore writes no index.
+        Index("scrape_jobs_running", "domain", postgresql_where=text("status = 'running'")),
+        CheckConstraint("max_concurrent >= 1", name="scrape_jobs_max_concurrent"),
+        {"postgresql_with": {"fillfactor": 90}},
     )
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
@@ -59,6 +77,8 @@ class ScrapeJob(Model):
     retry_count: Mapped[int] = mapped_column(Integer, server_default="0")
     max_retries: Mapped[int] = mapped_column(Integer)
     config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    # config.maxConcurrent: how many jobs of the domain may run when this one starts, itself included.
+    max_concurrent: Mapped[int | None] = mapped_column(Integer)
     # `metadata` belongs to SQLAlchemy on a class.
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
     stats: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
@@ -70,11 +90,17 @@ class ScrapeJob(Model):
     # Who works on it, and what proves it.
     worker_id: Mapped[str | None] = mapped_column(Text)
     lease_token: Mapped[str | None] = mapped_column(Text)
+    # By how much a sign of life extends the lease; null where the token is good for no change any more.
+    lease_seconds: Mapped[int | None] = mapped_column(Integer)
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # When the worker was first told that the job is cancelled.
+    cancel_heard_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     # Counts the modifications, from 1: the ETag, and the seq of the event that made it.
     version: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    # The version with which it took its status.
+    status_seq: Mapped[int] = mapped_column(BigInteger, server_default="1")
 
 
 TAGS = ScrapeJob.metadata_.op("->", return_type=JSONB())("tags")

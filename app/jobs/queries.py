@@ -49,18 +49,26 @@ def job_json(job: str) -> str:
         {timestamp(f"{job}.lease_expires_at")} AS lease_expires_at, {job}.worker_id) AS r)"""
 
 
+def tag(job: str) -> str:
+    """Return SQL for what tells any two answers about the job apart: its version and, while it is leased, until when.
+
+    A lease is extended far more often than a job is modified, and without a new version.
+    """
+    return f"concat_ws('-', {job}.version, (extract(epoch FROM {job}.lease_expires_at) * 1000)::bigint)"
+
+
 class Representation(NamedTuple):
-    """A job as the API shows it, and the version that this is."""
+    """A job as the API shows it, and the `tag` that tells this from any other state of it."""
 
     id: UUID
-    version: int
+    tag: str
     json: str
 
 
 GET = Statement(
     "get_job",
     # Promises: the job as of now, or no row; one lookup by the primary key.
-    f"SELECT j.version, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid",
+    f"SELECT {tag('j')}, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid",
 )
 
 
@@ -86,7 +94,7 @@ _CREATED = events.append(
         {"config": ("'{}'::jsonb", "job.config"), "metadata": ("'{}'::jsonb", "job.metadata")},
         keep_whole="false",
     )
-    + ", job.stats FROM job"
+    + ", job.stats, NULL::bigint, job.retry_count, NULL::float8, NULL::text FROM job"
 )
 
 CREATE = Statement(
@@ -97,22 +105,22 @@ CREATE = Statement(
     WITH n AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(jobs)s::jsonb) AS r
             (id uuid, domain_id uuid, customer_config_id uuid, domain text, job_type text, priority int,
-             max_retries int, config jsonb, metadata jsonb, scheduled_for timestamptz)
+             max_retries int, max_concurrent int, config jsonb, metadata jsonb, scheduled_for timestamptz)
     ), large AS MATERIALIZED (
         SELECT n.id, d.name
         FROM n, LATERAL (VALUES ('config', n.config), ('metadata', n.metadata)) AS d (name, document)
         WHERE octet_length(d.document::text) > {MAX_DOCUMENT} LIMIT 1
     ), job AS (
         INSERT INTO scrape_jobs
-            (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, config, metadata,
-             scheduled_for, created_at, updated_at)
-        SELECT n.id, n.domain_id, n.customer_config_id, n.domain, n.job_type, n.priority, n.max_retries, n.config,
-            n.metadata, n.scheduled_for, moment, moment
+            (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, max_concurrent, config,
+             metadata, scheduled_for, created_at, updated_at)
+        SELECT n.id, n.domain_id, n.customer_config_id, n.domain, n.job_type, n.priority, n.max_retries,
+            n.max_concurrent, n.config, n.metadata, n.scheduled_for, moment, moment
         -- As precise as it is shown, so that created_after the time of a job that was read leaves that job out.
         FROM n, date_trunc('milliseconds', now()) AS moment WHERE NOT EXISTS (SELECT FROM large)
         RETURNING *
-    ), event AS ({_CREATED})
-    SELECT job.id, NULL, job.version, {job_json("job")} FROM job
+    ), event AS ({_CREATED}), uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM job")})
+    SELECT job.id, NULL, {tag("job")}, {job_json("job")} FROM job
     UNION ALL SELECT large.id, large.name, NULL, NULL FROM large
     """,
 )
@@ -143,7 +151,7 @@ class Outcome(NamedTuple):
     retry_count: int
     max_retries: int
     refusal: str | None
-    version: int | None
+    tag: str | None
     json: str | None
 
 
@@ -153,7 +161,10 @@ def _set(field: str, cast_to: str, *, otherwise: str) -> str:
 
 
 # A count at its limit is not added to: the retry is refused, but its new row is worked out before it is judged.
-_RETRY_COUNT = "WHEN retries AND retry_count < max_retries THEN retry_count + 1 ELSE retry_count"
+_RETRY_COUNT = (
+    "WHEN retries AND %(resets_retries)s::bool THEN 0"
+    " WHEN retries AND %(counts_retry)s::bool AND retry_count < max_retries THEN retry_count + 1 ELSE retry_count"
+)
 _STARTED_AT = f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
 _COMPLETED_AT = f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t WHEN retries THEN NULL ELSE completed_at"
 
@@ -171,15 +182,20 @@ _CHANGED = events.append(
         {"stats": ("cur.stats", "job.stats"), "metadata": ("cur.metadata", "job.metadata")},
         keep_whole="cur.retries",
     )
-    + ", CASE WHEN cur.moves THEN job.stats END FROM cur, job"
+    + f""", CASE WHEN cur.moves THEN job.stats END, CASE WHEN cur.moves THEN cur.status_seq END,
+        CASE WHEN cur.moves THEN job.retry_count END,
+        CASE WHEN cur.moves AND cur.status = '{Status.RUNNING}'
+            THEN greatest(extract(epoch FROM job.completed_at - job.started_at)::float8, 0) END,
+        CASE WHEN cur.moves AND job.status = '{Status.FAILED}' THEN job.error_message END
+    FROM cur, job"""
 )
 
 CHANGE = Statement(
     "change_job",
     # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
-    # changes, its row in the outbox; or not touched at all, and the first refusal named: version, lease, transition,
-    # retries, completed_at, stats, metadata. No row: no such job. The rules are parameters. Time is read once, where
-    # the row is locked, and never goes back: now() is from before the wait.
+    # changes, what is owed to the webhooks and the statistics; or not touched at all, and the first refusal named:
+    # version, lease, transition, retries, completed_at, stats, metadata. No row: no such job. The rules are parameters.
+    # Time is read once, where the row is locked, and never goes back: now() is from before the wait.
     f"""
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t, coalesce(%(status)s::text, j.status) AS wanted,
@@ -195,18 +211,30 @@ CHANGE = Statement(
             {_set("completed_at", "timestamptz", otherwise=_COMPLETED_AT)},
             CASE WHEN %(merges_metadata)s::bool THEN metadata || %(metadata)s::jsonb
                 ELSE coalesce(%(metadata)s::jsonb, metadata) END AS metadata,
-            CASE WHEN moves THEN NULL ELSE scheduled_for END AS scheduled_for,
+            CASE WHEN retries THEN t + make_interval(secs => %(delay_seconds)s::float8)
+                WHEN moves THEN NULL ELSE scheduled_for END AS scheduled_for,
             CASE WHEN retries THEN NULL ELSE worker_id END AS worker_id,
             CASE WHEN retries THEN NULL ELSE lease_token END AS lease_token,
-            CASE WHEN moves THEN NULL ELSE lease_expires_at END AS lease_expires_at
+            -- It outlives a cancellation, until the one last report.
+            CASE WHEN moves AND wanted <> '{Status.CANCELLED}' THEN NULL
+                WHEN status = '{Status.CANCELLED}' AND %(lease_token)s::text IS NOT NULL THEN NULL
+                ELSE lease_seconds END AS lease_seconds,
+            CASE WHEN moves THEN NULL
+                WHEN %(lease_token)s::text IS NOT NULL AND status = '{Status.RUNNING}'
+                    THEN t + make_interval(secs => lease_seconds)
+                ELSE lease_expires_at END AS lease_expires_at
         FROM cur
     ), judged AS MATERIALIZED (
         SELECT CASE
             WHEN NOT cur.version = ANY(%(versions)s::bigint[]) THEN 'version'
             WHEN cur.lease_token IS DISTINCT FROM coalesce(%(lease_token)s::text, cur.lease_token) THEN 'lease'
+            WHEN %(lease_expired)s::bool AND (cur.lease_expires_at < cur.t) IS NOT TRUE THEN 'lease'
             WHEN NOT cur.moves AND %(must_move)s::bool THEN 'transition'
             WHEN cur.moves AND NOT cur.status = ANY(%(entered_from)s::text[]) THEN 'transition'
-            WHEN cur.retries AND cur.retry_count >= cur.max_retries THEN 'retries'
+            WHEN cur.retries AND %(counts_retry)s::bool
+                AND CASE WHEN %(resets_retries)s::bool THEN 0 ELSE cur.retry_count END >= cur.max_retries THEN 'retries'
+            WHEN cur.status = '{Status.CANCELLED}' AND %(lease_token)s::text IS NOT NULL
+                AND cur.lease_seconds IS NULL THEN 'lease'
             WHEN new.status = ANY({_sql_array(FINAL)}) AND new.completed_at IS NULL THEN 'completed_at'
             WHEN %(sets_stats)s::bool AND octet_length(new.stats::text) > {MAX_DOCUMENT} THEN 'stats'
             WHEN %(metadata)s::jsonb IS NOT NULL AND octet_length(new.metadata::text) > {MAX_DOCUMENT}
@@ -218,18 +246,34 @@ CHANGE = Statement(
             status = new.status, error_message = new.error_message, stats = new.stats,
             retry_count = new.retry_count, started_at = new.started_at, completed_at = new.completed_at,
             metadata = new.metadata, scheduled_for = new.scheduled_for, worker_id = new.worker_id,
-            lease_token = new.lease_token, lease_expires_at = new.lease_expires_at,
-            updated_at = cur.t, version = cur.version + 1
+            lease_token = new.lease_token, lease_seconds = new.lease_seconds, lease_expires_at = new.lease_expires_at,
+            updated_at = cur.t, version = cur.version + 1,
+            status_seq = CASE WHEN cur.moves THEN cur.version + 1 ELSE cur.status_seq END
         FROM cur, new, judged
         WHERE j.id = cur.id AND j.id = %(id)s::uuid AND judged.refusal IS NULL
         RETURNING j.*
-    ), event AS ({_CHANGED}), owed AS (
-        INSERT INTO outbox (job_id, seq, created_at) SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves
-    )
-    SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, job.version, {job_json("job")}
+    ), event AS ({_CHANGED}),
+    owed AS ({events.owe("SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves")}),
+    uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM cur, job WHERE cur.moves")})
+    SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, {tag("job")}, {job_json("job")}
     FROM cur CROSS JOIN judged LEFT JOIN job ON job.id = cur.id
     """,
 )
+
+
+class Retry(NamedTuple):
+    """How a failed job goes back to pending.
+
+    It is due after `delay_seconds` (None: at once); with `counts` it takes one of the retries that are left, and with
+    `resets` all of them are given anew.
+    """
+
+    delay_seconds: float | None = None
+    counts: bool = True
+    resets: bool = False
+
+
+RETRY = Retry()
 
 _REPLACED_FIELDS = ("error_message", "stats", "retry_count", "started_at", "completed_at")
 
@@ -242,14 +286,17 @@ def change(
     origin: Origin,
     versions: Sequence[int] | None = None,
     lease_token: str | None = None,
+    lease_expired: bool = False,
     must_move: bool = False,
     merges_metadata: bool = True,
+    retry: Retry = RETRY,
 ) -> Outcome | None:
     """Change what `fields` names, if the job allows it; None where there is no such job.
 
     `fields` holds any of status, error_message, stats, retry_count, started_at, completed_at and metadata; the last
     is merged into the job's, or takes its place where `merges_metadata` is false. `versions` are the ones that the
-    caller accepts (None: any), and with `must_move` the status that the job already has is refused, too.
+    caller accepts (None: any); with `lease_expired` only a job is changed whose lease has run out, and with `must_move`
+    the status that the job already has is refused, too. `retry` says how, where the change is one.
     """
     status = fields.get("status")
     rows = database.run(
@@ -264,7 +311,11 @@ def change(
             "merges_metadata": merges_metadata and "metadata" in fields,
             "versions": versions,
             "lease_token": lease_token,
+            "lease_expired": lease_expired,
             "must_move": must_move,
+            "delay_seconds": retry.delay_seconds,
+            "counts_retry": retry.counts,
+            "resets_retries": retry.resets,
             **events.provenance(action, origin),
         },
     )

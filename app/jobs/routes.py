@@ -8,12 +8,11 @@ from app.http.fields import parse_id
 from app.http.idempotency import idempotent
 from app.http.operation import operation
 from app.http.origin import origin
-from app.http.preconditions import accepted_versions, etag, is_known, lease_token
+from app.http.preconditions import etag, is_known
 from app.http.query import query
 from app.jobs import schemas, service
+from app.jobs.answers import demands, job_answer
 from app.jobs.list_queries import ORDERS
-from app.jobs.queries import Representation
-from app.jobs.service import Demands
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
@@ -40,7 +39,7 @@ def create_jobs() -> Response:
     if isinstance(body, list):
         return envelope.success(f"[{','.join(job.json for job in created)}]", status=201)
     job = created[0]
-    location = {"Location": f"{blueprint.url_prefix}/{job.id}", "ETag": etag(job.version)}
+    location = {"Location": f"{blueprint.url_prefix}/{job.id}", "ETag": etag(job.tag)}
     return envelope.success(job.json, status=201, headers=location)
 
 
@@ -49,9 +48,9 @@ def create_jobs() -> Response:
 def get_job(id: str) -> Response:
     """Show a job."""
     job = service.get(parse_id(id))
-    if is_known(job.version):
-        return Response(status=304, headers={"ETag": etag(job.version)})
-    return _job(job)
+    if is_known(job.tag):
+        return Response(status=304, headers={"ETag": etag(job.tag)})
+    return job_answer(job)
 
 
 @blueprint.put("/<id>")
@@ -59,7 +58,7 @@ def get_job(id: str) -> Response:
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
     job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body())
-    return _job(service.update(job_id, fields, _demands(), origin()), UPDATED)
+    return job_answer(service.update(job_id, fields, demands(), origin()), UPDATED)
 
 
 @blueprint.patch("/<id>")
@@ -67,7 +66,7 @@ def update_job(id: str) -> Response:
 def patch_job(id: str) -> Response:
     """Update a job by a JSON Merge Patch."""
     job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body(MERGE_PATCH))
-    return _job(service.patch(job_id, fields, _demands(), origin()), UPDATED)
+    return job_answer(service.patch(job_id, fields, demands(), origin()), UPDATED)
 
 
 @blueprint.delete("/<id>")
@@ -75,7 +74,7 @@ def patch_job(id: str) -> Response:
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
     job_id, reason = parse_id(id), query(schemas.CANCEL)["reason"]
-    return _job(service.cancel(job_id, reason, _demands(), origin()), "Job cancelled successfully")
+    return job_answer(service.cancel(job_id, reason, demands(), origin()), "Job cancelled successfully")
 
 
 @blueprint.get("/<id>/history")
@@ -86,11 +85,3 @@ def job_history(id: str) -> Response:
     name, limit = f"history {job_id}", asked["limit"]
     (after,) = pagination.decode(asked["cursor"], name, (int,)) if "cursor" in asked else (0,)
     return pagination.page(name, service.history(job_id, after, limit + 1), limit)
-
-
-def _demands() -> Demands:
-    return Demands(accepted_versions(), lease_token())
-
-
-def _job(job: Representation, message: str | None = None) -> Response:
-    return envelope.success(job.json, message=message, headers={"ETag": etag(job.version)})

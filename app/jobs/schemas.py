@@ -101,12 +101,20 @@ class CreateSchema(StrictSchema):
         """Return the new job's fields as JSON values, its ids among them; raises InvalidInput."""
         job = super().parse(object_of(values, place.rstrip(".") or "body"), place)
         job["id"] = uuid_utils.compat.uuid7()
+        job["max_concurrent"] = _max_concurrent(job["config"], place)
         job.setdefault("domain_id", uuid.uuid5(uuid.NAMESPACE_DNS, job["domain"]))
         texts = ("id", "domain_id", "customer_config_id")
         job.update({name: str(job[name]) for name in texts if job[name] is not None})
         if job["scheduled_for"] is not None:
             job["scheduled_for"] = job["scheduled_for"].isoformat()
         return job
+
+
+def _max_concurrent(config: Mapping[str, Any], place: str) -> int | None:
+    most = config.get("maxConcurrent")
+    if most is None or (type(most) is int and 1 <= most <= MAX_INTEGER):
+        return most
+    raise InvalidInput(f"Invalid {place}config.maxConcurrent: must be a positive integer")
 
 
 class CancelSchema(StrictSchema):

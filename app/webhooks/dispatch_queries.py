@@ -162,7 +162,7 @@ def claim(claim_id: UUID, shares: Mapping[UUID, Share], room: int, limit: int, l
     """Claim at most `limit` due deliveries: of the endpoints in `shares` what they have room for, of others `room`."""
     parameters = {
         "claim": str(claim_id),
-        "endpoints": database.uuids(shares),
+        "endpoints": database.array(shares),
         "rooms": [share.room for share in shares.values()],
         "held": [share.held for share in shares.values()],
         "room": room,
@@ -193,8 +193,8 @@ def release(claim_id: UUID, deliveries: Sequence[Claimed]) -> None:
     """Give back deliveries that were claimed and not tried."""
     parameters = {
         "claim": str(claim_id),
-        "job_ids": database.uuids(delivery.job_id for delivery in deliveries),
+        "job_ids": database.array(delivery.job_id for delivery in deliveries),
         "seqs": [delivery.seq for delivery in deliveries],
-        "endpoint_ids": database.uuids(delivery.endpoint_id for delivery in deliveries),
+        "endpoint_ids": database.array(delivery.endpoint_id for delivery in deliveries),
     }
     database.run(RELEASE, parameters)

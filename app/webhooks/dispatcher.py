@@ -15,13 +15,13 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from uuid import UUID
 
 from app import signing
+from app.background import Context
 from app.errors import DatabaseFailure
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
@@ -49,12 +49,6 @@ SHORTEST_REST, LONGEST_REST = 0.5, 10.0
 FAN_OUT_BATCH = 500
 WATCH_SECONDS = 0.25
 """How often overdue tries are looked for."""
-
-
-class Context(Protocol):
-    """What makes the database usable in a thread of our own, such as Flask's ``app.app_context``."""
-
-    def __call__(self) -> AbstractContextManager[object]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,10 +189,10 @@ def keep_endpoints_of_settings(wanted: Mapping[UUID, tuple[str, str]], changed: 
     database.run(
         KEEP_ENDPOINTS_OF_SETTINGS,
         {
-            "ids": database.uuids(wanted),
+            "ids": database.array(wanted),
             "urls": [url for url, _ in wanted.values()],
             "secrets": [secret for _, secret in wanted.values()],
-            "changed": database.uuids(changed),
+            "changed": database.array(changed),
             "hours": ROTATION_HOURS,
         },
     )

@@ -8,12 +8,11 @@ from marshmallow import ValidationError, fields
 from app import signing
 from app.errors import InvalidInput
 from app.http import pagination
-from app.http.fields import Choice, Message, StrictSchema, Switch, Timestamp, Word, must, object_of
+from app.http.fields import Choice, Message, Some, StrictSchema, Switch, Timestamp, Word, must, object_of
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.jobs.states import Status
 from app.targets import fault_of_url
 
-MAX_CHOICES = 200
 DELIVERY_STATUSES = ("pending", "delivered", "failed")
 
 
@@ -42,22 +41,6 @@ class Secret(fields.Field[str]):
         if not isinstance(value, str) or not signing.is_secret(value):
             raise self.make_error("invalid")
         return value
-
-
-class Some(fields.Field[list[str]]):
-    """A choice of values, each of which `item` takes; null stands for all."""
-
-    def __init__(self, item: fields.Field[str], phrase: str, **options: Any) -> None:
-        super().__init__(error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"), **options)
-        self.item = item
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
-        if not isinstance(value, list) or not 1 <= len(value) <= MAX_CHOICES:
-            raise self.make_error("invalid")
-        try:
-            return list(dict.fromkeys(str(self.item.deserialize(one, attr, data, **kwargs)) for one in value))
-        except ValidationError:
-            raise self.make_error("invalid") from None
 
 
 class EndpointSchema(StrictSchema):

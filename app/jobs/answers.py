@@ -1,0 +1,18 @@
+"""What the endpoints of jobs have in common: what a request demands of a job, and the answer that shows one."""
+
+from flask import Response
+
+from app.http import envelope
+from app.http.preconditions import accepted_versions, etag, lease_token
+from app.jobs.changes import Demands
+from app.jobs.queries import Representation
+
+
+def demands() -> Demands:
+    """Return what the current request demands of the job that it changes. Raises LeaseLost."""
+    return Demands(accepted_versions(), lease_token())
+
+
+def job_answer(job: Representation, message: str | None = None) -> Response:
+    """Answer with the job."""
+    return envelope.success(job.json, message=message, headers={"ETag": etag(job.tag)})

@@ -1,0 +1,108 @@
+"""A change of one job, from asking for it to what follows its commit: every way to change a job goes through here."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from app import database
+from app.errors import (
+    DocumentTooLarge,
+    InvalidInput,
+    JobNotFound,
+    LeaseLost,
+    TransitionRefused,
+    VersionMismatch,
+)
+from app.events.origin import Origin
+from app.events.signals import announce_status_change
+from app.jobs import lease_queries, queries
+from app.jobs.queries import RETRY, Representation, Retry
+from app.jobs.states import Status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the caller demands of the job before it is changed.
+
+    `versions` are the ones it accepts (None: any); `lease_token` proves that the job is leased to it (None: it does not
+    claim so); `lease_expired` demands that the lease has run out by the database's clock.
+    """
+
+    versions: Sequence[int] | None = None
+    lease_token: str | None = None
+    lease_expired: bool = False
+
+
+def change(
+    job_id: UUID,
+    fields: Mapping[str, Any],
+    demands: Demands,
+    action: str,
+    origin: Origin,
+    *,
+    must_move: bool = False,
+    merges_metadata: bool = True,
+    retry: Retry = RETRY,
+) -> Representation:
+    """Change the job as `queries.change` does and return what it is now.
+
+    A worker that is told of its job's cancellation by this, even by a refusal, has heard of it: that is recorded.
+    Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused, InvalidInput, DocumentTooLarge, DatabaseFailure.
+    """
+    outcome = queries.change(
+        job_id,
+        fields,
+        action=action,
+        origin=origin,
+        versions=demands.versions,
+        lease_token=demands.lease_token,
+        lease_expired=demands.lease_expired,
+        must_move=must_move,
+        merges_metadata=merges_metadata,
+        retry=retry,
+    )
+    if outcome is None:
+        raise JobNotFound
+    heard = None
+    if demands.lease_token is not None and outcome.status == Status.CANCELLED and outcome.refusal != "lease":
+        heard = lease_queries.record_hearing(job_id, demands.lease_token, origin)
+    wanted = fields.get("status")
+    match outcome.refusal:
+        case None:
+            pass
+        case "version":
+            raise VersionMismatch
+        case "lease":
+            raise LeaseLost
+        case "transition":
+            raise TransitionRefused(outcome.status, wanted or outcome.status)
+        case "retries":
+            raise TransitionRefused(outcome.status, Status.PENDING, retries=(outcome.retry_count, outcome.max_retries))
+        case "completed_at":
+            raise InvalidInput(f"Invalid completed_at: must not be null on a {wanted or outcome.status} job")
+        case document:
+            raise DocumentTooLarge(document, queries.MAX_DOCUMENT)
+    assert outcome.tag is not None
+    assert outcome.json is not None
+    new_status = wanted or outcome.status
+    record(action, str(job_id), outcome.status, new_status, origin)
+    return heard or Representation(job_id, outcome.tag, outcome.json)
+
+
+def record(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:
+    """Log a modification once it is committed, and announce it where it changed the status."""
+    facts = {
+        "job_id": job_id,
+        "old_status": old_status,
+        "new_status": new_status,
+        "actor": origin.actor.id or origin.actor.type,
+        "request_id": origin.request_id,
+    }
+    database.after_commit(partial(log.info, "job %s", action, extra=facts))
+    if new_status != old_status:
+        database.after_commit(announce_status_change)

@@ -1,0 +1,98 @@
+"""What happens to a job that a worker holds: signs of life, giving it up or back, and its rescue from a dead worker."""
+
+from typing import Any
+from uuid import UUID
+
+from app import database
+from app.errors import JobNotFound, LeaseLost, RetriesUsedUp, TransitionRefused
+from app.events.origin import Origin
+from app.jobs import lease_queries
+from app.jobs.changes import Demands, change
+from app.jobs.queries import Representation, Retry
+from app.jobs.states import Status
+
+PENDING = {"status": Status.PENDING}
+
+
+def heartbeat(job_id: UUID, lease_token: str, origin: Origin) -> Representation:
+    """Extend the job's lease and return the job; of a cancelled one, tell so and record that the worker knows.
+
+    Raises JobNotFound, LeaseLost or DatabaseFailure.
+    """
+    job = lease_queries.extend(job_id, lease_token)
+    return job or _hear(job_id, lease_token, origin)
+
+
+def _hear(job_id: UUID, lease_token: str, origin: Origin) -> Representation:
+    found = lease_queries.read_cancelled(job_id, lease_token)
+    if found is None:
+        raise JobNotFound
+    cancelled, job = found
+    if not cancelled:
+        raise LeaseLost
+    return lease_queries.record_hearing(job_id, lease_token, origin) or job
+
+
+def retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, origin: Origin) -> Representation:
+    """Send a failed job back to pending; `fields` may hold the error_message that it keeps.
+
+    Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused or DatabaseFailure.
+    """
+    return change(job_id, {**PENDING, **fields}, demands, "retried", origin, must_move=True, retry=how)
+
+
+def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demands, origin: Origin) -> Representation:
+    """End the attempt that runs under the token in `demands` as failed, and send the job back to pending.
+
+    Raises RetriesUsedUp where no retries are left, and the job then stays failed; and what `retry` raises.
+    """
+    refused: TransitionRefused | None = None
+    with database.transaction():
+        if error_message is None:
+            error_message = f"Given up by worker {lease_queries.worker(job_id)}"
+        failure = {"status": Status.FAILED, "error_message": error_message}
+        try:
+            job = change(job_id, failure, demands, "given_up", origin, must_move=True)
+        except TransitionRefused as error:
+            if error.current != Status.FAILED:
+                raise
+            return retry(job_id, {}, how, demands, origin)  # the worker has said before that it failed
+        try:
+            job = retry(job_id, {}, how, Demands(), origin)
+        except TransitionRefused as error:
+            refused = error
+    if refused is not None:
+        raise RetriesUsedUp(refused.current, refused.wanted, refused.retries)
+    return job
+
+
+def release(job_id: UUID, demands: Demands, origin: Origin) -> Representation:
+    """Give the running job back unfinished: it is pending again at once, and no retry is counted.
+
+    Raises what `retry` raises.
+    """
+    with database.transaction():
+        worker_id = lease_queries.worker(job_id)
+        failure = {"status": Status.FAILED, "error_message": f"Released by worker {worker_id}"}
+        change(job_id, failure, demands, "released", origin, must_move=True)
+        return change(job_id, PENDING, Demands(), "released", origin, must_move=True, retry=Retry(counts=False))
+
+
+def rescue(job_id: UUID, worker_id: str, how: Retry, origin: Origin) -> bool:
+    """Take a job from a worker whose lease has run out: it fails, and goes back to pending while retries are left.
+
+    Returns whether it was so: a job that ended, or whose worker gave a sign of life, in the meantime is left alone.
+    Raises DatabaseFailure.
+    """
+    message = f"Lease expired: no sign of life from worker {worker_id}"
+    try:
+        with database.transaction():
+            failure = {"status": Status.FAILED, "error_message": message}
+            change(job_id, failure, Demands(lease_expired=True), "lease_expired", origin, must_move=True)
+            try:
+                retry(job_id, {}, how, Demands(), origin)
+            except TransitionRefused:
+                return True
+    except (LeaseLost, TransitionRefused, JobNotFound):
+        return False
+    return True

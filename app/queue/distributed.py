@@ -1,0 +1,106 @@
+"""The claim's second form, for jobs that are spread over several machines (Citus).
+
+There no statement may lock rows of more than one shard, so candidates are found without a lock, best first, and each is
+taken by its id. Limits are kept by the same lock as in the first form, with the look and the taking in its transaction.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import database
+from app.database import Statement
+from app.events import queries as events
+from app.events.origin import Origin
+from app.jobs.lease_queries import take
+from app.jobs.models import MAX_PRIORITY
+from app.jobs.queries import job_json
+from app.queue.lanes import DUE, LIMIT, RANK, WANTED
+from app.queue.queries import Leased, Wanted
+
+SPARE = 64
+"""How many more candidates of each priority are looked at than are to be taken: others take at the same time."""
+
+RUNNING = Statement(
+    "count_running_by_domain",
+    # Promises: how many jobs of each domain run.
+    "SELECT j.domain, count(*) FROM scrape_jobs j WHERE j.status = 'running' GROUP BY j.domain",
+)
+
+CANDIDATES = Statement(
+    "find_candidates",
+    # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains that are not full.
+    f"""
+    SELECT {RANK}, j.id, j.domain, {LIMIT} FROM scrape_jobs j
+    WHERE j.status = 'pending' AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
+        AND NOT j.domain = ANY(%(full)s::text[])
+    ORDER BY {DUE}, j.id LIMIT %(candidates)s::int
+    """,
+)
+
+LOCK = Statement(
+    "lock_domain",
+    # Promises: nobody else who asks looks at this domain's limit until the transaction ends; or false.
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('queue ' || %(domain)s::text, 0))",
+)
+
+COUNT = Statement(
+    "count_running",
+    # Promises: how many jobs of the domain run.
+    "SELECT count(*) FROM scrape_jobs j WHERE j.status = 'running' AND j.domain = %(domain)s::text",
+)
+
+TAKE = Statement(
+    "take_job",
+    # Promises: the job runs from now on, leased to this worker; or no row: it is not due and pending any more, or
+    # somebody else has it locked.
+    f"""
+    WITH picked AS MATERIALIZED (
+        SELECT j.*, greatest(now(), j.updated_at) AS t, %(token)s::text AS token FROM scrape_jobs j
+        WHERE j.id = %(id)s::uuid AND j.status = 'pending' AND {DUE} <= now() FOR NO KEY UPDATE SKIP LOCKED
+    ), {take("AND j.id = %(id)s::uuid")}
+    SELECT job.id, {job_json("job")} FROM job
+    """,
+)
+
+
+class _Candidate(NamedTuple):
+    rank: Any
+    id: UUID
+    domain: str
+    limit: int | None
+
+
+def claim(
+    wanted: Wanted, worker_id: str, lease_seconds: int, tokens: Sequence[str], origin: Origin
+) -> Sequence[Leased]:
+    """Lease at most as many jobs to the worker as there are `tokens`; see `queries.claim`."""
+    jobs: list[Leased] = []
+    work = {"worker_id": worker_id, "lease_seconds": lease_seconds, **events.provenance("claimed", origin)}
+    for candidate in _candidates(wanted, len(tokens) + SPARE):
+        if len(jobs) == len(tokens):
+            break
+        with database.transaction():
+            if candidate.limit is None or _has_room(candidate.domain, candidate.limit):
+                token = tokens[len(jobs)]
+                for job_id, text in database.run(TAKE, {**work, "id": str(candidate.id), "token": token}):
+                    jobs.append(Leased(job_id, token, text))
+    return jobs
+
+
+def _candidates(wanted: Wanted, count: int) -> Iterator[_Candidate]:
+    running: dict[str, int] = dict(database.run(RUNNING, {})) if wanted.domain_limit is not None else {}
+    full = [domain for domain, jobs in running.items() if jobs >= (wanted.domain_limit or 0)]
+    found = [
+        _Candidate(*row)
+        for priority in range(1, MAX_PRIORITY + 1)
+        for row in database.run(
+            CANDIDATES, {**wanted.parameters(), "priority": priority, "full": full, "candidates": count}
+        )
+    ]
+    return iter(sorted(found, key=lambda candidate: (candidate.rank, candidate.id)))
+
+
+def _has_room(domain: str, limit: int) -> bool:
+    locked = database.run(LOCK, {"domain": domain})[0][0]
+    return bool(locked) and database.run(COUNT, {"domain": domain})[0][0] < limit

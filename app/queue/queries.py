@@ -1,0 +1,198 @@
+"""The queue's SQL: taking jobs, showing what comes next, and where a job stands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import database
+from app.database import Statement, timestamp
+from app.events import queries as events
+from app.events.origin import Origin
+from app.jobs.lease_queries import take
+from app.jobs.models import MAX_PRIORITY
+from app.jobs.queries import job_json
+from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs a worker takes: None is any; `domain_limit` is how many of one domain may run at once (None: any)."""
+
+    job_types: Sequence[str] | None = None
+    domains: Sequence[str] | None = None
+    customer: UUID | None = None
+    domain_limit: int | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the statements' parameters."""
+        return {
+            "job_types": self.job_types,
+            "domains": self.domains,
+            "customer": None if self.customer is None else str(self.customer),
+            "domain_limit": self.domain_limit,
+        }
+
+    @property
+    def lanes(self) -> str:
+        """The lanes to read first: those that hold the fewest jobs that are not wanted."""
+        if self.domains is not None:
+            return "domains"
+        if self.customer is not None:
+            return "customer"
+        return "all" if self.job_types is None else "types"
+
+
+def _candidates(lanes: str) -> str:
+    """Return the clauses of the `candidates` jobs that come next, as far as can be told without locking them.
+
+    ``candidate`` is empty where a lane was cut off: what is behind the cut might come before what was found.
+    """
+    return f"""found AS MATERIALIZED ({LANES[lanes]}
+    ), cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f
+    ), candidate AS MATERIALIZED (
+        SELECT f.id, f.rank FROM found f, cut WHERE f.ready AND NOT cut.off
+        ORDER BY f.rank, f.id LIMIT %(candidates)s::int
+    )"""
+
+
+def _claim(lanes: str) -> Statement:
+    return Statement(
+        f"claim_{lanes}",
+        # Promises: at most `limit` of the due jobs that come next run from now on, leased to this worker; no two claims
+        # get the same one, and no limit is exceeded, whatever else happens at the moment. What others hold locked is
+        # passed over, and a domain whose limit another claim is looking at counts as full: the last row says how many
+        # more there were for the taking, and whether a lane was cut off.
+        f"""
+        WITH {_candidates(lanes)}, locked AS MATERIALIZED (
+            SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank FROM candidate c JOIN scrape_jobs j ON j.id = c.id
+            WHERE j.status = 'pending' AND {DUE} <= now()
+            ORDER BY c.rank, c.id LIMIT %(limit)s::int FOR NO KEY UPDATE OF j SKIP LOCKED
+        ), numbered AS MATERIALIZED (
+            SELECT j.*, {LIMIT} AS most, row_number() OVER (PARTITION BY j.domain ORDER BY j.rank, j.id) AS nth
+            FROM locked j
+        ), picked AS MATERIALIZED (
+            SELECT n.*, (%(tokens)s::text[])[row_number() OVER (ORDER BY n.rank, n.id)] AS token FROM numbered n
+            WHERE CASE WHEN n.most IS NULL THEN true
+                WHEN NOT pg_try_advisory_xact_lock(hashtextextended('queue ' || n.domain, 0)) THEN false
+                -- A fresh look: of what the lock's last holder has committed, this statement's own may know nothing.
+                ELSE running_jobs(n.domain) + n.nth <= n.most END
+        ), {take()}
+        SELECT picked.rank, job.id, picked.token, {job_json("job")}, NULL, NULL
+        FROM job JOIN picked ON picked.id = job.id
+        UNION ALL
+        SELECT NULL, NULL, NULL, NULL,
+            (SELECT count(*) FROM candidate) - (SELECT count(*) FROM picked), (SELECT off FROM cut)
+        ORDER BY rank, id
+        """,
+    )
+
+
+def _next(lanes: str) -> Statement:
+    return Statement(
+        f"next_{lanes}",
+        # Promises: what a claim would take if nobody else took anything; or that a lane was cut off.
+        f"""
+        WITH {_candidates(lanes)}
+        SELECT c.rank, j.id, NULL, {job_json("j")}, NULL, NULL FROM candidate c JOIN scrape_jobs j ON j.id = c.id
+        UNION ALL SELECT NULL, NULL, NULL, NULL, 0, (SELECT off FROM cut)
+        ORDER BY rank, id
+        """,
+    )
+
+
+_CLAIM = {lanes: _claim(lanes) for lanes in LANES}
+_NEXT = {lanes: _next(lanes) for lanes in LANES}
+
+
+class Leased(NamedTuple):
+    """A job that was taken, with the token that proves its lease; the token is None where it was only looked at."""
+
+    id: UUID
+    token: str
+    json: str
+
+
+class Found(NamedTuple):
+    """What a look into the lanes gave: jobs, how many more could have been had, and whether a lane was cut off."""
+
+    jobs: Sequence[Leased]
+    passed_over: int
+    cut_off: bool
+
+
+def claim(
+    lanes: str, wanted: Wanted, worker_id: str, lease_seconds: int, tokens: Sequence[str], spare: int, origin: Origin
+) -> Found:
+    """Lease at most as many jobs to the worker as there are `tokens`.
+
+    `spare` more candidates are looked at, for some may be about to be taken by others.
+    """
+    return _found(
+        _CLAIM[lanes],
+        {
+            **wanted.parameters(),
+            "limit": len(tokens),
+            "candidates": len(tokens) + spare,
+            "tokens": list(tokens),
+            "worker_id": worker_id,
+            "lease_seconds": lease_seconds,
+            **events.provenance("claimed", origin),
+        },
+    )
+
+
+def upcoming(lanes: str, wanted: Wanted, limit: int) -> Found:
+    """Return at most `limit` of the jobs that come next."""
+    return _found(_NEXT[lanes], {**wanted.parameters(), "candidates": limit})
+
+
+def _found(statement: Statement, parameters: Mapping[str, Any]) -> Found:
+    *rows, (*_, passed_over, cut_off) = database.run(statement, parameters)
+    return Found([Leased(job_id, token, text) for _, job_id, token, text, *_ in rows], passed_over, cut_off)
+
+
+MOST_COUNTED = 10_000
+
+PLACE = Statement(
+    "place_in_queue",
+    # Promises: where the job stands among the due ones, counted up to MOST_COUNTED of each priority, and what limits
+    # it; or no row: no such job.
+    f"""
+    SELECT j.status, j.priority, j.domain, {timestamp(DUE)}, {DUE} <= now(),
+        (SELECT sum(lane.ahead)::bigint FROM (
+            SELECT (SELECT count(*) FROM (
+                SELECT FROM scrape_jobs o
+                WHERE o.status = 'pending' AND o.priority = p.priority
+                    AND (greatest(o.scheduled_for, o.created_at), o.id)
+                        < ({DUE} + (p.priority - j.priority) * interval '{AGING_SECONDS} seconds', j.id)
+                    AND greatest(o.scheduled_for, o.created_at) <= now()
+                LIMIT {MOST_COUNTED}
+            ) AS c) AS ahead FROM generate_series(1, {MAX_PRIORITY}) AS p (priority)
+        ) AS lane) AS ahead,
+        {LIMIT}, j.max_concurrent,
+        CASE WHEN {LIMIT} IS NOT NULL
+            THEN (SELECT count(*) FROM scrape_jobs r WHERE r.status = 'running' AND r.domain = j.domain) END
+    FROM scrape_jobs j WHERE j.id = %(id)s::uuid
+    """,
+)
+
+
+class Place(NamedTuple):
+    """Where a job stands in the queue; `limit`, `running` are null where nothing limits its domain."""
+
+    status: str
+    priority: int
+    domain: str
+    due_at: str
+    is_due: bool
+    ahead: int
+    limit: int | None
+    max_concurrent: int | None
+    running: int | None
+
+
+def place(job_id: UUID, domain_limit: int | None) -> Place | None:
+    """Return where the job stands, or None where there is none."""
+    rows = database.run(PLACE, {"id": str(job_id), "domain_limit": domain_limit})
+    return Place(*rows[0]) if rows else None

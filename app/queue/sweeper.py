@@ -1,0 +1,30 @@
+"""The sweeper: takes jobs back from workers that give no sign of life. Any number may run, in any processes."""
+
+import logging
+import random
+
+from app.events.origin import SYSTEM, Origin
+from app.jobs import lease_queries, leases
+from app.jobs.queries import Retry
+from app.queue.backoff import delay_seconds
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+
+
+def sweep() -> int:
+    """Rescue the jobs whose lease has run out and return how many there were. Raises DatabaseFailure.
+
+    Each is a transaction of its own, which looks again under the row's lock: sweepers may meet at a job, and its worker
+    may come back just then.
+    """
+    rescued = 0
+    while True:
+        found = lease_queries.expired(BATCH)
+        random.shuffle(found)  # two sweepers should not follow each other from row to row
+        for job_id, worker_id, retry_count in found:
+            how = Retry(delay_seconds=delay_seconds(retry_count, random.random()))  # noqa: S311 - spreads, hides nothing
+            rescued += leases.rescue(job_id, worker_id, how, Origin(SYSTEM, None))
+        if len(found) < BATCH:
+            return rescued

@@ -1,0 +1,99 @@
+"""Retention: removes jobs that have long been over, with their history and deliveries. The only thing that does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from app import database
+from app.database import Statement
+from app.jobs.states import ENDED
+
+BATCH = 500
+
+SPAN = Statement(
+    "prunable_span",
+    # Promises: the time before which a job has to have been changed last, and the oldest such time there is.
+    """
+    SELECT c.cutoff, (SELECT min(j.updated_at) FROM scrape_jobs j WHERE j.updated_at < c.cutoff)
+    FROM (SELECT now() - make_interval(secs => %(seconds)s::float8) AS cutoff) AS c
+    """,
+)
+
+_ENDED = ", ".join(f"'{status}'" for status in ENDED)
+
+_OLD = f"""
+    old AS MATERIALIZED (
+        SELECT j.id, j.updated_at, j.status FROM scrape_jobs j
+        WHERE j.updated_at < %(cutoff)s::timestamptz
+            AND (j.updated_at, j.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
+        ORDER BY j.updated_at, j.id LIMIT {BATCH}
+    ), prunable AS MATERIALIZED (
+        SELECT o.id, o.updated_at FROM old o WHERE o.status IN ({_ENDED})
+            AND NOT EXISTS (SELECT FROM outbox x WHERE x.job_id = o.id)
+            AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.job_id = o.id AND d.status = 'pending')
+            AND NOT EXISTS (SELECT FROM uncounted_events u WHERE u.job_id = o.id)
+    )"""
+
+_LAST = "(SELECT max(updated_at) FROM old), (SELECT id FROM old ORDER BY updated_at DESC, id DESC LIMIT 1)"
+
+LOOK = Statement(
+    "look_for_old_jobs",
+    # Promises: how many of the next BATCH old jobs could be removed, how many there are, and where they end.
+    f"WITH {_OLD} SELECT (SELECT count(*) FROM prunable), (SELECT count(*) FROM old), {_LAST}",
+)
+
+REMOVE = Statement(
+    "remove_old_jobs",
+    # Promises: of the next BATCH old jobs those are gone that are over, owe no webhook and are counted in the
+    # statistics, with all that belongs to them; one that was changed since it was looked at stays.
+    f"""
+    WITH {_OLD}, gone AS (
+        DELETE FROM scrape_jobs j USING prunable p
+        WHERE j.id = p.id AND j.updated_at = p.updated_at AND j.status IN ({_ENDED}) RETURNING j.id
+    ), events AS (DELETE FROM job_events e USING gone WHERE e.job_id = gone.id
+    ), deliveries AS (DELETE FROM webhook_deliveries d USING gone WHERE d.job_id = gone.id)
+    SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old), {_LAST}
+    """,
+)
+
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A batch that is done: jobs removed (or that could be), jobs kept though they are old, and up to which time."""
+
+    removed: int
+    kept: int
+    reached: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is old: from the oldest job's last change (None: nothing is) to before `cutoff`."""
+
+    cutoff: datetime
+    oldest: datetime | None
+
+
+def span(older_than_seconds: float) -> Span:
+    """Return what is older than so many seconds, by the database's clock. Raises DatabaseFailure."""
+    return Span(*database.run(SPAN, {"seconds": older_than_seconds})[0])
+
+
+def prune(old: Span, *, dry_run: bool) -> Iterator[Step]:
+    """Remove what is old, batch by batch, each a transaction of its own; with `dry_run` only look.
+
+    Raises DatabaseFailure.
+    """
+    if old.oldest is None:
+        return
+    statement = LOOK if dry_run else REMOVE
+    after_time, after_id = "-infinity", _FIRST_ID
+    while True:
+        parameters = {"cutoff": old.cutoff.isoformat(), "after_time": after_time, "after_id": after_id}
+        removed, found, last_time, last_id = database.run(statement, parameters)[0]
+        if not found:
+            return
+        yield Step(removed, found - removed, last_time)
+        after_time, after_id = last_time.isoformat(), str(last_id)

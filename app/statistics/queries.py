@@ -1,0 +1,376 @@
+"""The statistics' SQL: counting what happened into the running totals, and reading them.
+
+A status change contributes twice: a job more in the status that it took, with what its ended attempt used, at the time
+of the change; and a job less in the status that it left, at the time when it had taken that. So the jobs by status of a
+window are those that stand in a status which they took in that window, and the figures of all windows add up.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import database
+from app.database import Statement
+from app.jobs.states import Status
+from app.statistics.models import ALL_TIME
+from app.statistics.windows import DAY, HOUR, MINUTE, TEN_MINUTES, Cover, Moment, Span, cover
+
+GROWTH = 1.04
+"""How much wider each bucket of the durations is than the one before: its middle is within 2 % of all in it."""
+
+SHORTEST = 0.001
+"""Seconds below which a duration counts as none."""
+
+NO_DURATION = -1000
+"""The bucket of those."""
+
+GRAINS_OF_ALL = (DAY, HOUR, TEN_MINUTES, MINUTE)
+GRAINS_OF_KINDS = (DAY, HOUR)
+"""For which lengths of time totals are kept: of all jobs together, and of each kind (customer, domain, type)."""
+
+NOBODY = "none"
+"""The customer of jobs that have none."""
+
+MOST_ERRORS = 10
+MOST_GROUPS = 1000
+
+_LARGEST = "1e15"
+"""Past which a number in stats is taken for nonsense and left out."""
+
+STATES = tuple(str(status) for status in Status)
+COUNTS = (*STATES, "retried", "timed", "memory_samples", "cpu_samples", "latency_samples")
+SUMS = ("seconds", "pages", "page_seconds", "memory_sum", "cpu_sum", "latency_sum")
+PEAKS = ("memory_peak", "cpu_peak", "latency_peak")
+
+
+def _number(path: str) -> str:
+    """Return SQL for the number at a path of e.stats, or null where there is no sensible one."""
+    value = f"(e.stats #> '{path}')"
+    return (
+        f"CASE WHEN jsonb_typeof{value} = 'number' AND {value}::numeric BETWEEN 0 AND {_LARGEST}"
+        f" THEN {value}::float8 END"
+    )
+
+
+_MEMORY = """(e.stats #>> '{performance,memoryUsage}')"""
+_MEMORY_PATTERN = r"^ *([0-9]{1,12}(?:\.[0-9]{1,6})?) *([kKmMgGtT]?)(?:i?[bB])? *$"
+_MEMORY_MB = f"""CASE WHEN {_MEMORY} ~ '{_MEMORY_PATTERN}' THEN
+    (regexp_match({_MEMORY}, '{_MEMORY_PATTERN}'))[1]::float8
+    * CASE upper((regexp_match({_MEMORY}, '{_MEMORY_PATTERN}'))[2])
+        WHEN 'K' THEN 0.001 WHEN 'G' THEN 1000.0 WHEN 'T' THEN 1000000.0
+        ELSE CASE WHEN {_MEMORY} ~* 'b' AND {_MEMORY} !~* 'm' THEN 0.000001 ELSE 1.0 END END END"""
+
+_BUCKET = (
+    f"CASE WHEN e.seconds < {SHORTEST} THEN {NO_DURATION} ELSE floor(ln(e.seconds) / ln({GROWTH}::float8))::int END"
+)
+
+
+_ERROR = "left(coalesce(e.error_message, 'No error message'), 500)"
+
+
+def _folded(text: str) -> str:
+    """Return SQL for an error's text with what differs from case to case taken out: addresses, ids, numbers."""
+    for pattern, name in (
+        (r"[a-z][a-z0-9+.-]*://[^\s<>\"'']+", "<url>"),
+        (r"\m[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\M", "<id>"),
+        (r"\m(?=[a-z_-]*[0-9])[0-9a-z_-]*(?:[0-9][0-9a-z_-]*){4,}\M(?<![0-9]{4})", "<id>"),
+        (r"[0-9]+(?:[.,:][0-9]+)*", "<n>"),
+        (r"\s+", " "),
+    ):
+        text = f"regexp_replace({text}, '{pattern}', '{name}', 'gi')"
+    return text
+
+
+_PATTERN = f"left({_folded(_ERROR)}, 200)"
+
+_KIND = f"coalesce(j.customer_config_id::text, '{NOBODY}') AS customer, j.domain, j.job_type"
+
+_TOOK = f"""
+    SELECT e.at, e.job_id, {_KIND}, e.new_status AS status, 1 AS jobs, e.retry_count > 0 AS retried,
+        CASE WHEN e.new_status = '{Status.COMPLETED}' THEN e.seconds END AS seconds,
+        CASE WHEN e.new_status = '{Status.COMPLETED}' AND e.seconds IS NOT NULL THEN {_BUCKET} END AS bucket,
+        CASE WHEN e.seconds > 0 THEN {_number("{pagesProcessed}")} END AS pages, e.seconds AS attempt_seconds,
+        CASE WHEN ended THEN {_MEMORY_MB} END AS memory,
+        CASE WHEN ended THEN {_number("{performance,cpuUsage}")} END AS cpu,
+        CASE WHEN ended THEN {_number("{performance,networkLatency}")} END AS latency,
+        CASE WHEN e.new_status = '{Status.FAILED}' AND e.action <> 'released' THEN {_PATTERN} END AS pattern"""
+
+_LEFT = f"""
+    SELECT p.at, p.job_id, {_KIND}, p.new_status, -1, p.retry_count > 0,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
+
+_ENDED = f"CROSS JOIN LATERAL (SELECT e.old_status = '{Status.RUNNING}' AS ended) AS x"
+
+
+def _contributions(source: str) -> str:
+    """Return SQL for what the events in `source` (job_id, seq) contribute."""
+    return f"""{_TOOK}
+        FROM {source} u JOIN job_events e ON e.job_id = u.job_id AND e.seq = u.seq
+        JOIN scrape_jobs j ON j.id = e.job_id {_ENDED}
+    UNION ALL {_LEFT}
+        FROM {source} u JOIN job_events e ON e.job_id = u.job_id AND e.seq = u.seq
+        JOIN job_events p ON p.job_id = e.job_id AND p.seq = e.previous_seq
+        JOIN scrape_jobs j ON j.id = e.job_id"""
+
+
+_MEASURES = ", ".join(
+    [f"coalesce(sum(c.jobs) FILTER (WHERE c.status = '{status}'), 0)::bigint AS {status}" for status in STATES]
+    + [
+        "coalesce(sum(c.jobs) FILTER (WHERE c.retried), 0)::bigint AS retried",
+        "count(c.seconds) AS timed",
+        *(f"count(c.{name}) AS {name}_samples" for name in ("memory", "cpu", "latency")),
+        "coalesce(sum(c.seconds), 0) AS seconds",
+        "coalesce(sum(c.pages), 0) AS pages",
+        "coalesce(sum(c.attempt_seconds) FILTER (WHERE c.pages IS NOT NULL), 0) AS page_seconds",
+        *(f"coalesce(sum(c.{name}), 0) AS {name}_sum" for name in ("memory", "cpu", "latency")),
+        *(f"max(c.{name}) AS {name}_peak" for name in ("memory", "cpu", "latency")),
+    ]
+)
+_COLUMNS = ", ".join((*COUNTS, *SUMS, *PEAKS))
+_KEY = "grain, start, customer, domain, job_type"
+
+
+def _array(grains: Sequence[int]) -> str:
+    return f"ARRAY[{', '.join(map(str, grains))}]"
+
+
+_ADDED = ", ".join(
+    [f"{name} = t.{name} + excluded.{name}" for name in (*COUNTS, *SUMS)]
+    + [f"{name} = greatest(t.{name}, excluded.{name})" for name in PEAKS]
+)
+
+LOCK = Statement(
+    "lock_totals",
+    # Promises: nobody else counts until the transaction ends; or false, for somebody does already.
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('statistics', 0))",
+)
+
+COUNT = Statement(
+    "count_events",
+    # Promises: at most `limit` status changes leave the uncounted ones in the statement that adds them to the totals.
+    f"""
+    WITH taken AS MATERIALIZED (
+        DELETE FROM uncounted_events WHERE (job_id, seq) IN (
+            SELECT job_id, seq FROM uncounted_events LIMIT %(limit)s::int)
+        RETURNING job_id, seq
+    ), contribution AS MATERIALIZED ({_contributions("taken")}
+    ), part AS MATERIALIZED (
+        SELECT g.grain, CASE g.grain WHEN {ALL_TIME} THEN timestamptz 'epoch'
+                ELSE date_bin(make_interval(secs => g.grain), c.at, timestamptz 'epoch') END AS start,
+            k.customer, k.domain, k.job_type,
+            c.job_id, c.at, c.status, c.jobs, c.retried, c.seconds, c.bucket, c.pages, c.attempt_seconds, c.memory,
+            c.cpu, c.latency, c.pattern
+        FROM contribution c CROSS JOIN LATERAL (VALUES
+            ('', '', '', {_array((ALL_TIME, *GRAINS_OF_ALL))}),
+            (c.customer, c.domain, c.job_type, {_array((ALL_TIME, *GRAINS_OF_KINDS))})
+        ) AS k (customer, domain, job_type, grains) CROSS JOIN unnest(k.grains) AS g (grain)
+    ), totals AS (
+        INSERT INTO job_totals AS t ({_KEY}, {_COLUMNS}) SELECT {_KEY}, {_MEASURES} FROM part c GROUP BY {_KEY}
+        ON CONFLICT ({_KEY}) DO UPDATE SET {_ADDED}
+    ), durations AS (
+        INSERT INTO job_duration_totals AS t ({_KEY}, bucket, jobs)
+        SELECT {_KEY}, bucket, count(*) FROM part WHERE bucket IS NOT NULL GROUP BY {_KEY}, bucket
+        ON CONFLICT ({_KEY}, bucket) DO UPDATE SET jobs = t.jobs + excluded.jobs
+    ), errors AS (
+        INSERT INTO job_error_totals AS t ({_KEY}, pattern, failures, job_id)
+        SELECT {_KEY}, pattern, count(*), (array_agg(job_id ORDER BY at DESC))[1]
+        FROM part WHERE pattern IS NOT NULL GROUP BY {_KEY}, pattern
+        ON CONFLICT ({_KEY}, pattern) DO UPDATE SET failures = t.failures + excluded.failures, job_id = excluded.job_id
+    )
+    SELECT count(*) FROM taken
+    """,
+)
+
+
+def count(limit: int) -> int:
+    """Add at most `limit` status changes to the totals and return how many; none while somebody else does."""
+    with database.transaction():
+        if not database.run(LOCK, {})[0][0]:
+            return 0
+        return int(database.run(COUNT, {"limit": limit})[0][0])
+
+
+# ------------------------------------------------------------------------------------------------------------- read
+
+
+GROUPS: Mapping[str, str] = {
+    "domain": "t.domain",
+    "job_type": "t.job_type",
+    "hour": "date_bin('1 hour', t.start, timestamptz 'epoch')",
+    "day": "date_bin('1 day', t.start, timestamptz 'epoch')",
+}
+"""What figures may be grouped by, as SQL of a row of totals."""
+
+_BY_TIME = ("hour", "day")
+
+
+def _within(moment: str, start: str, end: str) -> str:
+    return f"({start} IS NULL OR {moment} >= {start}) AND ({end} IS NULL OR {moment} < {end})"
+
+
+def _matches(row: str) -> str:
+    return " AND ".join(
+        f"(%({name})s::text IS NULL OR {row}.{name} = %({name})s::text)" for name in ("customer", "domain", "job_type")
+    )
+
+
+def _read(group: str | None) -> Statement:
+    """Return the statement that reads a window's figures, of all jobs and by `group`.
+
+    Its rows are (what, key, …): ``measures`` with every column of the totals, ``quantiles`` with p50 and p95, and
+    ``error`` with pattern, failures and a job; the key is null for all jobs together.
+    """
+    by = "NULL::text" if group is None else f"({GROUPS[group]})::text"
+    by_time = group in _BY_TIME
+    if by_time:
+        by = database.timestamp(GROUPS[group or ""])
+    keys = ["NULL::text"] if group is None else ["NULL::text", "key"]
+
+    def from_totals(table: str, columns: str) -> str:
+        # A span's rows lie side by side in the primary key.
+        return f"""SELECT {by} AS key, {columns}
+            FROM unnest(%(grains)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+                AS s (grain, start, "end")
+            JOIN {table} t ON t.grain = s.grain AND t.start >= s.start AND t.start < s."end"
+            WHERE (t.domain <> '') = %(by_kind)s::bool AND {_matches("t")}"""
+
+    def from_contributions(columns: str, where: str) -> str:
+        return f"""SELECT {by.replace("t.start", "c.at").replace("t.", "c.")} AS key, {columns}
+            FROM loose c WHERE {where} GROUP BY 1"""
+
+    measured = ", ".join(
+        [f"sum(m.{name}) AS {name}" for name in (*COUNTS, *SUMS)] + [f"max(m.{name}) AS {name}" for name in PEAKS]
+    )
+
+    def grouped(select: str, source: str, *by_columns: str) -> str:
+        """Return SQL that sums up `source` for all together and, where there are groups, for each."""
+        parts = []
+        for key in keys:
+            names = [name for name in (key if key == "key" else "", *by_columns) if name]
+            tail = f"GROUP BY {', '.join(names)}" if names else ""
+            parts.append(f"SELECT {', '.join((f'{key} AS key', *by_columns, select))} FROM {source} m {tail}")
+        return " UNION ALL ".join(parts)
+
+    middle = f"CASE bucket WHEN {NO_DURATION} THEN 0 ELSE power({GROWTH}::float8, bucket + 0.5) END"
+
+    def at(position: str) -> str:
+        return f"min({middle}) FILTER (WHERE reached > {position})"
+
+    by_bucket = grouped("sum(m.jobs) AS jobs", "bucket", "bucket")
+    by_pattern = grouped("sum(m.failures) AS failures, max(m.job_id::text) AS job_id", "failure", "pattern")
+
+    def quantile(share: float) -> str:
+        place = f"{share} * (n - 1)"
+        low, high = at(f"floor({place})"), at(f"ceil({place})")
+        return f"{low} + ({high} - {low}) * (({place}) - floor({place}))"
+
+    return Statement(
+        f"read_statistics_by_{group or 'nothing'}",
+        # Promises: the figures of the window as of one moment: the totals of its spans, what is not in the totals yet
+        # of the time that the spans cover, and what happened at the edges that no span covers.
+        f"""
+        WITH pending_event AS MATERIALIZED (SELECT job_id, seq FROM uncounted_events
+        ), loose AS MATERIALIZED (
+            SELECT * FROM ({_contributions("pending_event")}) AS c
+            WHERE %(counts)s::bool AND c.at >= %(counted_from)s::timestamptz AND c.at < %(counted_to)s::timestamptz
+                AND {_matches("c")}
+            UNION ALL
+            SELECT * FROM ({_TOOK}
+                FROM unnest(%(edge_starts)s::timestamptz[], %(edge_ends)s::timestamptz[]) AS s (start, "end")
+                JOIN job_events e ON e.at >= s.start AND e.at < s."end" AND e.stats IS NOT NULL
+                JOIN scrape_jobs j ON j.id = e.job_id {_ENDED}
+                UNION ALL {_LEFT}
+                FROM unnest(%(edge_starts)s::timestamptz[], %(edge_ends)s::timestamptz[]) AS s (start, "end")
+                JOIN job_events p ON p.at >= s.start AND p.at < s."end" AND p.stats IS NOT NULL
+                JOIN scrape_jobs j ON j.id = p.job_id AND j.status_seq <> p.seq
+            ) AS c WHERE {_matches("c")}
+        ), measure AS MATERIALIZED (
+            {from_totals("job_totals", ", ".join(f"t.{name}" for name in (*COUNTS, *SUMS, *PEAKS)))}
+            UNION ALL {from_contributions(_MEASURES, "true")}
+        ), bucket AS MATERIALIZED (
+            {from_totals("job_duration_totals", "t.bucket, t.jobs")}
+            UNION ALL {from_contributions("c.bucket, count(*)", "c.bucket IS NOT NULL")}, c.bucket
+        ), failure AS MATERIALIZED (
+            {from_totals("job_error_totals", "t.pattern, t.failures, t.job_id")}
+            UNION ALL
+            {
+            from_contributions(
+                "c.pattern, count(*), (array_agg(c.job_id ORDER BY c.at DESC))[1]", "c.pattern IS NOT NULL"
+            )
+        }, c.pattern
+        ), quantiles AS (
+            SELECT key, {quantile(0.5)} AS p50, {quantile(0.95)} AS p95 FROM (
+                SELECT h.*, sum(jobs) OVER (PARTITION BY key ORDER BY bucket) AS reached,
+                    sum(jobs) OVER (PARTITION BY key) AS n
+                FROM ({by_bucket}) AS h
+            ) AS h GROUP BY key, n
+        ), errors AS (
+            SELECT key, json_agg(json_build_object('pattern', pattern, 'count', failures, 'job_id', job_id)
+                ORDER BY place) AS list
+            FROM (
+                SELECT f.*, row_number() OVER (PARTITION BY key ORDER BY failures DESC, pattern) AS place
+                FROM ({by_pattern}) AS f
+            ) AS f WHERE place <= {MOST_ERRORS} GROUP BY key
+        ), figures AS (
+            SELECT f.*, f.pending + f.running + f.completed + f.failed + f.cancelled AS total
+            FROM ({grouped(measured, "measure")}) AS f
+        )
+        SELECT f.key, row_to_json(f), q.p50, q.p95, e.list
+        FROM figures f LEFT JOIN quantiles q ON q.key IS NOT DISTINCT FROM f.key
+            LEFT JOIN errors e ON e.key IS NOT DISTINCT FROM f.key
+        ORDER BY f.key IS NOT NULL, {"f.key DESC" if by_time else "f.total DESC, f.key"}
+        LIMIT {MOST_GROUPS + 2}
+        """,
+    )
+
+
+_READ = {group: _read(group) for group in (None, *GROUPS)}
+
+
+class Figures(NamedTuple):
+    """What was read of a group of jobs."""
+
+    key: str | None
+    """The group; None: all jobs together."""
+    measures: Mapping[str, Any]
+    """The columns of the totals, and the total of jobs."""
+    p50: float | None
+    p95: float | None
+    errors: Sequence[Mapping[str, Any]] | None
+    """The commonest ones: pattern, count, job_id."""
+
+
+def read(
+    start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
+) -> list[Figures]:
+    """Return the figures of all jobs and then of each group, at most MOST_GROUPS of them and one more."""
+    by_kind = bool(customer or domain or job_type or group in ("domain", "job_type"))
+    grains = [grain for grain in (GRAINS_OF_KINDS if by_kind else GRAINS_OF_ALL) if group != "hour" or grain <= HOUR]
+    parameters: dict[str, Any] = {
+        "by_kind": by_kind,
+        "customer": None if customer is None else str(customer),
+        "domain": domain,
+        "job_type": job_type,
+    }
+    everything = start is None and end is None and group not in _BY_TIME
+    covered = Cover((Span(ALL_TIME, None, None),), ()) if everything else cover(start, end, grains)
+    counted = covered.counted
+    parameters.update(
+        grains=[span.grain for span in covered.spans],
+        starts=database.array(_low(span.start) for span in covered.spans),
+        ends=database.array(_high(span.end) for span in covered.spans),
+        counts=counted is not None,
+        counted_from=_low(counted[0]) if counted else None,
+        counted_to=_high(counted[1]) if counted else None,
+        edge_starts=database.array(_low(low) for low, _ in covered.edges),
+        edge_ends=database.array(_high(high) for _, high in covered.edges),
+    )
+    return [Figures(*row) for row in database.run(_READ[group], parameters)]
+
+
+def _low(moment: Moment) -> str:
+    return "-infinity" if moment is None else moment.isoformat()
+
+
+def _high(moment: Moment) -> str:
+    return "infinity" if moment is None else moment.isoformat()

@@ -1,0 +1,29 @@
+"""The statistics' endpoint."""
+
+import json
+
+from flask import Blueprint, Response
+
+from app.http import envelope
+from app.http.operation import operation
+from app.http.query import query
+from app.statistics import schemas, service
+
+blueprint = Blueprint("statistics", __name__, url_prefix="/api/scrape-jobs")
+
+
+@blueprint.get("/stats")
+@operation("Failed to fetch scrape job statistics")
+def show_statistics() -> Response:
+    """Show the figures of a window of time, of all jobs or some, together and by group."""
+    asked = query(schemas.STATISTICS)
+    start, end = schemas.window(asked)
+    figures = service.statistics(
+        start,
+        end,
+        customer=asked.get("customer_config_id"),
+        domain=asked.get("domain"),
+        job_type=asked.get("job_type"),
+        group=asked.get("group_by"),
+    )
+    return envelope.success(json.dumps(figures, ensure_ascii=False))

@@ -1,0 +1,82 @@
+"""What can be asked of the statistics, and how the running totals are kept up."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.statistics import queries
+from app.statistics.queries import MOST_GROUPS, STATES, Figures
+from app.statistics.windows import Moment
+
+BATCH = 2000
+
+
+def count() -> int:
+    """Add to the totals what happened since the last time, and return how many status changes that were.
+
+    Any number of processes may do so; one at a time does. Raises DatabaseFailure.
+    """
+    counted = 0
+    while True:
+        batch = queries.count(BATCH)
+        counted += batch
+        if batch < BATCH:
+            return counted
+
+
+def statistics(
+    start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
+) -> dict[str, Any]:
+    """Return the figures of the jobs that took their status from `start` on, up to and without `end`.
+
+    Raises DatabaseFailure.
+    """
+    everything, *groups = queries.read(start, end, customer=customer, domain=domain, job_type=job_type, group=group)
+    figures = {"from": _shown(start), "to": _shown(end), **_figures(everything)}
+    figures["groups"] = [{"key": found.key, **_figures(found)} for found in groups[:MOST_GROUPS]]
+    if len(groups) > MOST_GROUPS:
+        figures["more_groups"] = True
+    return figures
+
+
+def _figures(found: Figures) -> dict[str, Any]:
+    measures = found.measures
+    by_status = {status: measures[status] or 0 for status in STATES}
+    total, ended = sum(by_status.values()), by_status["completed"] + by_status["failed"]
+    return {
+        "total": total,
+        "by_status": by_status,
+        "success_rate": _ratio(by_status["completed"], ended),
+        "failure_rate": _ratio(by_status["failed"], ended),
+        "retry_rate": _ratio(measures["retried"], total),
+        "pages_per_minute": _ratio((measures["pages"] or 0) * 60, measures["page_seconds"]),
+        "completion_seconds": {
+            "mean": _ratio(measures["seconds"], measures["timed"]),
+            "p50": _rounded(found.p50),
+            "p95": _rounded(found.p95),
+        },
+        "resources": {
+            name: {
+                "mean": _ratio(measures[f"{column}_sum"], measures[f"{column}_samples"]),
+                "peak": _rounded(measures[f"{column}_peak"]),
+            }
+            for name, column in RESOURCES.items()
+        },
+        "errors": list(found.errors or ()),
+    }
+
+
+RESOURCES = {"memory_mb": "memory", "cpu_percent": "cpu", "network_latency_ms": "latency"}
+"""The figures of stats.performance: memoryUsage, cpuUsage and networkLatency, with their units."""
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if not whole else round((part or 0) / whole, 6)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _shown(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,55 @@
+"""Windows of time as sums of whole hours, days and so on, for which totals are kept, and of the rest at the edges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3600, 86400
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Moment = datetime | None
+"""None is before, or after, all times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `start` on, up to and without `end`, made of rows of `grain` seconds."""
+
+    grain: int
+    start: Moment
+    end: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """A window as `spans` of totals, which lie one beside the other, and the `edges` that are left, at most two."""
+
+    spans: Sequence[Span]
+    edges: Sequence[tuple[datetime, datetime]]
+
+    @property
+    def counted(self) -> tuple[Moment, Moment] | None:
+        """From when to when the spans reach; None where there are none."""
+        return (self.spans[0].start, self.spans[-1].end) if self.spans else None
+
+
+def cover(start: Moment, end: Moment, grains: Sequence[int]) -> Cover:
+    """Return the window from `start` up to and without `end` as spans of `grains`, the largest of which comes first."""
+    if start is not None and end is not None and start >= end:
+        return Cover((), ())
+    if not grains:
+        assert start is not None
+        assert end is not None
+        return Cover((), ((start, end),))
+    grain, *finer = grains
+    first = None if start is None else _floor(start + timedelta(seconds=grain, microseconds=-1), grain)
+    last = None if end is None else _floor(end, grain)
+    if first is not None and last is not None and first >= last:
+        return cover(start, end, finer)
+    before = Cover((), ()) if first is None else cover(start, first, finer)
+    after = Cover((), ()) if last is None else cover(last, end, finer)
+    return Cover((*before.spans, Span(grain, first, last), *after.spans), (*before.edges, *after.edges))
+
+
+def _floor(moment: datetime, grain: int) -> datetime:
+    return moment - (moment - EPOCH) % timedelta(seconds=grain)
