@@ -142,7 +142,7 @@ EXPIRED = Statement(
     # a job looks again.
     f"""
     SELECT j.id, j.worker_id, j.retry_count FROM scrape_jobs j
-    WHERE j.status = '{Status.RUNNING}' AND j.lease_expires_at < now()
+    WHERE (j.status = '{Status.RUNNING}') IS TRUE AND j.lease_expires_at < now()
     ORDER BY j.lease_expires_at LIMIT %(limit)s::int
     """,
 )

@@ -16,6 +16,11 @@ MAX_MAX_RETRIES = 100
 MAX_INTEGER = 2**31 - 1
 
 
+PENDING = text("(status = 'pending') IS TRUE")
+RUNNING = text("(status = 'running') IS TRUE")
+"""What the queue's indexes hold. A statement that says it in these words goes by one of them: with the words alone that
+every query has, PostgreSQL takes the index of all statuses for as long as it has not counted how many jobs wait."""
+
 DUE = text("greatest(scheduled_for, created_at)")
 """When a pending job becomes due: its time, but never before there was the job."""
 
@@ -53,16 +58,16 @@ class ScrapeJob(Model):
         Index("scrape_jobs_updated", "updated_at", "id"),
         # The queue's lanes: pending jobs of one priority, of all or of one kind, in the order in which they become due.
         *(
-            Index(f"scrape_jobs_{name}", *columns, "priority", DUE, "id", postgresql_where=text("status = 'pending'"))
+            Index(f"scrape_jobs_{name}", *columns, DUE, "id", postgresql_where=PENDING)
             for name, columns in {
-                "due": [],
-                "type_due": ["job_type"],
-                "customer_due": ["customer_config_id"],
-                "domain_due": ["domain"],
+                "due": ["priority"],
+                "type_due": ["job_type", "priority"],
+                "customer_due": ["customer_config_id", "priority"],
+                "domain_due": ["domain", "priority", text("coalesce(max_concurrent, 0)")],
             }.items()
         ),
         # Nothing here that a heartbeat changes, which therefore writes no index.
-        Index("scrape_jobs_running", "domain", postgresql_where=text("status = 'running'")),
+        Index("scrape_jobs_running", "domain", postgresql_where=RUNNING),
         CheckConstraint("max_concurrent >= 1", name="scrape_jobs_max_concurrent"),
         {"postgresql_with": {"fillfactor": 90}},
     )

@@ -24,7 +24,7 @@ SPARE = 64
 RUNNING = Statement(
     "count_running_by_domain",
     # Promises: how many jobs of each domain run.
-    "SELECT j.domain, count(*) FROM scrape_jobs j WHERE j.status = 'running' GROUP BY j.domain",
+    "SELECT j.domain, count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE GROUP BY j.domain",
 )
 
 CANDIDATES = Statement(
@@ -32,7 +32,7 @@ CANDIDATES = Statement(
     # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains that are not full.
     f"""
     SELECT {RANK}, j.id, j.domain, {LIMIT} FROM scrape_jobs j
-    WHERE j.status = 'pending' AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
+    WHERE (j.status = 'pending') IS TRUE AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
         AND NOT j.domain = ANY(%(full)s::text[])
     ORDER BY {DUE}, j.id LIMIT %(candidates)s::int
     """,
@@ -47,7 +47,7 @@ LOCK = Statement(
 COUNT = Statement(
     "count_running",
     # Promises: how many jobs of the domain run.
-    "SELECT count(*) FROM scrape_jobs j WHERE j.status = 'running' AND j.domain = %(domain)s::text",
+    "SELECT count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE AND j.domain = %(domain)s::text",
 )
 
 TAKE = Statement(

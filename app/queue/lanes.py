@@ -7,14 +7,14 @@ that becomes due nine such steps after it, and none starves.
 Pending jobs are read in lanes, each of one priority, whose order no ageing changes: an index gives the first of each,
 and the firsts are merged. So a claim costs the same however many jobs wait, and those that are not due yet cost
 nothing. Limits stand in the way of that: behind the jobs of a domain that runs as many as it may, others can wait. A
-lane is followed past such jobs for WINDOW rows; if that is not enough, the same question is asked of lanes by domain,
-where a domain that is full is one step.
+lane is followed past such jobs for WINDOW rows; if that is not enough, the same question is asked of finer lanes, of
+one domain and one limit each, where everything that is full is one step.
 """
 
 from app.jobs.models import MAX_PRIORITY
 
 AGING_SECONDS = 4 * 3600
-WINDOW = 500
+WINDOW = 150
 
 DUE = "greatest(j.scheduled_for, j.created_at)"
 RANK = f"{DUE} - j.priority * interval '{AGING_SECONDS} seconds'"
@@ -22,9 +22,13 @@ RANK = f"{DUE} - j.priority * interval '{AGING_SECONDS} seconds'"
 LIMIT = "least(%(domain_limit)s::int, j.max_concurrent)"
 """How many jobs of its domain may run when `j` starts, itself included; null: any number."""
 
-FULL = f"""CASE WHEN {LIMIT} IS NULL THEN false ELSE {LIMIT} <= (SELECT count(*) FROM (
-    SELECT FROM scrape_jobs r WHERE r.status = 'running' AND r.domain = j.domain LIMIT {LIMIT}) AS r) END"""
-"""Whether the limit keeps `j` from starting, as far as a statement sees that another one may be changing."""
+
+def _full(limit: str, domain: str) -> str:
+    """Return SQL for whether a limit is reached, as far as a statement sees that another one may be changing."""
+    return f"""CASE WHEN {limit} IS NULL THEN false ELSE {limit} <= (SELECT count(*) FROM (
+        SELECT FROM scrape_jobs r WHERE (r.status = 'running') IS TRUE AND r.domain = {domain}
+        LIMIT {limit}) AS r) END"""
+
 
 WANTED = (
     "(%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))"
@@ -36,52 +40,63 @@ WANTED = (
 _PRIORITIES = f"generate_series(1, {MAX_PRIORITY}) AS p (priority)"
 
 
-def _coarse(values: str, condition: str) -> str:
+def _coarse(values: str = "", condition: str = "") -> str:
     """Return SQL for the best `candidates` of lanes of one priority, and perhaps of one `value` of `values`."""
     return f"""
     SELECT f.id, f.rank, f.position = {WINDOW} AS cut_off, f.ready
-    FROM {_PRIORITIES} CROSS JOIN {values} CROSS JOIN LATERAL (
+    FROM {_PRIORITIES} {values} CROSS JOIN LATERAL (
         SELECT * FROM (
             SELECT s.*, row_number() OVER (ORDER BY s.due) AS position FROM (
-                SELECT j.id, {DUE} AS due, {RANK} AS rank, {WANTED} AND NOT {FULL} AS ready
+                SELECT j.id, {DUE} AS due, {RANK} AS rank, {WANTED} AND NOT {_full(LIMIT, "j.domain")} AS ready
                 FROM scrape_jobs j
-                WHERE j.status = 'pending' AND j.priority = p.priority AND {DUE} <= now() {condition}
+                WHERE (j.status = 'pending') IS TRUE AND j.priority = p.priority AND {DUE} <= now() {condition}
                 ORDER BY {DUE} LIMIT {WINDOW}
             ) AS s
-        ) AS w WHERE w.ready OR w.position = {WINDOW} ORDER BY w.due LIMIT %(candidates)s::int
+        ) AS w
+        WHERE w.ready OR w.position = {WINDOW} ORDER BY w.due LIMIT %(candidates)s::int
     ) AS f"""
 
 
-_BY_DOMAIN = f"""
+_OWN_LIMIT = "coalesce(j.max_concurrent, 0)"
+
+
+def _fine(values: str = "", condition: str = "") -> str:
+    """Return SQL for the best `candidates` of lanes of one domain, priority and limit of their jobs' own.
+
+    The best ones are in the lanes whose first are the best, so that no more than these lanes are read any further.
+    `condition` names the lanes' domain as the `value` of `values` where not all are to be read.
+    """
+    lane = f"""SELECT j.domain, j.priority, {_OWN_LIMIT} AS own_limit FROM scrape_jobs j
+        WHERE (j.status = 'pending') IS TRUE {condition}"""
+    order = f"ORDER BY j.domain, j.priority, {_OWN_LIMIT} LIMIT 1"
+    limit = "least(%(domain_limit)s::int, nullif(lane.own_limit, 0))"
+    ready = f"""
+        SELECT j.id, {RANK} AS rank FROM scrape_jobs j
+        WHERE (j.status = 'pending') IS TRUE AND j.domain = lane.domain AND j.priority = lane.priority
+            AND {_OWN_LIMIT} = lane.own_limit AND {DUE} <= now() AND {WANTED}
+        ORDER BY {DUE}"""
+    return f"""
     SELECT f.id, f.rank, false AS cut_off, true AS ready
     FROM (
-        WITH RECURSIVE head AS (
-            (SELECT j.domain, j.priority FROM scrape_jobs j WHERE j.status = 'pending'
-             ORDER BY j.domain, j.priority LIMIT 1)
-            UNION ALL
-            SELECT n.* FROM head CROSS JOIN LATERAL (
-                SELECT j.domain, j.priority FROM scrape_jobs j
-                WHERE j.status = 'pending' AND (j.domain, j.priority) > (head.domain, head.priority)
-                ORDER BY j.domain, j.priority LIMIT 1
-            ) AS n
-        )
-        SELECT head.* FROM head
-        WHERE (%(domains)s::text[] IS NULL OR head.domain = ANY(%(domains)s::text[]))
-            AND (%(domain_limit)s::int IS NULL OR (SELECT count(*) FROM scrape_jobs r
-                WHERE r.status = 'running' AND r.domain = head.domain) < %(domain_limit)s::int)
-    ) AS lane CROSS JOIN LATERAL (
-        SELECT j.id, {RANK} AS rank FROM scrape_jobs j
-        WHERE j.status = 'pending' AND j.domain = lane.domain AND j.priority = lane.priority AND {DUE} <= now()
-            AND {WANTED} AND NOT {FULL}
-        ORDER BY {DUE} LIMIT %(candidates)s::int
-    ) AS f"""
+        SELECT lane.* FROM {values} (
+            WITH RECURSIVE lane AS (
+                ({lane} {order})
+                UNION ALL
+                SELECT n.* FROM lane CROSS JOIN LATERAL ({lane} AND
+                    (j.domain, j.priority, {_OWN_LIMIT}) > (lane.domain, lane.priority, lane.own_limit) {order}) AS n
+            )
+            SELECT lane.* FROM lane WHERE NOT {_full(limit, "lane.domain")}
+        ) AS lane CROSS JOIN LATERAL ({ready} LIMIT 1) AS first
+        ORDER BY first.rank LIMIT %(candidates)s::int
+    ) AS lane CROSS JOIN LATERAL ({ready} LIMIT %(candidates)s::int) AS f"""
+
 
 LANES = {
-    "all": _coarse("(VALUES (1)) AS v (value)", ""),
-    "types": _coarse("unnest(%(job_types)s::text[]) AS v (value)", "AND j.job_type = v.value"),
-    "domains": _coarse("unnest(%(domains)s::text[]) AS v (value)", "AND j.domain = v.value"),
-    "customer": _coarse("(VALUES (%(customer)s::uuid)) AS v (value)", "AND j.customer_config_id = v.value"),
-    "by_domain": _BY_DOMAIN,
+    "all": _coarse(),
+    "types": _coarse("CROSS JOIN unnest(%(job_types)s::text[]) AS v (value)", "AND j.job_type = v.value"),
+    "customer": _coarse(condition="AND j.customer_config_id = %(customer)s::uuid"),
+    "domains": _fine("unnest(%(domains)s::text[]) AS v (value) CROSS JOIN LATERAL", "AND j.domain = v.value"),
+    "all_domains": _fine(),
 }
 """SQL by the lanes that it reads: rows of id, rank, whether they are `ready` to start, and whether one lane was
 `cut_off` before it had enough of them."""

@@ -163,7 +163,7 @@ PLACE = Statement(
         (SELECT sum(lane.ahead)::bigint FROM (
             SELECT (SELECT count(*) FROM (
                 SELECT FROM scrape_jobs o
-                WHERE o.status = 'pending' AND o.priority = p.priority
+                WHERE (o.status = 'pending') IS TRUE AND o.priority = p.priority
                     AND (greatest(o.scheduled_for, o.created_at), o.id)
                         < ({DUE} + (p.priority - j.priority) * interval '{AGING_SECONDS} seconds', j.id)
                     AND greatest(o.scheduled_for, o.created_at) <= now()
@@ -172,7 +172,7 @@ PLACE = Statement(
         ) AS lane) AS ahead,
         {LIMIT}, j.max_concurrent,
         CASE WHEN {LIMIT} IS NOT NULL
-            THEN (SELECT count(*) FROM scrape_jobs r WHERE r.status = 'running' AND r.domain = j.domain) END
+            THEN (SELECT count(*) FROM scrape_jobs r WHERE (r.status = 'running') IS TRUE AND r.domain = j.domain) END
     FROM scrape_jobs j WHERE j.id = %(id)s::uuid
     """,
 )

@@ -18,7 +18,7 @@ from app.queue.queries import MOST_COUNTED, Leased, Wanted
 
 log = logging.getLogger(__name__)
 
-SPARES = (8, 64, 512, 512, 512)
+SPARES = (8, *[50] * 7)
 """How many more candidates each try of a claim looks at than it takes: others take at the same time."""
 
 PAUSE_SECONDS = 0.02
@@ -54,7 +54,7 @@ def _claim(
         found = queries.claim(lanes, wanted, worker_id, lease_seconds, tokens[len(jobs) :], spare, origin)
         jobs.extend(found.jobs)
         if found.cut_off:
-            lanes = "by_domain"
+            lanes = "all_domains"
         elif len(jobs) == len(tokens) or not found.passed_over:
             break
         elif not found.jobs:
@@ -66,7 +66,7 @@ def upcoming(wanted: Wanted, limit: int) -> Sequence[Leased]:
     """Return at most `limit` of the jobs that come next, and take none. Raises DatabaseFailure."""
     found = queries.upcoming(wanted.lanes, wanted, limit)
     if found.cut_off:
-        found = queries.upcoming("by_domain", wanted, limit)
+        found = queries.upcoming("all_domains", wanted, limit)
     return found.jobs
 
 

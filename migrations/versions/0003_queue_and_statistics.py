@@ -11,10 +11,10 @@ branch_labels = None
 depends_on = None
 
 LANES = {
-    "scrape_jobs_due": [],
-    "scrape_jobs_type_due": ["job_type"],
-    "scrape_jobs_customer_due": ["customer_config_id"],
-    "scrape_jobs_domain_due": ["domain"],
+    "scrape_jobs_due": ["priority"],
+    "scrape_jobs_type_due": ["job_type", "priority"],
+    "scrape_jobs_customer_due": ["customer_config_id", "priority"],
+    "scrape_jobs_domain_due": ["domain", "priority", sa.text("coalesce(max_concurrent, 0)")],
 }
 
 COUNTS = (
@@ -38,16 +38,18 @@ def upgrade() -> None:
         op.create_index(
             name,
             "scrape_jobs",
-            [*columns, "priority", sa.text("greatest(scheduled_for, created_at)"), "id"],
-            postgresql_where=sa.text("status = 'pending'"),
+            [*columns, sa.text("greatest(scheduled_for, created_at)"), "id"],
+            postgresql_where=sa.text("(status = 'pending') IS TRUE"),
         )
-    op.create_index("scrape_jobs_running", "scrape_jobs", ["domain"], postgresql_where=sa.text("status = 'running'"))
+    op.create_index(
+        "scrape_jobs_running", "scrape_jobs", ["domain"], postgresql_where=sa.text("(status = 'running') IS TRUE")
+    )
 
     # Counts what is committed at the moment of the call, not what was when the calling statement began.
     op.execute(
         """
         CREATE FUNCTION running_jobs(wanted text) RETURNS bigint LANGUAGE sql VOLATILE AS
-        'SELECT count(*) FROM scrape_jobs WHERE status = ''running'' AND domain = wanted'
+        'SELECT count(*) FROM scrape_jobs WHERE (status = ''running'') IS TRUE AND domain = wanted'
         """
     )
 
