@@ -4,15 +4,22 @@ Without DATABASE_URL the embedded PostgreSQL is started before the workers and s
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from app.config import Settings, SettingsError, is_loopback
 from app.embedded import DataFolderInUse, EmbeddedPostgres
 from app.http import gunicorn as ours
 from app.http import logs
+
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+OURS = "scrape-jobs-metrics-"
+if METRICS not in os.environ:  # before the workers import the client, which decides by it how it counts
+    os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
 
 try:
     settings = Settings.from_environ(os.environ)
@@ -101,6 +108,15 @@ def when_ready(server: Any) -> None:
     )
 
 
+def child_exit(_server: Any, worker: Any) -> None:
+    """Keep what a worker has counted, and forget what it held."""
+    from prometheus_client import multiprocess  # not before its folder is known
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
 def on_exit(_server: Any) -> None:
-    """Stop what was started."""
+    """Stop what was started, and remove what was written."""
     _embedded.stop()
+    if os.path.basename(os.environ[METRICS]).startswith(OURS):
+        shutil.rmtree(os.environ[METRICS], ignore_errors=True)

@@ -11,12 +11,13 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 from psycopg2 import extensions
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, QueuePool, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import DatabaseFailure, DatabaseTimeout, DatabaseUnavailable, LockTimeout
+from app.metrics import CONNECTIONS_IN_USE, CONNECTIONS_LIMIT
 
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 2
@@ -91,6 +92,10 @@ def watch(engine: Engine) -> None:
     extensions.set_wait_callback(_wait)
     event.listen(engine, "connect", _allow_statements)
     event.listen(engine, "checkout", _refuse_dead_connection)
+    if isinstance(engine.pool, QueuePool):
+        CONNECTIONS_LIMIT.set(engine.pool.size())
+    event.listen(engine, "checkout", lambda *_: CONNECTIONS_IN_USE.inc())
+    event.listen(engine, "checkin", lambda *_: CONNECTIONS_IN_USE.dec())
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
 
 

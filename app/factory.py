@@ -9,10 +9,11 @@ from app.background import Housekeeping, Task
 from app.config import Settings, SettingsError
 from app.events.models import JobEvent
 from app.events.signals import status_changed
-from app.http import body, errors, health, logs, request_id
+from app.http import body, errors, health, logs, measurement, request_id
 from app.http import headers as response_headers
 from app.http.presence import leaving
 from app.jobs.routes import blueprint as jobs
+from app.monitoring import blueprint as monitoring
 from app.queue import sweeper
 from app.queue.routes import Options as QueueOptions
 from app.queue.routes import blueprint as queue
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> Flask:
     Migrate(app, database.db, directory=str(schema.MIGRATIONS))
 
     newest = schema.newest()
+    measurement.register(app)
     body.register(app)
     request_id.register(app)
     logs.register(app)
@@ -66,6 +68,7 @@ def create_app(settings: Settings) -> Flask:
     status_changed.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))
     app.register_blueprint(statistics)
+    app.register_blueprint(monitoring)
     dispatcher = Dispatcher(app.app_context, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count)]

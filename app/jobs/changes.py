@@ -21,6 +21,7 @@ from app.events.signals import announce_status_change
 from app.jobs import lease_queries, queries
 from app.jobs.queries import RETRY, Representation, Retry
 from app.jobs.states import Status
+from app.metrics import LEASE_EXPIRIES, TRANSITIONS
 
 log = logging.getLogger(__name__)
 
@@ -104,5 +105,8 @@ def record(action: str, job_id: str, old_status: str | None, new_status: str, or
         "request_id": origin.request_id,
     }
     database.after_commit(partial(log.info, "job %s", action, extra=facts))
+    if action == "lease_expired":
+        database.after_commit(LEASE_EXPIRIES.inc)
     if new_status != old_status:
+        database.after_commit(TRANSITIONS.labels(old_status or "none", new_status).inc)
         database.after_commit(announce_status_change)

@@ -1,10 +1,11 @@
 """The table of jobs."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, Text, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, Text, TextClause, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,6 +24,13 @@ every query has, PostgreSQL takes the index of all statuses for as long as it ha
 
 DUE = text("greatest(scheduled_for, created_at)")
 """When a pending job becomes due: its time, but never before there was the job."""
+
+_LANES: Mapping[str, tuple[str | TextClause, ...]] = {
+    "scrape_jobs_due": ("priority",),
+    "scrape_jobs_type_due": ("job_type", "priority"),
+    "scrape_jobs_customer_due": ("customer_config_id", "priority"),
+    "scrape_jobs_domain_due": ("domain", "priority", text("coalesce(max_concurrent, 0)")),
+}
 
 
 def _quoted(statuses: tuple[Status, ...]) -> str:
@@ -57,15 +65,7 @@ class ScrapeJob(Model):
         Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
         Index("scrape_jobs_updated", "updated_at", "id"),
         # The queue's lanes: pending jobs of one priority, of all or of one kind, in the order in which they become due.
-        *(
-            Index(f"scrape_jobs_{name}", *columns, DUE, "id", postgresql_where=PENDING)
-            for name, columns in {
-                "due": ["priority"],
-                "type_due": ["job_type", "priority"],
-                "customer_due": ["customer_config_id", "priority"],
-                "domain_due": ["domain", "priority", text("coalesce(max_concurrent, 0)")],
-            }.items()
-        ),
+        *(Index(name, *columns, DUE, "id", postgresql_where=PENDING) for name, columns in _LANES.items()),
         # Nothing here that a heartbeat changes, which therefore writes no index.
         Index("scrape_jobs_running", "domain", postgresql_where=RUNNING),
         CheckConstraint("max_concurrent >= 1", name="scrape_jobs_max_concurrent"),

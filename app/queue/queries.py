@@ -152,6 +152,28 @@ def _found(statement: Statement, parameters: Mapping[str, Any]) -> Found:
     return Found([Leased(job_id, token, text) for _, job_id, token, text, *_ in rows], passed_over, cut_off)
 
 
+DEPTH = Statement(
+    "queue_depth",
+    # Promises: how many jobs are due, and since when the first of them has been, in seconds.
+    f"""
+    SELECT count(*), coalesce(extract(epoch FROM now() - min({DUE})), 0)::float8 FROM scrape_jobs j
+    WHERE (j.status = 'pending') IS TRUE AND {DUE} <= now()
+    """,
+)
+
+
+class Depth(NamedTuple):
+    """How much work waits: due jobs, and for how many seconds the oldest has been due."""
+
+    due_jobs: int
+    oldest_seconds: float
+
+
+def depth() -> Depth:
+    """Return how much work waits."""
+    return Depth(*database.run(DEPTH, {})[0])
+
+
 MOST_COUNTED = 10_000
 
 PLACE = Statement(

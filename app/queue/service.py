@@ -70,6 +70,11 @@ def upcoming(wanted: Wanted, limit: int) -> Sequence[Leased]:
     return found.jobs
 
 
+def depth() -> queries.Depth:
+    """Return how much work waits. Raises DatabaseFailure."""
+    return queries.depth()
+
+
 def place(job_id: UUID, domain_limit: int | None) -> dict[str, Any]:
     """Return where the job stands in the queue, and why it has not started.
 

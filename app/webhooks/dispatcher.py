@@ -23,6 +23,7 @@ from uuid import UUID
 from app import signing
 from app.background import Context
 from app.errors import DatabaseFailure
+from app.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import backoff, service
@@ -204,6 +205,7 @@ class _Run:
             pace = self._pace(held.claimed.endpoint_id)
             if held.result is None:
                 continue
+            _measure(held.result)
             if held.result.status == "delivered":
                 pace.succeed(held.result.attempt["duration_ms"] / 1000)
             else:
@@ -301,6 +303,12 @@ def judge(claimed: Claimed, answer: Answer, now: datetime, chance: float) -> Res
 
 def _key(claimed: Claimed) -> tuple[UUID, int, UUID]:
     return claimed.job_id, claimed.seq, claimed.endpoint_id
+
+
+def _measure(result: Result) -> None:
+    WEBHOOK_TRIES.labels("retry" if result.status == "pending" else result.status).inc()
+    if result.status == "delivered":
+        WEBHOOK_DELAY_SECONDS.observe(result.claimed.owed_seconds + result.attempt["duration_ms"] / 1000)
 
 
 def _failure(error: str) -> Answer:

@@ -227,6 +227,20 @@ LIST_DELIVERIES = Statement(
     """,
 )
 
+OWED = Statement(
+    "count_owed_webhooks",
+    # Promises: deliveries that are due once more, and status changes that are to become some yet.
+    """
+    SELECT (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending') + (SELECT count(*) FROM outbox)
+    """,
+)
+
+
+def owed() -> int:
+    """Return how many webhooks are neither delivered nor given up yet."""
+    return int(database.run(OWED, {})[0][0])
+
+
 REDELIVER = Statement(
     "redeliver_webhook",
     # Promises: the delivery is due now, with all its tries before it, unless it is owed already.

@@ -55,6 +55,11 @@ def get(endpoint_id: UUID) -> str:
     return _found(queries.get_endpoint(endpoint_id))
 
 
+def owed() -> int:
+    """Return how many webhooks are neither delivered nor given up yet. Raises DatabaseFailure."""
+    return queries.owed()
+
+
 def page(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
     """Return at most `limit` endpoints that follow `after`, oldest first."""
     return queries.list_endpoints(after, limit)

@@ -1,0 +1,60 @@
+"""How the service runs, for Prometheus: what its processes measure, and what the database knows at the moment."""
+
+import os
+from collections.abc import Iterator
+
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.errors import DatabaseFailure
+from app.http.operation import operation
+from app.queue import service as queue
+from app.statistics import service as statistics
+from app.webhooks import service as webhooks
+
+blueprint = Blueprint("monitoring", __name__)
+
+
+@blueprint.get("/metrics")
+@operation("Failed to tell the metrics")
+def metrics() -> Response:
+    """Tell all metrics, as of now, of all processes."""
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REGISTRY)
+    registry.register(_Database())
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Database(Collector):
+    """What the database knows; without it, that alone is told."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        up = GaugeMetricFamily("scrape_jobs_database_up", "Whether the database answers")
+        try:
+            yield from self._ask()
+        except DatabaseFailure:
+            up.add_metric([], 0)
+        else:
+            up.add_metric([], 1)
+        yield up
+
+    def _ask(self) -> list[GaugeMetricFamily]:
+        jobs = GaugeMetricFamily("scrape_jobs_jobs", "Jobs by the status they stand in", labels=["status"])
+        for status, number in statistics.jobs_by_status().items():
+            jobs.add_metric([status], number)
+        depth = queue.depth()
+        return [
+            jobs,
+            GaugeMetricFamily("scrape_jobs_queue_due_jobs", "Pending jobs that are due", depth.due_jobs),
+            GaugeMetricFamily(
+                "scrape_jobs_queue_oldest_due_seconds", "How long the oldest of them has been due", depth.oldest_seconds
+            ),
+            GaugeMetricFamily(
+                "scrape_jobs_webhooks_owed", "Webhooks that are not delivered yet, nor given up", webhooks.owed()
+            ),
+        ]
