@@ -236,6 +236,16 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
 
 
+def test_every_setting_stands_in_the_readme_with_its_default_and_purpose() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for line in Settings.described().splitlines():
+        name, rest = line.split(maxsplit=1)
+        field = next(field for field in dataclasses.fields(Settings) if field.metadata["name"] == name)
+        purpose = field.metadata["purpose"]
+        default = rest.removesuffix(purpose).strip()
+        assert f"| `{name}` | {default} | {purpose} |".replace("|  |", "| |") in readme
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
