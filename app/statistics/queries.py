@@ -127,7 +127,7 @@ _MEASURES = ", ".join(
     ]
 )
 _COLUMNS = ", ".join((*COUNTS, *SUMS, *PEAKS))
-_KEY = "grain, start, customer, domain, job_type"
+_ROW = "grain, start, customer, domain, job_type"
 
 
 def _array(grains: Sequence[int]) -> str:
@@ -165,17 +165,17 @@ COUNT = Statement(
             (c.customer, c.domain, c.job_type, {_array((ALL_TIME, *GRAINS_OF_KINDS))})
         ) AS k (customer, domain, job_type, grains) CROSS JOIN unnest(k.grains) AS g (grain)
     ), totals AS (
-        INSERT INTO job_totals AS t ({_KEY}, {_COLUMNS}) SELECT {_KEY}, {_MEASURES} FROM part c GROUP BY {_KEY}
-        ON CONFLICT ({_KEY}) DO UPDATE SET {_ADDED}
+        INSERT INTO job_totals AS t ({_ROW}, {_COLUMNS}) SELECT {_ROW}, {_MEASURES} FROM part c GROUP BY {_ROW}
+        ON CONFLICT ({_ROW}) DO UPDATE SET {_ADDED}
     ), durations AS (
-        INSERT INTO job_duration_totals AS t ({_KEY}, bucket, jobs)
-        SELECT {_KEY}, bucket, count(*) FROM part WHERE bucket IS NOT NULL GROUP BY {_KEY}, bucket
-        ON CONFLICT ({_KEY}, bucket) DO UPDATE SET jobs = t.jobs + excluded.jobs
+        INSERT INTO job_duration_totals AS t ({_ROW}, bucket, jobs)
+        SELECT {_ROW}, bucket, count(*) FROM part WHERE bucket IS NOT NULL GROUP BY {_ROW}, bucket
+        ON CONFLICT ({_ROW}, bucket) DO UPDATE SET jobs = t.jobs + excluded.jobs
     ), errors AS (
-        INSERT INTO job_error_totals AS t ({_KEY}, pattern, failures, job_id)
-        SELECT {_KEY}, pattern, count(*), (array_agg(job_id ORDER BY at DESC))[1]
-        FROM part WHERE pattern IS NOT NULL GROUP BY {_KEY}, pattern
-        ON CONFLICT ({_KEY}, pattern) DO UPDATE SET failures = t.failures + excluded.failures, job_id = excluded.job_id
+        INSERT INTO job_error_totals AS t ({_ROW}, pattern, failures, job_id)
+        SELECT {_ROW}, pattern, count(*), (array_agg(job_id ORDER BY at DESC))[1]
+        FROM part WHERE pattern IS NOT NULL GROUP BY {_ROW}, pattern
+        ON CONFLICT ({_ROW}, pattern) DO UPDATE SET failures = t.failures + excluded.failures, job_id = excluded.job_id
     )
     SELECT count(*) FROM taken
     """,
@@ -193,19 +193,19 @@ def count(limit: int) -> int:
 # ------------------------------------------------------------------------------------------------------------- read
 
 
-GROUPS: Mapping[str, str] = {
-    "domain": "t.domain",
-    "job_type": "t.job_type",
-    "hour": "date_bin('1 hour', t.start, timestamptz 'epoch')",
-    "day": "date_bin('1 day', t.start, timestamptz 'epoch')",
-}
-"""What figures may be grouped by, as SQL of a row of totals."""
+GROUPS = ("domain", "job_type", "hour", "day")
+"""What figures may be grouped by."""
 
 _BY_TIME = ("hour", "day")
 
 
-def _within(moment: str, start: str, end: str) -> str:
-    return f"({start} IS NULL OR {moment} >= {start}) AND ({end} IS NULL OR {moment} < {end})"
+def _key(group: str | None, row: str, moment: str) -> str:
+    """Return SQL for the group of a `row` that happened at `moment`."""
+    if group is None:
+        return "NULL::text"
+    if group in _BY_TIME:
+        return database.timestamp(f"date_bin('1 {group}', {row}.{moment}, timestamptz 'epoch')")
+    return f"{row}.{group}"
 
 
 def _matches(row: str) -> str:
@@ -220,22 +220,18 @@ def _read(group: str | None) -> Statement:
     Its rows are (what, key, …): ``measures`` with every column of the totals, ``quantiles`` with p50 and p95, and
     ``error`` with pattern, failures and a job; the key is null for all jobs together.
     """
-    by = "NULL::text" if group is None else f"({GROUPS[group]})::text"
-    by_time = group in _BY_TIME
-    if by_time:
-        by = database.timestamp(GROUPS[group or ""])
     keys = ["NULL::text"] if group is None else ["NULL::text", "key"]
 
     def from_totals(table: str, columns: str) -> str:
         # A span's rows lie side by side in the primary key.
-        return f"""SELECT {by} AS key, {columns}
+        return f"""SELECT {_key(group, "t", "start")} AS key, {columns}
             FROM unnest(%(grains)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
                 AS s (grain, start, "end")
             JOIN {table} t ON t.grain = s.grain AND t.start >= s.start AND t.start < s."end"
             WHERE (t.domain <> '') = %(by_kind)s::bool AND {_matches("t")}"""
 
     def from_contributions(columns: str, where: str) -> str:
-        return f"""SELECT {by.replace("t.start", "c.at").replace("t.", "c.")} AS key, {columns}
+        return f"""SELECT {_key(group, "c", "at")} AS key, {columns}
             FROM loose c WHERE {where} GROUP BY 1"""
 
     measured = ", ".join(
@@ -318,7 +314,7 @@ def _read(group: str | None) -> Statement:
         SELECT f.key, row_to_json(f), q.p50, q.p95, e.list
         FROM figures f LEFT JOIN quantiles q ON q.key IS NOT DISTINCT FROM f.key
             LEFT JOIN errors e ON e.key IS NOT DISTINCT FROM f.key
-        ORDER BY f.key IS NOT NULL, {"f.key DESC" if by_time else "f.total DESC, f.key"}
+        ORDER BY f.key IS NOT NULL, {"f.key DESC" if group in _BY_TIME else "f.total DESC, f.key"}
         LIMIT {MOST_GROUPS + 2}
         """,
     )
