@@ -1,5 +1,7 @@
 """What happens to a job that a worker holds: signs of life, giving it up or back, and its rescue from a dead worker."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -46,13 +48,11 @@ def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demand
 
     Raises RetriesUsedUp where no retries are left, and the job then stays failed; and what `retry` raises.
     """
+    message = error_message or f"Given up by worker {lease_queries.worker(job_id)}"
     refused: TransitionRefused | None = None
-    with database.transaction():
-        if error_message is None:
-            error_message = f"Given up by worker {lease_queries.worker(job_id)}"
-        failure = {"status": Status.FAILED, "error_message": error_message}
+    with _hearing(job_id, demands, origin), database.transaction():
         try:
-            job = change(job_id, failure, demands, "given_up", origin, must_move=True)
+            job = _fail(job_id, message, demands, "given_up", origin)
         except TransitionRefused as error:
             if error.current != Status.FAILED:
                 raise
@@ -71,11 +71,29 @@ def release(job_id: UUID, demands: Demands, origin: Origin) -> Representation:
 
     Raises what `retry` raises.
     """
-    with database.transaction():
-        worker_id = lease_queries.worker(job_id)
-        failure = {"status": Status.FAILED, "error_message": f"Released by worker {worker_id}"}
-        change(job_id, failure, demands, "released", origin, must_move=True)
+    message = f"Released by worker {lease_queries.worker(job_id)}"
+    with _hearing(job_id, demands, origin), database.transaction():
+        _fail(job_id, message, demands, "released", origin)
         return change(job_id, PENDING, Demands(), "released", origin, must_move=True, retry=Retry(counts=False))
+
+
+def _fail(job_id: UUID, message: str, demands: Demands, action: str, origin: Origin) -> Representation:
+    failure = {"status": Status.FAILED, "error_message": message}
+    return change(job_id, failure, demands, action, origin, must_move=True)
+
+
+@contextmanager
+def _hearing(job_id: UUID, demands: Demands, origin: Origin) -> Iterator[None]:
+    """Record that the worker hears of a cancellation where the refusal of what is done here tells it.
+
+    The refusal undoes a transaction, and the record with it.
+    """
+    try:
+        yield
+    except TransitionRefused as error:
+        if error.current == Status.CANCELLED and demands.lease_token is not None:
+            lease_queries.record_hearing(job_id, demands.lease_token, origin)
+        raise
 
 
 def rescue(job_id: UUID, worker_id: str, how: Retry, origin: Origin) -> bool:
@@ -87,8 +105,7 @@ def rescue(job_id: UUID, worker_id: str, how: Retry, origin: Origin) -> bool:
     message = f"Lease expired: no sign of life from worker {worker_id}"
     try:
         with database.transaction():
-            failure = {"status": Status.FAILED, "error_message": message}
-            change(job_id, failure, Demands(lease_expired=True), "lease_expired", origin, must_move=True)
+            _fail(job_id, message, Demands(lease_expired=True), "lease_expired", origin)
             try:
                 retry(job_id, {}, how, Demands(), origin)
             except TransitionRefused:

@@ -113,8 +113,11 @@ def _reason(found: queries.Place, held_back_by: dict[str, Any] | None) -> str:
     if not found.is_due:
         return f"The job is not due before {found.due_at}"
     if held_back_by is not None:
-        return "{running} jobs of {domain} are running, and {limit} allows {allowed}".format(**held_back_by)
+        running = "1 job of {domain} is" if held_back_by["running"] == 1 else "{running} jobs of {domain} are"
+        return (running + " running, and {limit} allows {allowed}").format(**held_back_by)
     if found.ahead == 0:
         return "The job is the next: it starts when a worker asks for work of its domain and type"
-    more = "more than " if found.ahead >= MOST_COUNTED else ""
+    if found.ahead == 1:
+        return "1 due job comes before it"
+    more = "at least " if found.ahead >= MOST_COUNTED else ""
     return f"{more}{found.ahead} due jobs come before it"
