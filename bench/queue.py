@@ -37,7 +37,7 @@ BATCH = 1000
 FILL = f"""
     INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, config,
         metadata, created_at, updated_at)
-    SELECT {ID}, md5('d' || d)::uuid, md5('c' || d %% 50)::uuid, 'd' || d || '.example', %(types)s[t], p, 3,
+    SELECT {ID}, md5('d' || d)::uuid, md5('c' || d %% 50)::uuid, 'd' || d || '.example', (%(types)s)[t], p, 3,
         '{{"depth": 3, "followLinks": true}}', jsonb_build_object('tags', jsonb_build_array('t' || d %% 20)), at, at
     FROM (
         SELECT now() - %(days)s * interval '1 day' * (1 - n::float8 / %(jobs)s) AS at,
@@ -50,7 +50,7 @@ FILL = f"""
 FLOOD = f"""
     INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, worker_id, created_at,
         updated_at)
-    SELECT {ID}, md5('flood')::uuid, 'flood.example', %(types)s[1 + n %% 5],
+    SELECT {ID}, md5('flood')::uuid, 'flood.example', (%(types)s)[1 + n %% 5],
         CASE WHEN n <= %(running)s THEN 'running' ELSE 'pending' END, 1 + n %% 10, 3, 'flood', at, at
     FROM (
         SELECT n, now() - interval '20 days' + n * interval '1 second' AS at FROM generate_series(1, %(jobs)s) AS n
