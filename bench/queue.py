@@ -30,7 +30,7 @@ SIZES = (1_000, 100_000, 1_000_000)
 CLAIMERS = 8
 DOMAINS = 500
 DOMAIN_LIMIT = 10
-TYPES = ("domain_scrape", "page_scrape", "sitemap", "product", "image")
+TYPES = ["domain_scrape", "page_scrape", "sitemap", "product", "image"]
 WORKER = Worker("bench", lease_seconds=3600)
 BATCH = 1000
 
@@ -69,7 +69,7 @@ class Queue:
         self._app = create_app(Settings(database_url=url, threads=CLAIMERS))
         self._fill(jobs, days=10)
         if flood:
-            execute(url, (FLOOD, {"jobs": flood + DOMAIN_LIMIT, "running": DOMAIN_LIMIT, "types": list(TYPES)}))
+            execute(url, (FLOOD, {"jobs": flood + DOMAIN_LIMIT, "running": DOMAIN_LIMIT, "types": TYPES}))
         vacuum(url)
 
     def claim(self, wanted: Wanted, count: int, workers: int = 1) -> float:
@@ -98,7 +98,7 @@ class Queue:
         self._fill(claimed, days=0)
 
     def _fill(self, jobs: int, days: int) -> None:
-        execute(self.url, (FILL, {"jobs": jobs, "days": days, "domains": DOMAINS, "types": list(TYPES)}))
+        execute(self.url, (FILL, {"jobs": jobs, "days": days, "domains": DOMAINS, "types": TYPES}))
 
     def close(self) -> None:
         """Close its connections."""

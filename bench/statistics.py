@@ -21,8 +21,8 @@ SIZES = (10_000, 1_000_000)
 EVENTS_OF_A_JOB = 3
 DOMAINS = 500
 CUSTOMERS = 50
-TYPES = ("domain_scrape", "page_scrape", "sitemap", "product", "image")
-ERRORS = (
+TYPES = ["domain_scrape", "page_scrape", "sitemap", "product", "image"]
+ERRORS = [
     "Timeout after 30012 ms at https://www.example.com/products/4711?page=2",
     "HTTP 503 from 192.0.2.17:443",
     "Connection reset by peer",
@@ -31,7 +31,7 @@ ERRORS = (
     "Robots.txt disallows /private/area-51",
     "DNS lookup of shop17.example failed",
     "Navigation failed because the page crashed",
-)
+]
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = datetime(2024, 1, 15, 7, 23, 45, 678000, tzinfo=UTC)
@@ -90,7 +90,7 @@ class History:
         self._app = create_app(Settings(database_url=url))
         values = {
             "jobs": jobs, "begin": begin, "days": days, "domains": DOMAINS, "customers": CUSTOMERS,
-            "types": list(TYPES), "errors": list(ERRORS), "kinds_of_errors": len(ERRORS),
+            "types": TYPES, "errors": ERRORS, "kinds_of_errors": len(ERRORS),
         }  # fmt: skip
         execute(url, (JOBS, values), (EVENTS, ()), (UNCOUNTED, ()))
         vacuum(url)
