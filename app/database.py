@@ -81,6 +81,7 @@ class Statement:
 class _UnitOfWork:
     connection: Any
     committed: list[Callable[[], None]]
+    ended: list[Callable[[], object]]
 
 
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
@@ -160,8 +161,8 @@ def transaction() -> Iterator[None]:
     if _open.get() is not None:
         yield
         return
-    with translated_errors(), _connection() as connection:
-        unit = _UnitOfWork(connection, [])
+    with _ended_then_called() as ended, translated_errors(), _connection() as connection:
+        unit = _UnitOfWork(connection, [], ended)
         token = _open.set(unit)
         connection.dbapi_connection.autocommit = False  # the driver's business alone: the server is told by BEGIN
         try:
@@ -179,6 +180,29 @@ def transaction() -> Iterator[None]:
         _call(callback)
 
 
+@contextmanager
+def _ended_then_called() -> Iterator[list[Callable[[], object]]]:
+    """Collect what is to be called when the transaction inside has ended and its connection is back."""
+    ended: list[Callable[[], object]] = []
+    try:
+        yield ended
+    finally:
+        for callback in ended:
+            _call(callback)
+
+
+def after_end(callback: Callable[[], object]) -> None:
+    """Call `callback` when the open transaction has ended, by a rollback too; now where none is open.
+
+    It is for what happened whatever becomes of the rest. The rules of `after_commit` hold.
+    """
+    unit = _open.get()
+    if unit is None:
+        _call(callback)
+    else:
+        unit.ended.append(callback)
+
+
 def after_commit(callback: Callable[[], None]) -> None:
     """Call `callback` when what was written is committed: now, or at the end of the open transaction.
 
@@ -192,7 +216,7 @@ def after_commit(callback: Callable[[], None]) -> None:
         unit.committed.append(callback)
 
 
-def _call(callback: Callable[[], None]) -> None:
+def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
     except Exception:  # whatever it is: the caller's work is committed and must not look failed

@@ -1,6 +1,5 @@
 """Workers that fall silent, come back late, or wait for work; and who looks after their jobs."""
 
-import json
 import os
 import random
 import re
@@ -12,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -274,27 +271,6 @@ def test_the_command_rescues_once_and_tells_how_many(jobs: Jobs) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- clocks
-
-
-def test_a_service_whose_clock_is_wrong_does_all_by_the_database_s(jobs: Jobs, folder: Path) -> None:
-    (folder / "sitecustomize.py").write_text(AN_HOUR_FAST)
-    with Service(jobs.url, PYTHONPATH=str(folder), WEB_CONCURRENCY="1") as fast:
-        later = "SELECT to_char(now() + interval '30 min', 'YYYY-MM-DD\"T\"HH24:MI:SSOF')"
-        soon = fast.create(domain="fast.example", scheduled_for=jobs.rows(later)[0][0] + ":00")
-        fast.create(domain="fast.example")
-        ask = {"worker_id": "w", "domains": ["fast.example"], "limit": 5, "lease_seconds": 5}
-        (taken,) = requests.post(f"{fast.jobs}/next", json=ask, timeout=10).json()["data"]
-        assert taken["id"] != soon["id"]
-        fields = ("lease_expires_at", "started_at", "updated_at")
-        columns = ", ".join(f"extract(epoch FROM {name} - now())::float8" for name in fields)
-        ((lease, started, updated),) = jobs.rows(f"SELECT {columns} FROM scrape_jobs WHERE id = %s", taken["id"])
-        assert -5 < lease < 5
-        assert -10 < started == updated <= 0
-        wait_until(lambda: jobs.show(taken["id"])["status"] == "pending", 15)
-        wait = "SELECT extract(epoch FROM scheduled_for - now())::float8 FROM scrape_jobs WHERE id = %s"
-        assert 8 < jobs.rows(wait, taken["id"])[0][0] <= 18
-        logged = json.loads(fast.logs().splitlines()[0])["at"]
-        assert datetime.fromisoformat(logged) > datetime.now(UTC) + timedelta(minutes=59)
 
 
 # ------------------------------------------------------------------------------------------------------------- waiting

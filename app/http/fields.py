@@ -44,9 +44,18 @@ class StrictSchema(Schema):
 
     def _faults(self, values: Mapping[str, Any], messages: Mapping[str, list[str]], place: str) -> list[str]:
         names = [field.data_key or name for name, field in self.load_fields.items()]
-        known = [f"Invalid {place}{name}: {messages[name][0]}" for name in names if name in messages]
+        known = [
+            f"Invalid {place}{fault}" for name in names if name in messages for fault in _named(name, messages[name])
+        ]
         unknown = [f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names]
         return known + unknown
+
+
+def _named(name: str, messages: list[str] | Mapping[str, list[str]]) -> list[str]:
+    """Return what is wrong with a field, or with parts of it."""
+    if isinstance(messages, Mapping):
+        return [f"{name}.{part}: {texts[0]}" for part, texts in messages.items()]
+    return [f"{name}: {messages[0]}"]
 
 
 class WholeNumber(fields.Field[int]):

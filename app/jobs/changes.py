@@ -26,6 +26,10 @@ from app.metrics import LEASE_EXPIRIES, TRANSITIONS
 log = logging.getLogger(__name__)
 
 
+TELLING_REFUSALS = ("transition", "completed_at")
+"""Refusals whose text names the job's status, so that a worker learns of a cancellation by them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demands:
     """What the caller demands of the job before it is changed.
@@ -70,8 +74,12 @@ def change(
     if outcome is None:
         raise JobNotFound
     heard = None
-    if demands.lease_token is not None and outcome.status == Status.CANCELLED and outcome.refusal != "lease":
-        heard = lease_queries.record_hearing(job_id, demands.lease_token, origin)
+    if demands.lease_token is not None and outcome.status == Status.CANCELLED:
+        hear = partial(lease_queries.record_hearing, job_id, demands.lease_token, origin)
+        if outcome.refusal is None:
+            heard = hear()
+        elif outcome.refusal in TELLING_REFUSALS:
+            database.after_end(hear)  # what is refused is mostly rolled back, but it was said
     wanted = fields.get("status")
     match outcome.refusal:
         case None:

@@ -1,7 +1,5 @@
 """What happens to a job that a worker holds: signs of life, giving it up or back, and its rescue from a dead worker."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -50,7 +48,7 @@ def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demand
     """
     message = error_message or f"Given up by worker {lease_queries.worker(job_id)}"
     refused: TransitionRefused | None = None
-    with _hearing(job_id, demands, origin), database.transaction():
+    with database.transaction():
         try:
             job = _fail(job_id, message, demands, "given_up", origin)
         except TransitionRefused as error:
@@ -72,7 +70,7 @@ def release(job_id: UUID, demands: Demands, origin: Origin) -> Representation:
     Raises what `retry` raises.
     """
     message = f"Released by worker {lease_queries.worker(job_id)}"
-    with _hearing(job_id, demands, origin), database.transaction():
+    with database.transaction():
         _fail(job_id, message, demands, "released", origin)
         return change(job_id, PENDING, Demands(), "released", origin, must_move=True, retry=Retry(counts=False))
 
@@ -80,20 +78,6 @@ def release(job_id: UUID, demands: Demands, origin: Origin) -> Representation:
 def _fail(job_id: UUID, message: str, demands: Demands, action: str, origin: Origin) -> Representation:
     failure = {"status": Status.FAILED, "error_message": message}
     return change(job_id, failure, demands, action, origin, must_move=True)
-
-
-@contextmanager
-def _hearing(job_id: UUID, demands: Demands, origin: Origin) -> Iterator[None]:
-    """Record that the worker hears of a cancellation where the refusal of what is done here tells it.
-
-    The refusal undoes a transaction, and the record with it.
-    """
-    try:
-        yield
-    except TransitionRefused as error:
-        if error.current == Status.CANCELLED and demands.lease_token is not None:
-            lease_queries.record_hearing(job_id, demands.lease_token, origin)
-        raise
 
 
 def rescue(job_id: UUID, worker_id: str, how: Retry, origin: Origin) -> bool:

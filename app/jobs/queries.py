@@ -54,7 +54,7 @@ def tag(job: str) -> str:
 
     A lease is extended far more often than a job is modified, and without a new version.
     """
-    return f"concat_ws('-', {job}.version, (extract(epoch FROM {job}.lease_expires_at) * 1000)::bigint)"
+    return f"concat_ws('-', {job}.version, floor(extract(epoch FROM {job}.lease_expires_at) * 1000)::bigint)"
 
 
 class Representation(NamedTuple):

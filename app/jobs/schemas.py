@@ -7,7 +7,7 @@ from typing import Any
 
 import idna
 import uuid_utils.compat
-from marshmallow import fields
+from marshmallow import ValidationError, fields
 
 from app.errors import InvalidInput
 from app.http import pagination
@@ -65,6 +65,17 @@ class Domain(fields.Field[str]):
         return name
 
 
+class Config(Document):
+    """A job's configuration, of which the service itself reads maxConcurrent."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        config = super()._deserialize(value, attr, data, **kwargs)
+        most = config.get("maxConcurrent")
+        if most is not None and not (type(most) is int and 1 <= most <= MAX_INTEGER):
+            raise ValidationError({"maxConcurrent": ["must be a positive integer"]})
+        return config
+
+
 class UpdateSchema(StrictSchema):
     """UpdateScrapeJobOptions, the body of PUT and PATCH."""
 
@@ -91,7 +102,7 @@ class CreateSchema(StrictSchema):
     job_type = Word(**JOB_TYPE, load_default="domain_scrape")
     priority = WholeNumber(1, MAX_PRIORITY, load_default=5)
     max_retries = WholeNumber(0, MAX_MAX_RETRIES, load_default=3)
-    config = Document(load_default=dict)
+    config = Config(load_default=dict)
     metadata = Document(load_default=dict)
     domain_id = Id()
     customer_config_id = Id(allow_none=True, load_default=None)
@@ -101,20 +112,13 @@ class CreateSchema(StrictSchema):
         """Return the new job's fields as JSON values, its ids among them; raises InvalidInput."""
         job = super().parse(object_of(values, place.rstrip(".") or "body"), place)
         job["id"] = uuid_utils.compat.uuid7()
-        job["max_concurrent"] = _max_concurrent(job["config"], place)
+        job["max_concurrent"] = job["config"].get("maxConcurrent")
         job.setdefault("domain_id", uuid.uuid5(uuid.NAMESPACE_DNS, job["domain"]))
         texts = ("id", "domain_id", "customer_config_id")
         job.update({name: str(job[name]) for name in texts if job[name] is not None})
         if job["scheduled_for"] is not None:
             job["scheduled_for"] = job["scheduled_for"].isoformat()
         return job
-
-
-def _max_concurrent(config: Mapping[str, Any], place: str) -> int | None:
-    most = config.get("maxConcurrent")
-    if most is None or (type(most) is int and 1 <= most <= MAX_INTEGER):
-        return most
-    raise InvalidInput(f"Invalid {place}config.maxConcurrent: must be a positive integer")
 
 
 class CancelSchema(StrictSchema):

@@ -33,7 +33,8 @@ CANDIDATES = Statement(
     f"""
     SELECT {RANK}, j.id, j.domain, {LIMIT} FROM scrape_jobs j
     WHERE (j.status = 'pending') IS TRUE AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
-        AND NOT j.domain = ANY(%(full)s::text[])
+        AND NOT EXISTS (SELECT FROM unnest(%(busy_domains)s::text[], %(running_jobs)s::bigint[]) AS r (domain, jobs)
+            WHERE r.domain = j.domain AND r.jobs >= {LIMIT})
     ORDER BY {DUE}, j.id LIMIT %(candidates)s::int
     """,
 )
@@ -84,19 +85,22 @@ def claim(
             if candidate.limit is None or _has_room(candidate.domain, candidate.limit):
                 token = tokens[len(jobs)]
                 for job_id, text in database.run(TAKE, {**work, "id": str(candidate.id), "token": token}):
-                    jobs.append(Leased(job_id, token, text))
+                    jobs.append(Leased(candidate.rank, job_id, token, text))
     return jobs
 
 
 def _candidates(wanted: Wanted, count: int) -> Iterator[_Candidate]:
-    running: dict[str, int] = dict(database.run(RUNNING, {})) if wanted.domain_limit is not None else {}
-    full = [domain for domain, jobs in running.items() if jobs >= (wanted.domain_limit or 0)]
+    running = database.run(RUNNING, {})
+    parameters = {
+        **wanted.parameters(),
+        "busy_domains": [domain for domain, _ in running],
+        "running_jobs": [jobs for _, jobs in running],
+        "candidates": count,
+    }
     found = [
         _Candidate(*row)
         for priority in range(1, MAX_PRIORITY + 1)
-        for row in database.run(
-            CANDIDATES, {**wanted.parameters(), "priority": priority, "full": full, "candidates": count}
-        )
+        for row in database.run(CANDIDATES, {**parameters, "priority": priority})
     ]
     return iter(sorted(found, key=lambda candidate: (candidate.rank, candidate.id)))
 

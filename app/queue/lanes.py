@@ -7,7 +7,7 @@ that becomes due nine such steps after it, and none starves.
 Pending jobs are read in lanes, each of one priority, whose order no ageing changes: an index gives the first of each,
 and the firsts are merged. So a claim costs the same however many jobs wait, and those that are not due yet cost
 nothing. Limits stand in the way of that: behind the jobs of a domain that runs as many as it may, others can wait. A
-lane is followed past such jobs for WINDOW rows; if that is not enough, the same question is asked of finer lanes, of
+lane is followed past WINDOW such jobs; if that is not enough, the same question is asked of finer lanes, of
 one domain and one limit each, where everything that is full is one step.
 """
 
@@ -23,9 +23,9 @@ LIMIT = "least(%(domain_limit)s::int, j.max_concurrent)"
 """How many jobs of its domain may run when `j` starts, itself included; null: any number."""
 
 
-def _full(limit: str, domain: str) -> str:
-    """Return SQL for whether a limit is reached, as far as a statement sees that another one may be changing."""
-    return f"""CASE WHEN {limit} IS NULL THEN false ELSE {limit} <= (SELECT count(*) FROM (
+def _room(limit: str, domain: str) -> str:
+    """Return SQL for how many jobs of the domain may start before the limit is reached, as far as can be seen."""
+    return f"""CASE WHEN {limit} IS NOT NULL THEN {limit} - (SELECT count(*) FROM (
         SELECT FROM scrape_jobs r WHERE (r.status = 'running') IS TRUE AND r.domain = {domain}
         LIMIT {limit}) AS r) END"""
 
@@ -40,20 +40,23 @@ WANTED = (
 _PRIORITIES = f"generate_series(1, {MAX_PRIORITY}) AS p (priority)"
 
 
-def _coarse(values: str = "", condition: str = "") -> str:
+def _coarse(values: str = "(VALUES (1))", condition: str = "") -> str:
     """Return SQL for the best `candidates` of lanes of one priority, and perhaps of one `value` of `values`."""
     return f"""
-    SELECT f.id, f.rank, f.position = {WINDOW} AS cut_off, f.ready
-    FROM {_PRIORITIES} {values} CROSS JOIN LATERAL (
-        SELECT * FROM (
+    SELECT concat_ws(' ', v.value, p.priority) AS lane, f.id, f.domain, f.rank, f.room, f.ready,
+        f.position = %(window)s::int AS cut_off
+    FROM {_PRIORITIES} CROSS JOIN {values} AS v (value) CROSS JOIN LATERAL (
+        SELECT w.*, w.wanted AND coalesce(w.room > 0, true) AS ready FROM (
             SELECT s.*, row_number() OVER (ORDER BY s.due) AS position FROM (
-                SELECT j.id, {DUE} AS due, {RANK} AS rank, {WANTED} AND NOT {_full(LIMIT, "j.domain")} AS ready
+                SELECT j.id, j.domain, {DUE} AS due, {RANK} AS rank, {WANTED} AS wanted,
+                    {_room(LIMIT, "j.domain")} AS room
                 FROM scrape_jobs j
                 WHERE (j.status = 'pending') IS TRUE AND j.priority = p.priority AND {DUE} <= now() {condition}
-                ORDER BY {DUE} LIMIT {WINDOW}
+                ORDER BY {DUE} LIMIT %(window)s::int
             ) AS s
         ) AS w
-        WHERE w.ready OR w.position = {WINDOW} ORDER BY w.due LIMIT %(candidates)s::int
+        WHERE (w.wanted AND coalesce(w.room > 0, true)) OR w.position = %(window)s::int
+        ORDER BY w.due LIMIT %(candidates)s::int
     ) AS f"""
 
 
@@ -76,7 +79,8 @@ def _fine(values: str = "", condition: str = "") -> str:
             AND {_OWN_LIMIT} = lane.own_limit AND {DUE} <= now() AND {WANTED}
         ORDER BY {DUE}"""
     return f"""
-    SELECT f.id, f.rank, false AS cut_off, true AS ready
+    SELECT concat_ws(' ', lane.domain, lane.priority, lane.own_limit) AS lane, f.id, lane.domain, f.rank, lane.room,
+        true AS ready, false AS cut_off
     FROM (
         SELECT lane.* FROM {values} (
             WITH RECURSIVE lane AS (
@@ -85,7 +89,8 @@ def _fine(values: str = "", condition: str = "") -> str:
                 SELECT n.* FROM lane CROSS JOIN LATERAL ({lane} AND
                     (j.domain, j.priority, {_OWN_LIMIT}) > (lane.domain, lane.priority, lane.own_limit) {order}) AS n
             )
-            SELECT lane.* FROM lane WHERE NOT {_full(limit, "lane.domain")}
+            SELECT * FROM (SELECT lane.*, {_room(limit, "lane.domain")} AS room FROM lane) AS lane
+            WHERE coalesce(lane.room > 0, true)
         ) AS lane CROSS JOIN LATERAL ({ready} LIMIT 1) AS first
         ORDER BY first.rank LIMIT %(candidates)s::int
     ) AS lane CROSS JOIN LATERAL ({ready} LIMIT %(candidates)s::int) AS f"""
@@ -93,10 +98,10 @@ def _fine(values: str = "", condition: str = "") -> str:
 
 LANES = {
     "all": _coarse(),
-    "types": _coarse("CROSS JOIN unnest(%(job_types)s::text[]) AS v (value)", "AND j.job_type = v.value"),
+    "types": _coarse("unnest(%(job_types)s::text[])", "AND j.job_type = v.value"),
     "customer": _coarse(condition="AND j.customer_config_id = %(customer)s::uuid"),
     "domains": _fine("unnest(%(domains)s::text[]) AS v (value) CROSS JOIN LATERAL", "AND j.domain = v.value"),
     "all_domains": _fine(),
 }
-"""SQL by the lanes that it reads: rows of id, rank, whether they are `ready` to start, and whether one lane was
-`cut_off` before it had enough of them."""
+"""SQL by the lanes that it reads: at most `candidates` rows of each `lane`, which tell whether the job is `ready` to
+start, how much `room` its domain's limit leaves, and whether the lane was `cut_off` before it had enough."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from app.events.origin import Origin
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY
 from app.jobs.queries import job_json
-from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT
+from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,21 @@ def _candidates(lanes: str) -> str:
     """
     return f"""found AS MATERIALIZED ({LANES[lanes]}
     ), cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f
+    ), horizon AS MATERIALIZED (
+        -- What is behind the last one seen of a lane that goes on may come before what is found of others.
+        SELECT min(l.last) AS rank FROM (
+            SELECT max(f.rank) AS last FROM found f GROUP BY f.lane HAVING count(*) >= %(candidates)s::int) AS l
     ), candidate AS MATERIALIZED (
-        SELECT f.id, f.rank FROM found f, cut WHERE f.ready AND NOT cut.off
-        ORDER BY f.rank, f.id LIMIT %(candidates)s::int
+        SELECT n.id, n.rank FROM (
+            SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth FROM found f
+            WHERE f.ready
+        ) AS n, cut, horizon
+        WHERE NOT cut.off AND coalesce(n.nth <= n.room, true) AND coalesce(n.rank <= horizon.rank, true)
+        ORDER BY n.rank, n.id LIMIT %(candidates)s::int
     )"""
+
+
+_GOES_ON = "(SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)"
 
 
 def _claim(lanes: str) -> Statement:
@@ -62,7 +74,7 @@ def _claim(lanes: str) -> Statement:
         # Promises: at most `limit` of the due jobs that come next run from now on, leased to this worker; no two claims
         # get the same one, and no limit is exceeded, whatever else happens at the moment. What others hold locked is
         # passed over, and a domain whose limit another claim is looking at counts as full: the last row says how many
-        # more there were for the taking, and whether a lane was cut off.
+        # more there were for the taking, whether a lane was cut off, and whether another look may find more.
         f"""
         WITH {_candidates(lanes)}, locked AS MATERIALIZED (
             SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank FROM candidate c JOIN scrape_jobs j ON j.id = c.id
@@ -78,11 +90,12 @@ def _claim(lanes: str) -> Statement:
                 -- A fresh look: of what the lock's last holder has committed, this statement's own may know nothing.
                 ELSE running_jobs(n.domain) + n.nth <= n.most END
         ), {take()}
-        SELECT picked.rank, job.id, picked.token, {job_json("job")}, NULL, NULL
+        SELECT picked.rank, job.id, picked.token, {job_json("job")}, NULL, NULL, NULL
         FROM job JOIN picked ON picked.id = job.id
         UNION ALL
         SELECT NULL, NULL, NULL, NULL,
-            (SELECT count(*) FROM candidate) - (SELECT count(*) FROM picked), (SELECT off FROM cut)
+            (SELECT count(*) FROM candidate) - (SELECT count(*) FROM picked), (SELECT off FROM cut),
+            {_GOES_ON}
         ORDER BY rank, id
         """,
     )
@@ -94,8 +107,8 @@ def _next(lanes: str) -> Statement:
         # Promises: what a claim would take if nobody else took anything; or that a lane was cut off.
         f"""
         WITH {_candidates(lanes)}
-        SELECT c.rank, j.id, NULL, {job_json("j")}, NULL, NULL FROM candidate c JOIN scrape_jobs j ON j.id = c.id
-        UNION ALL SELECT NULL, NULL, NULL, NULL, 0, (SELECT off FROM cut)
+        SELECT c.rank, j.id, NULL, {job_json("j")}, NULL, NULL, NULL FROM candidate c JOIN scrape_jobs j ON j.id = c.id
+        UNION ALL SELECT NULL, NULL, NULL, NULL, 0, (SELECT off FROM cut), {_GOES_ON}
         ORDER BY rank, id
         """,
     )
@@ -108,17 +121,23 @@ _NEXT = {lanes: _next(lanes) for lanes in LANES}
 class Leased(NamedTuple):
     """A job that was taken, with the token that proves its lease; the token is None where it was only looked at."""
 
+    rank: datetime
     id: UUID
     token: str
     json: str
 
 
 class Found(NamedTuple):
-    """What a look into the lanes gave: jobs, how many more could have been had, and whether a lane was cut off."""
+    """What a look into the lanes gave.
+
+    Jobs; how many more could have been had; whether a lane was `cut_off`, so that it was for nothing; and whether it
+    `goes_on`: some were left out that another look may find, for their limit was judged as if all before them started.
+    """
 
     jobs: Sequence[Leased]
     passed_over: int
     cut_off: bool
+    goes_on: bool
 
 
 def claim(
@@ -133,7 +152,7 @@ def claim(
         {
             **wanted.parameters(),
             "limit": len(tokens),
-            "candidates": len(tokens) + spare,
+            **_depth(len(tokens) + spare),
             "tokens": list(tokens),
             "worker_id": worker_id,
             "lease_seconds": lease_seconds,
@@ -142,14 +161,18 @@ def claim(
     )
 
 
-def upcoming(lanes: str, wanted: Wanted, limit: int) -> Found:
-    """Return at most `limit` of the jobs that come next."""
-    return _found(_NEXT[lanes], {**wanted.parameters(), "candidates": limit})
+def upcoming(lanes: str, wanted: Wanted, candidates: int) -> Found:
+    """Return the jobs that come next, as far as `candidates` of each lane tell."""
+    return _found(_NEXT[lanes], {**wanted.parameters(), **_depth(candidates)})
+
+
+def _depth(candidates: int) -> dict[str, int]:
+    return {"candidates": candidates, "window": candidates + WINDOW}
 
 
 def _found(statement: Statement, parameters: Mapping[str, Any]) -> Found:
-    *rows, (*_, passed_over, cut_off) = database.run(statement, parameters)
-    return Found([Leased(job_id, token, text) for _, job_id, token, text, *_ in rows], passed_over, cut_off)
+    *rows, (*_, passed_over, cut_off, goes_on) = database.run(statement, parameters)
+    return Found([Leased(*row[:4]) for row in rows], passed_over, cut_off, goes_on)
 
 
 DEPTH = Statement(

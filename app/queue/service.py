@@ -18,8 +18,11 @@ from app.queue.queries import MOST_COUNTED, Leased, Wanted
 
 log = logging.getLogger(__name__)
 
-SPARES = (8, *[50] * 7)
+SPARES = (8, 50, 100, 200, 400, 800, 1600, 1600)
 """How many more candidates each try of a claim looks at than it takes: others take at the same time."""
+
+SHOWN_SPARE = 200
+"""Likewise of a look at what comes next, of which some may be more than a limit allows."""
 
 PAUSE_SECONDS = 0.02
 
@@ -55,19 +58,19 @@ def _claim(
         jobs.extend(found.jobs)
         if found.cut_off:
             lanes = "all_domains"
-        elif len(jobs) == len(tokens) or not found.passed_over:
+        elif len(jobs) == len(tokens) or not (found.passed_over or found.goes_on):
             break
         elif not found.jobs:
             time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - lets rivals pass, hides nothing
-    return jobs
+    return sorted(jobs)
 
 
 def upcoming(wanted: Wanted, limit: int) -> Sequence[Leased]:
     """Return at most `limit` of the jobs that come next, and take none. Raises DatabaseFailure."""
-    found = queries.upcoming(wanted.lanes, wanted, limit)
+    found = queries.upcoming(wanted.lanes, wanted, limit + SHOWN_SPARE)
     if found.cut_off:
-        found = queries.upcoming("all_domains", wanted, limit)
-    return found.jobs
+        found = queries.upcoming("all_domains", wanted, limit + SHOWN_SPARE)
+    return found.jobs[:limit]
 
 
 def depth() -> queries.Depth:

@@ -3,6 +3,7 @@
 import logging
 import random
 
+from app.errors import LockTimeout
 from app.events.origin import SYSTEM, Origin
 from app.jobs import lease_queries, leases
 from app.jobs.queries import Retry
@@ -19,12 +20,18 @@ def sweep() -> int:
     Each is a transaction of its own, which looks again under the row's lock: sweepers may meet at a job, and its worker
     may come back just then.
     """
-    rescued = 0
+    rescued = held = 0
     while True:
         found = lease_queries.expired(BATCH)
         random.shuffle(found)  # two sweepers should not follow each other from row to row
         for job_id, worker_id, retry_count in found:
             how = Retry(delay_seconds=delay_seconds(retry_count, random.random()))  # noqa: S311 - spreads, hides nothing
-            rescued += leases.rescue(job_id, worker_id, how, Origin(SYSTEM, None))
-        if len(found) < BATCH:
+            try:
+                rescued += leases.rescue(job_id, worker_id, how, Origin(SYSTEM, None))
+            except LockTimeout:
+                log.warning(
+                    "somebody holds an expired job locked: it is looked at again", extra={"job_id": str(job_id)}
+                )
+                held += 1
+        if len(found) < BATCH or held:
             return rescued
