@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -14,10 +16,14 @@ from flask.cli import AppGroup
 
 from app import retention, signing, vault
 from app.config import Settings
+from app.errors import DatabaseFailure
 from app.queue import sweeper
 from app.statistics import service as statistics
 
 log = logging.getLogger(__name__)
+
+LONGEST_SECONDS = 1000 * 365 * 86400.0
+"""A length of time that is as good as any longer one, and that a calendar still has room for."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -32,7 +38,7 @@ class Age(click.ParamType[float]):
         match = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value))
         if match is None:
             self.fail(f"{value!r} is no length of time such as 90d, 12h or 30m", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+        return min(float(match[1]) * _UNITS[match[2]], LONGEST_SECONDS)
 
 
 class Runner(Protocol):
@@ -106,7 +112,8 @@ def _queue() -> AppGroup:
     @group.command("sweep")
     def sweep() -> None:
         """Rescue the jobs of workers that gave no sign of life, once; safe at any time, and several times at once."""
-        click.echo(f"Rescued {_jobs_of(sweeper.sweep())}.")
+        with _told():
+            click.echo(f"Rescued {_jobs_of(sweeper.sweep())}.")
 
     return group
 
@@ -117,7 +124,9 @@ def _statistics() -> AppGroup:
     @group.command("count")
     def count() -> None:
         """Add what happened to the running totals, once; what is not counted yet is looked at with every request."""
-        click.echo(f"Counted {statistics.count()} status changes.")
+        with _told():
+            counted = statistics.count()
+        click.echo(f"Counted {counted} status change{'' if counted == 1 else 's'}.")
 
     return group
 
@@ -134,12 +143,13 @@ def _jobs() -> AppGroup:
         Kept are jobs that wait or run, and jobs that still owe a webhook. Statistics keep what they counted. It works
         in small steps and may be broken off and started again at any time.
         """
-        old = retention.span(older_than)
+        with _told():
+            old = retention.span(older_than)
         oldest = old.oldest or old.cutoff
         removed = kept = 0
         length = int((old.cutoff - oldest) / timedelta(seconds=1))
         label = "Looking" if dry_run else "Removing"
-        with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        with _told(), click.progressbar(length=length, label=label, file=sys.stderr) as bar:
             for step in retention.prune(old, dry_run=dry_run):
                 removed, kept = removed + step.removed, kept + step.kept
                 bar.update(int((step.reached - oldest) / timedelta(seconds=1)) - bar.pos)
@@ -148,6 +158,15 @@ def _jobs() -> AppGroup:
         click.echo(f"{done} {_jobs_of(removed)}; kept {_jobs_of(kept)} of that age.")
 
     return group
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in a line what the database did not do."""
+    try:
+        yield
+    except DatabaseFailure as failure:
+        raise click.ClickException(f"{failure.details}; what was done stays done") from failure
 
 
 def _jobs_of(number: int) -> str:

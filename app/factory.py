@@ -8,7 +8,7 @@ from app import cli, connections, database, embedded, schema
 from app.background import Housekeeping, Task
 from app.config import Settings, SettingsError
 from app.events.models import JobEvent
-from app.events.signals import status_changed
+from app.events.signals import status_changed, work_came
 from app.http import body, errors, health, logs, measurement, request_id
 from app.http import headers as response_headers
 from app.http.presence import leaving
@@ -65,13 +65,13 @@ def create_app(settings: Settings) -> Flask:
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault))
     room = WaitingRoom(settings.threads // 2, leaving.is_set)
-    status_changed.connect(lambda _: room.announce(), weak=False)
+    work_came.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))
     app.register_blueprint(statistics)
     app.register_blueprint(monitoring)
     dispatcher = Dispatcher(app.app_context, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
-    tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count)]
+    tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count_some)]
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = Housekeeping(app.app_context, tasks)
     cli.register(app, settings)

@@ -1,5 +1,6 @@
 """How the service runs, for Prometheus: what its processes measure, and what the database knows at the moment."""
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -8,11 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from app.errors import DatabaseFailure
+from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.http.operation import operation
 from app.queue import service as queue
 from app.statistics import service as statistics
 from app.webhooks import service as webhooks
+
+log = logging.getLogger(__name__)
 
 blueprint = Blueprint("monitoring", __name__)
 
@@ -31,30 +34,36 @@ def metrics() -> Response:
 
 
 class _Database(Collector):
-    """What the database knows; without it, that alone is told."""
+    """What the database knows; what it does not tell in time is left out."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        up = GaugeMetricFamily("scrape_jobs_database_up", "Whether the database answers")
-        try:
-            yield from self._ask()
-        except DatabaseFailure:
-            up.add_metric([], 0)
-        else:
-            up.add_metric([], 1)
-        yield up
+        is_up = True
+        for ask in (_jobs, _queue, _webhooks):
+            try:
+                yield from ask()
+            except DatabaseUnavailable:
+                is_up = False
+            except DatabaseFailure as failure:
+                log.warning("metrics lack what the database knows: %s", failure.details)
+        yield GaugeMetricFamily("scrape_jobs_database_up", "Whether the database answers", int(is_up))
 
-    def _ask(self) -> list[GaugeMetricFamily]:
-        jobs = GaugeMetricFamily("scrape_jobs_jobs", "Jobs by the status they stand in", labels=["status"])
-        for status, number in statistics.jobs_by_status().items():
-            jobs.add_metric([status], number)
-        depth = queue.depth()
-        return [
-            jobs,
-            GaugeMetricFamily("scrape_jobs_queue_due_jobs", "Pending jobs that are due", depth.due_jobs),
-            GaugeMetricFamily(
-                "scrape_jobs_queue_oldest_due_seconds", "How long the oldest of them has been due", depth.oldest_seconds
-            ),
-            GaugeMetricFamily(
-                "scrape_jobs_webhooks_owed", "Webhooks that are not delivered yet, nor given up", webhooks.owed()
-            ),
-        ]
+
+def _jobs() -> list[GaugeMetricFamily]:
+    jobs = GaugeMetricFamily("scrape_jobs_jobs", "Jobs by the status they stand in", labels=["status"])
+    for status, number in statistics.jobs_by_status().items():
+        jobs.add_metric([status], number)
+    return [jobs]
+
+
+def _queue() -> list[GaugeMetricFamily]:
+    depth = queue.depth()
+    age = "How long the oldest of them has been due"
+    return [
+        GaugeMetricFamily("scrape_jobs_queue_due_jobs", "Pending jobs that are due", depth.due_jobs),
+        GaugeMetricFamily("scrape_jobs_queue_oldest_due_seconds", age, depth.oldest_seconds),
+    ]
+
+
+def _webhooks() -> list[GaugeMetricFamily]:
+    text = "Webhooks that are not delivered yet, nor given up"
+    return [GaugeMetricFamily("scrape_jobs_webhooks_owed", text, webhooks.owed())]

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from app import database
 from app.database import Statement
+from app.errors import DatabaseTimeout
 from app.jobs.states import ENDED
 
 BATCH = 500
@@ -26,7 +27,7 @@ _OLD = f"""
         SELECT j.id, j.updated_at, j.status FROM scrape_jobs j
         WHERE j.updated_at < %(cutoff)s::timestamptz
             AND (j.updated_at, j.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
-        ORDER BY j.updated_at, j.id LIMIT {BATCH}
+        ORDER BY j.updated_at, j.id LIMIT %(batch)s::int
     ), prunable AS MATERIALIZED (
         SELECT o.id, o.updated_at FROM old o WHERE o.status IN ({_ENDED})
             AND NOT EXISTS (SELECT FROM outbox x WHERE x.job_id = o.id)
@@ -38,13 +39,13 @@ _LAST = "(SELECT max(updated_at) FROM old), (SELECT id FROM old ORDER BY updated
 
 LOOK = Statement(
     "look_for_old_jobs",
-    # Promises: how many of the next BATCH old jobs could be removed, how many there are, and where they end.
+    # Promises: how many of the next `batch` old jobs could be removed, how many there are, and where they end.
     f"WITH {_OLD} SELECT (SELECT count(*) FROM prunable), (SELECT count(*) FROM old), {_LAST}",
 )
 
 REMOVE = Statement(
     "remove_old_jobs",
-    # Promises: of the next BATCH old jobs those are gone that are over, owe no webhook and are counted in the
+    # Promises: of the next `batch` old jobs those are gone that are over, owe no webhook and are counted in the
     # statistics, with all that belongs to them; one that was changed since it was looked at stays.
     f"""
     WITH {_OLD}, gone AS (
@@ -89,10 +90,16 @@ def prune(old: Span, *, dry_run: bool) -> Iterator[Step]:
     if old.oldest is None:
         return
     statement = LOOK if dry_run else REMOVE
-    after_time, after_id = "-infinity", _FIRST_ID
+    after_time, after_id, batch = "-infinity", _FIRST_ID, BATCH
     while True:
-        parameters = {"cutoff": old.cutoff.isoformat(), "after_time": after_time, "after_id": after_id}
-        removed, found, last_time, last_id = database.run(statement, parameters)[0]
+        parameters = {"cutoff": old.cutoff.isoformat(), "after_time": after_time, "after_id": after_id, "batch": batch}
+        try:
+            removed, found, last_time, last_id = database.run(statement, parameters)[0]
+        except DatabaseTimeout:
+            if batch == 1:
+                raise
+            batch = max(1, batch // 4)  # jobs with long histories
+            continue
         if not found:
             return
         yield Step(removed, found - removed, last_time)

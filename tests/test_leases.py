@@ -48,18 +48,6 @@ body = {"status": "completed", "stats": {"by": "sleepy"}}
 print(json.dumps(call("PUT", "/" + job["id"], body, {"X-Lease-Token": job["lease_token"]})), flush=True)
 """
 
-AN_HOUR_FAST = """
-import datetime, time
-_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
-time.time = lambda: _time() + 3600
-time.time_ns = lambda: _time_ns() + 3600 * 10**9
-class Fast(_datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return _datetime.now(tz) + datetime.timedelta(hours=1)
-datetime.datetime = Fast
-"""
-
 
 class Jobs:
     """A database of this module's own, with a service on it whose housekeeping is off, and the application in here."""

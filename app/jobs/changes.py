@@ -17,7 +17,7 @@ from app.errors import (
     VersionMismatch,
 )
 from app.events.origin import Origin
-from app.events.signals import announce_status_change
+from app.events.signals import announce_status_change, announce_work
 from app.jobs import lease_queries, queries
 from app.jobs.queries import RETRY, Representation, Retry
 from app.jobs.states import Status
@@ -118,3 +118,5 @@ def record(action: str, job_id: str, old_status: str | None, new_status: str, or
     if new_status != old_status:
         database.after_commit(TRANSITIONS.labels(old_status or "none", new_status).inc)
         database.after_commit(announce_status_change)
+        if new_status == Status.PENDING or old_status == Status.RUNNING:
+            database.after_commit(announce_work)

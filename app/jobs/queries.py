@@ -184,8 +184,9 @@ _CHANGED = events.append(
     )
     + f""", CASE WHEN cur.moves THEN job.stats END, CASE WHEN cur.moves THEN cur.status_seq END,
         CASE WHEN cur.moves THEN job.retry_count END,
-        CASE WHEN cur.moves AND cur.status = '{Status.RUNNING}'
-            THEN greatest(extract(epoch FROM job.completed_at - job.started_at)::float8, 0) END,
+        CASE WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND job.completed_at >= job.started_at
+                THEN extract(epoch FROM job.completed_at - job.started_at)::float8
+            WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND job.completed_at < job.started_at THEN 0 END,
         CASE WHEN cur.moves AND job.status = '{Status.FAILED}' THEN job.error_message END
     FROM cur, job"""
 )

@@ -12,6 +12,8 @@ from app.queue.backoff import delay_seconds
 log = logging.getLogger(__name__)
 
 BATCH = 100
+MOST = 1000
+"""Jobs after which a sweep ends, and the next one goes on."""
 
 
 def sweep() -> int:
@@ -33,5 +35,5 @@ def sweep() -> int:
                     "somebody holds an expired job locked: it is looked at again", extra={"job_id": str(job_id)}
                 )
                 held += 1
-        if len(found) < BATCH or held:
+        if len(found) < BATCH or held or rescued >= MOST:
             return rescued

@@ -43,17 +43,16 @@ SUMS = ("seconds", "pages", "page_seconds", "memory_sum", "cpu_sum", "latency_su
 PEAKS = ("memory_peak", "cpu_peak", "latency_peak")
 
 
-def _number(path: str) -> str:
-    """Return SQL for the number at a path of e.stats, or null where there is no sensible one."""
-    value = f"(e.stats #> '{path}')"
+def _number(value: str) -> str:
+    """Return SQL for the number that a jsonb is, or null where it is no sensible one."""
     return (
-        f"CASE WHEN jsonb_typeof{value} = 'number' AND {value}::numeric BETWEEN 0 AND {_LARGEST}"
-        f" THEN {value}::float8 END"
+        f"CASE WHEN jsonb_typeof({value}) = 'number' AND ({value})::numeric BETWEEN 0 AND {_LARGEST}"
+        f" THEN ({value})::float8 END"
     )
 
 
-_MEMORY = """(e.stats #>> '{performance,memoryUsage}')"""
-_MEMORY_PATTERN = r"^ *([0-9]{1,12}(?:\.[0-9]{1,6})?) *([kKmMgGtT]?)(?:i?[bB])? *$"
+_MEMORY = """(x."memoryUsage" #>> '{}')"""
+_MEMORY_PATTERN = r"^ *([0-9]{1,12}(?:\.[0-9]{1,18})?) *([kKmMgGtT]?)(?:i?[bB])? *$"
 _MEMORY_MB = f"""CASE WHEN {_MEMORY} ~ '{_MEMORY_PATTERN}' THEN
     (regexp_match({_MEMORY}, '{_MEMORY_PATTERN}'))[1]::float8
     * CASE upper((regexp_match({_MEMORY}, '{_MEMORY_PATTERN}'))[2])
@@ -65,7 +64,7 @@ _BUCKET = (
 )
 
 
-_ERROR = "left(coalesce(e.error_message, 'No error message'), 500)"
+_ERROR = "left(coalesce(nullif(e.error_message, ''), 'No error message'), 500)"
 
 
 def _folded(text: str) -> str:
@@ -89,17 +88,23 @@ _TOOK = f"""
     SELECT e.at, e.job_id, {_KIND}, e.new_status AS status, 1 AS jobs, e.retry_count > 0 AS retried,
         CASE WHEN e.new_status = '{Status.COMPLETED}' THEN e.seconds END AS seconds,
         CASE WHEN e.new_status = '{Status.COMPLETED}' AND e.seconds IS NOT NULL THEN {_BUCKET} END AS bucket,
-        CASE WHEN e.seconds > 0 THEN {_number("{pagesProcessed}")} END AS pages, e.seconds AS attempt_seconds,
-        CASE WHEN ended THEN {_MEMORY_MB} END AS memory,
-        CASE WHEN ended THEN {_number("{performance,cpuUsage}")} END AS cpu,
-        CASE WHEN ended THEN {_number("{performance,networkLatency}")} END AS latency,
+        CASE WHEN e.seconds > 0 THEN {_number('x."pagesProcessed"')} END AS pages, e.seconds AS attempt_seconds,
+        {_MEMORY_MB} AS memory, {_number('x."cpuUsage"')} AS cpu, {_number('x."networkLatency"')} AS latency,
         CASE WHEN e.new_status = '{Status.FAILED}' AND e.action <> 'released' THEN {_PATTERN} END AS pattern"""
 
 _LEFT = f"""
     SELECT p.at, p.job_id, {_KIND}, p.new_status, -1, p.retry_count > 0,
         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
 
-_ENDED = f"CROSS JOIN LATERAL (SELECT e.old_status = '{Status.RUNNING}' AS ended) AS x"
+_ENDED = f"""CROSS JOIN LATERAL (
+        -- Once, and not number by number: each look into a large document reads all of it.
+        SELECT s."pagesProcessed", p.* FROM jsonb_to_record(
+            CASE WHEN e.old_status = '{Status.RUNNING}' THEN e.stats ELSE '{{}}' END
+        ) AS s ("pagesProcessed" jsonb, performance jsonb), jsonb_to_record(
+            CASE WHEN jsonb_typeof(s.performance) = 'object' THEN s.performance ELSE '{{}}' END
+        ) AS p ("memoryUsage" jsonb, "cpuUsage" jsonb, "networkLatency" jsonb)
+    ) AS x"""
+"""What the attempt that ended with an event reported, as `x`."""
 
 
 def _contributions(source: str) -> str:
@@ -111,6 +116,17 @@ def _contributions(source: str) -> str:
         FROM {source} u JOIN job_events e ON e.job_id = u.job_id AND e.seq = u.seq
         JOIN job_events p ON p.job_id = e.job_id AND p.seq = e.previous_seq
         JOIN scrape_jobs j ON j.id = e.job_id"""
+
+
+def _edge(number: int) -> str:
+    """Return SQL for what happened at one edge of a window; each is a range of its own, which an index can follow."""
+    start, end = f"%(edge_{number}_start)s::timestamptz", f"%(edge_{number}_end)s::timestamptz"
+    return f"""{_TOOK}
+        FROM job_events e JOIN scrape_jobs j ON j.id = e.job_id {_ENDED}
+        WHERE e.at >= {start} AND e.at < {end} AND e.stats IS NOT NULL
+    UNION ALL {_LEFT}
+        FROM job_events p JOIN scrape_jobs j ON j.id = p.job_id AND j.status_seq <> p.seq
+        WHERE p.at >= {start} AND p.at < {end} AND p.stats IS NOT NULL"""
 
 
 _MEASURES = ", ".join(
@@ -127,7 +143,7 @@ _MEASURES = ", ".join(
     ]
 )
 _COLUMNS = ", ".join((*COUNTS, *SUMS, *PEAKS))
-_ROW = "grain, start, customer, domain, job_type"
+_ROW = "grain, domain, job_type, customer, start"
 
 
 def _array(grains: Sequence[int]) -> str:
@@ -208,27 +224,31 @@ def _key(group: str | None, row: str, moment: str) -> str:
     return f"{row}.{group}"
 
 
+_KINDS = {"all": "t.domain = ''", "domain": "t.domain = %(domain)s::text", "kinds": "t.domain <> ''"}
+"""Which rows of totals to read: those of all jobs together, those of one domain, or those of all kinds."""
+
+
 def _matches(row: str) -> str:
     return " AND ".join(
         f"(%({name})s::text IS NULL OR {row}.{name} = %({name})s::text)" for name in ("customer", "domain", "job_type")
     )
 
 
-def _read(group: str | None) -> Statement:
-    """Return the statement that reads a window's figures, of all jobs and by `group`.
+def _read(group: str | None, kinds: str) -> Statement:
+    """Return the statement that reads a window's figures, of all jobs and by `group`, from the rows of `kinds`.
 
     Its rows are (what, key, …): ``measures`` with every column of the totals, ``quantiles`` with p50 and p95, and
     ``error`` with pattern, failures and a job; the key is null for all jobs together.
     """
+    order = "f.key DESC" if group in _BY_TIME else "f.total DESC, f.key"
     keys = ["NULL::text"] if group is None else ["NULL::text", "key"]
 
     def from_totals(table: str, columns: str) -> str:
-        # A span's rows lie side by side in the primary key.
         return f"""SELECT {_key(group, "t", "start")} AS key, {columns}
             FROM unnest(%(grains)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
                 AS s (grain, start, "end")
             JOIN {table} t ON t.grain = s.grain AND t.start >= s.start AND t.start < s."end"
-            WHERE (t.domain <> '') = %(by_kind)s::bool AND {_matches("t")}"""
+            WHERE {_KINDS[kinds]} AND {_matches("t")}"""
 
     def from_contributions(columns: str, where: str) -> str:
         return f"""SELECT {_key(group, "c", "at")} AS key, {columns}
@@ -244,6 +264,8 @@ def _read(group: str | None) -> Statement:
         for key in keys:
             names = [name for name in (key if key == "key" else "", *by_columns) if name]
             tail = f"GROUP BY {', '.join(names)}" if names else ""
+            if by_columns and key == "key":
+                tail = f"WHERE key IN (SELECT key FROM figures) {tail}"
             parts.append(f"SELECT {', '.join((f'{key} AS key', *by_columns, select))} FROM {source} m {tail}")
         return " UNION ALL ".join(parts)
 
@@ -261,7 +283,7 @@ def _read(group: str | None) -> Statement:
         return f"{low} + ({high} - {low}) * (({place}) - floor({place}))"
 
     return Statement(
-        f"read_statistics_by_{group or 'nothing'}",
+        f"read_statistics_of_{kinds}_by_{group or 'nothing'}",
         # Promises: the figures of the window as of one moment: the totals of its spans, what is not in the totals yet
         # of the time that the spans cover, and what happened at the edges that no span covers.
         f"""
@@ -271,18 +293,16 @@ def _read(group: str | None) -> Statement:
             WHERE %(counts)s::bool AND c.at >= %(counted_from)s::timestamptz AND c.at < %(counted_to)s::timestamptz
                 AND {_matches("c")}
             UNION ALL
-            SELECT * FROM ({_TOOK}
-                FROM unnest(%(edge_starts)s::timestamptz[], %(edge_ends)s::timestamptz[]) AS s (start, "end")
-                JOIN job_events e ON e.at >= s.start AND e.at < s."end" AND e.stats IS NOT NULL
-                JOIN scrape_jobs j ON j.id = e.job_id {_ENDED}
-                UNION ALL {_LEFT}
-                FROM unnest(%(edge_starts)s::timestamptz[], %(edge_ends)s::timestamptz[]) AS s (start, "end")
-                JOIN job_events p ON p.at >= s.start AND p.at < s."end" AND p.stats IS NOT NULL
-                JOIN scrape_jobs j ON j.id = p.job_id AND j.status_seq <> p.seq
-            ) AS c WHERE {_matches("c")}
+            SELECT * FROM ({" UNION ALL ".join(_edge(number) for number in (1, 2))}) AS c WHERE {_matches("c")}
         ), measure AS MATERIALIZED (
             {from_totals("job_totals", ", ".join(f"t.{name}" for name in (*COUNTS, *SUMS, *PEAKS)))}
             UNION ALL {from_contributions(_MEASURES, "true")}
+        ), figures AS MATERIALIZED (
+            SELECT * FROM (
+                SELECT f.*, f.pending + f.running + f.completed + f.failed + f.cancelled AS total
+                FROM ({grouped(measured, "measure")}) AS f
+            ) AS f
+            ORDER BY f.key IS NOT NULL, {order} LIMIT {MOST_GROUPS + 2}
         ), bucket AS MATERIALIZED (
             {from_totals("job_duration_totals", "t.bucket, t.jobs")}
             UNION ALL {from_contributions("c.bucket, count(*)", "c.bucket IS NOT NULL")}, c.bucket
@@ -307,20 +327,37 @@ def _read(group: str | None) -> Statement:
                 SELECT f.*, row_number() OVER (PARTITION BY key ORDER BY failures DESC, pattern) AS place
                 FROM ({by_pattern}) AS f
             ) AS f WHERE place <= {MOST_ERRORS} GROUP BY key
-        ), figures AS (
-            SELECT f.*, f.pending + f.running + f.completed + f.failed + f.cancelled AS total
-            FROM ({grouped(measured, "measure")}) AS f
         )
         SELECT f.key, row_to_json(f), q.p50, q.p95, e.list
         FROM figures f LEFT JOIN quantiles q ON q.key IS NOT DISTINCT FROM f.key
             LEFT JOIN errors e ON e.key IS NOT DISTINCT FROM f.key
-        ORDER BY f.key IS NOT NULL, {"f.key DESC" if group in _BY_TIME else "f.total DESC, f.key"}
-        LIMIT {MOST_GROUPS + 2}
+        ORDER BY f.key IS NOT NULL, {order}
         """,
     )
 
 
-_READ = {group: _read(group) for group in (None, *GROUPS)}
+_READ = {(group, kinds): _read(group, kinds) for group in (None, *GROUPS) for kinds in _KINDS}
+
+
+BY_STATUS = Statement(
+    "jobs_by_status",
+    # Promises: how many jobs stand in each status: by the totals, and what is not in them yet.
+    f"""
+    SELECT s.status, sum(s.jobs)::bigint FROM (
+        SELECT v.status, v.jobs FROM job_totals t
+        CROSS JOIN LATERAL (VALUES {", ".join(f"('{status}', t.{status})" for status in STATES)}) AS v (status, jobs)
+        WHERE t.grain = {ALL_TIME} AND t.domain = ''
+        UNION ALL SELECT e.new_status, 1 FROM uncounted_events u JOIN job_events e USING (job_id, seq)
+        UNION ALL SELECT e.old_status, -1 FROM uncounted_events u JOIN job_events e USING (job_id, seq)
+            WHERE e.previous_seq IS NOT NULL
+    ) AS s GROUP BY s.status
+    """,
+)
+
+
+def jobs_by_status() -> dict[str, int]:
+    """Return how many jobs stand in each status."""
+    return {**dict.fromkeys(STATES, 0), **dict(database.run(BY_STATUS, {}))}
 
 
 class Figures(NamedTuple):
@@ -340,10 +377,11 @@ def read(
     start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
 ) -> list[Figures]:
     """Return the figures of all jobs and then of each group, at most MOST_GROUPS of them and one more."""
-    by_kind = bool(customer or domain or job_type or group in ("domain", "job_type"))
-    grains = [grain for grain in (GRAINS_OF_KINDS if by_kind else GRAINS_OF_ALL) if group != "hour" or grain <= HOUR]
+    by_kind = bool(customer or job_type or group in ("domain", "job_type"))
+    kinds = "domain" if domain is not None else "kinds" if by_kind else "all"
+    finest = GRAINS_OF_ALL if kinds == "all" else GRAINS_OF_KINDS
+    grains = [grain for grain in finest if group != "hour" or grain <= HOUR]
     parameters: dict[str, Any] = {
-        "by_kind": by_kind,
         "customer": None if customer is None else str(customer),
         "domain": domain,
         "job_type": job_type,
@@ -358,10 +396,11 @@ def read(
         counts=counted is not None,
         counted_from=_low(counted[0]) if counted else None,
         counted_to=_high(counted[1]) if counted else None,
-        edge_starts=database.array(_low(low) for low, _ in covered.edges),
-        edge_ends=database.array(_high(high) for _, high in covered.edges),
     )
-    return [Figures(*row) for row in database.run(_READ[group], parameters)]
+    for number, (low, high) in enumerate([*covered.edges, (None, None), (None, None)][:2], 1):
+        parameters[f"edge_{number}_start"] = low and low.isoformat()
+        parameters[f"edge_{number}_end"] = high and high.isoformat()
+    return [Figures(*row) for row in database.run(_READ[group, kinds], parameters)]
 
 
 def _low(moment: Moment) -> str:

@@ -4,30 +4,46 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.errors import DatabaseTimeout
 from app.statistics import queries
 from app.statistics.queries import MOST_GROUPS, STATES, Figures
 from app.statistics.windows import Moment
 
-BATCH = 2000
+BATCH = 1000
+
+SOME = 20 * BATCH
+"""How much the background counts in one go, before it looks after other things."""
 
 
-def count() -> int:
-    """Add to the totals what happened since the last time, and return how many status changes that were.
+def count(most: int | None = None) -> int:
+    """Add to the totals what happened since the last time, at most about `most`, and return how many changes that were.
 
-    Any number of processes may do so; one at a time does. Raises DatabaseFailure.
+    Any number of processes may do so; one at a time does. A batch that takes too long, for what its jobs reported is
+    large, is tried again in halves. Raises DatabaseFailure.
     """
-    counted = 0
-    while True:
-        batch = queries.count(BATCH)
+    counted, size = 0, BATCH
+    while most is None or counted < most:
+        try:
+            batch = queries.count(size)
+        except DatabaseTimeout:
+            if size == 1:
+                raise
+            size = max(1, size // 4)
+            continue
         counted += batch
-        if batch < BATCH:
-            return counted
+        if batch < size:
+            break
+    return counted
+
+
+def count_some() -> int:
+    """Count as the background does: often, and never for long. Raises DatabaseFailure."""
+    return count(SOME)
 
 
 def jobs_by_status() -> dict[str, int]:
     """Return how many jobs stand in each status. Raises DatabaseFailure."""
-    everything, *_ = queries.read(None, None, customer=None, domain=None, job_type=None, group=None)
-    return {status: everything.measures[status] or 0 for status in STATES}
+    return queries.jobs_by_status()
 
 
 def statistics(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3600, 86400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
 
 Moment = datetime | None
 """None is before, or after, all times."""
@@ -42,13 +43,22 @@ def cover(start: Moment, end: Moment, grains: Sequence[int]) -> Cover:
         assert end is not None
         return Cover((), ((start, end),))
     grain, *finer = grains
-    first = None if start is None else _floor(start + timedelta(seconds=grain, microseconds=-1), grain)
+    first = None if start is None else _ceiling(start, grain)
     last = None if end is None else _floor(end, grain)
-    if first is not None and last is not None and first >= last:
+    if first is not None and first >= (last or LAST):
+        if end is None:  # the calendar ends before a whole one begins
+            return cover(start, LAST, finer)
         return cover(start, end, finer)
     before = Cover((), ()) if first is None else cover(start, first, finer)
     after = Cover((), ()) if last is None else cover(last, end, finer)
     return Cover((*before.spans, Span(grain, first, last), *after.spans), (*before.edges, *after.edges))
+
+
+def _ceiling(moment: datetime, grain: int) -> datetime:
+    floor = _floor(moment, grain)
+    if floor == moment:
+        return moment
+    return LAST if LAST - floor < timedelta(seconds=grain) else floor + timedelta(seconds=grain)
 
 
 def _floor(moment: datetime, grain: int) -> datetime:

@@ -118,10 +118,10 @@ def _create_totals(name: str, *columns: sa.Column[Any]) -> None:
     op.create_table(
         name,
         sa.Column("grain", sa.Integer(), primary_key=True, autoincrement=False),
-        sa.Column("start", sa.DateTime(timezone=True), primary_key=True),
-        sa.Column("customer", sa.Text(), primary_key=True),
         sa.Column("domain", sa.Text(), primary_key=True),
         sa.Column("job_type", sa.Text(), primary_key=True),
+        sa.Column("customer", sa.Text(), primary_key=True),
+        sa.Column("start", sa.DateTime(timezone=True), primary_key=True),
         *columns,
         postgresql_with={"fillfactor": 80},
     )
