@@ -225,7 +225,7 @@ def test_sweepers_that_meet_rescue_each_job_once(jobs: Jobs) -> None:
 
 
 def test_a_sweeper_that_is_killed_leaves_no_job_half_way(jobs: Jobs) -> None:
-    ids = jobs.expired(150)
+    ids = jobs.expired(60)
     chance = random.Random(7)
     left = "SELECT count(*) FROM scrape_jobs WHERE id = ANY(%s::uuid[]) AND status = %s"
     kills = 0
@@ -237,14 +237,14 @@ def test_a_sweeper_that_is_killed_leaves_no_job_half_way(jobs: Jobs) -> None:
         )
         while process.poll() is None and jobs.rows(left, ids, "running") == before:
             time.sleep(0.002)
-        time.sleep(chance.uniform(0.02, 0.3))
+        time.sleep(chance.uniform(0.01, 0.1))
         if process.poll() is None:
             process.kill()
             kills += 1
         process.communicate()
         assert jobs.rows(left, ids, "failed") == [(0,)]
     assert kills > 0
-    assert jobs.rows(left, ids, "pending") == [(150,)]
+    assert jobs.rows(left, ids, "pending") == [(60,)]
     counts = jobs.rows("SELECT DISTINCT count(*) FROM job_events WHERE job_id = ANY(%s::uuid[]) GROUP BY job_id", ids)
     assert counts == [(2,)]
 

@@ -4,7 +4,9 @@ There no statement may lock rows of more than one shard, so candidates are found
 taken by its id. Limits are kept by the same lock as in the first form, with the look and the taking in its transaction.
 """
 
-from collections.abc import Iterator, Sequence
+import random
+import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,6 +22,11 @@ from app.queue.queries import Leased, Wanted
 
 SPARE = 64
 """How many more candidates of each priority are looked at than are to be taken: others take at the same time."""
+
+ROUNDS = 6
+"""How often candidates are looked for, where the last ones could not all be had."""
+
+PAUSE_SECONDS = 0.02
 
 RUNNING = Statement(
     "count_running_by_domain",
@@ -77,19 +84,39 @@ def claim(
 ) -> Sequence[Leased]:
     """Lease at most as many jobs to the worker as there are `tokens`; see `queries.claim`."""
     jobs: list[Leased] = []
+    for _ in range(ROUNDS):
+        candidates = _candidates(wanted, len(tokens) + SPARE)
+        passed_over = _take(candidates, jobs, worker_id, lease_seconds, tokens, origin)
+        if len(jobs) == len(tokens) or not passed_over:
+            break
+        time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - lets rivals pass, hides nothing
+    return sorted(jobs)
+
+
+def _take(
+    candidates: Sequence[_Candidate],
+    jobs: list[Leased],
+    worker_id: str,
+    lease_seconds: int,
+    tokens: Sequence[str],
+    origin: Origin,
+) -> int:
+    """Take candidates, one after another, until there are enough `jobs`; return how many could not be had."""
     work = {"worker_id": worker_id, "lease_seconds": lease_seconds, **events.provenance("claimed", origin)}
-    for candidate in _candidates(wanted, len(tokens) + SPARE):
+    passed_over = 0
+    for candidate in candidates:
         if len(jobs) == len(tokens):
             break
+        token, taken = tokens[len(jobs)], []
         with database.transaction():
             if candidate.limit is None or _has_room(candidate.domain, candidate.limit):
-                token = tokens[len(jobs)]
-                for job_id, text in database.run(TAKE, {**work, "id": str(candidate.id), "token": token}):
-                    jobs.append(Leased(candidate.rank, job_id, token, text))
-    return jobs
+                taken = database.run(TAKE, {**work, "id": str(candidate.id), "token": token})
+        jobs.extend(Leased(candidate.rank, job_id, token, text) for job_id, text in taken)
+        passed_over += not taken
+    return passed_over
 
 
-def _candidates(wanted: Wanted, count: int) -> Iterator[_Candidate]:
+def _candidates(wanted: Wanted, count: int) -> Sequence[_Candidate]:
     running = database.run(RUNNING, {})
     parameters = {
         **wanted.parameters(),
@@ -102,7 +129,7 @@ def _candidates(wanted: Wanted, count: int) -> Iterator[_Candidate]:
         for priority in range(1, MAX_PRIORITY + 1)
         for row in database.run(CANDIDATES, {**parameters, "priority": priority})
     ]
-    return iter(sorted(found, key=lambda candidate: (candidate.rank, candidate.id)))
+    return sorted(found, key=lambda candidate: (candidate.rank, candidate.id))
 
 
 def _has_room(domain: str, limit: int) -> bool:
