@@ -22,8 +22,10 @@ migrate: $(VENV)/run  ## Bring the database schema up to date
 test: $(VENV)/dev  ## Run all tests, on an embedded PostgreSQL or on TEST_DATABASE_URL
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/dev  ## Measure (figures as ratios of paired rounds)
-	@$(BIN)/python bench/webhooks.py $(ARGS)
+bench: $(VENV)/dev  ## Measure (figures as ratios of paired rounds; ARGS=--quick for a first look)
+	@$(BIN)/python -m bench.webhooks $(ARGS)
+	@$(BIN)/python -m bench.queue $(ARGS)
+	@$(BIN)/python -m bench.statistics $(ARGS)
 
 lint: $(VENV)/dev  ## Check style (ruff), types (mypy) and the direction of imports (import-linter)
 	@$(BIN)/ruff check .

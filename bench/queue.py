@@ -161,9 +161,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="rounds (default 9, quick 3)")
     parser.add_argument("--claims", type=int, default=80, help="claims a round by all workers together (default 80)")
     parser.add_argument("--batches", type=int, help="batches (default 20, quick 5)")
+    parser.set_defaults(rounds=9, batches=20)
+    if parser.parse_args().quick:
+        parser.set_defaults(rounds=3, batches=5)
     options = parser.parse_args()
-    scale = 10 if options.quick else 1
-    rounds = options.rounds or (3 if options.quick else 9)
+    rounds, scale = options.rounds, 10 if options.quick else 1
 
     def by(wanted: Wanted, workers: int = 1) -> Callable[[Queue], float]:
         return lambda queue: queue.claim(wanted, options.claims // workers, workers)
@@ -194,7 +196,7 @@ def main() -> None:
             tell_claims(found, limited, name, names[1])
         for queue in queues.values():
             queue.close()
-        seconds = batches(urls[1], options.batches or (5 if options.quick else 20))
+        seconds = batches(urls[1], options.batches)
         tell(
             f"(c) a batch of {BATCH:,} new jobs beside {names[1]}: {statistics.median(seconds):.3f} s"
             f" ({min(seconds):.3f} to {max(seconds):.3f}; {len(seconds)} batches)"

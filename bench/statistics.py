@@ -141,8 +141,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="rounds (default 9, quick 3)")
     parser.add_argument("--times", type=int, default=20, help="looks at each window a round (default 20)")
     parser.add_argument("--one-day", action="store_true", help="the worst case: all jobs within the day that is read")
+    parser.set_defaults(rounds=9)
+    if parser.parse_args().quick:
+        parser.set_defaults(rounds=3)
     options = parser.parse_args()
-    scale, count = (10, options.rounds or 3) if options.quick else (1, options.rounds or 9)
+    count, scale = options.rounds, 10 if options.quick else 1
     begin, days = (DAY - timedelta(hours=1), 25 / 24) if options.one_day else (BEGIN, 30)
 
     with databases(len(SIZES)) as urls:

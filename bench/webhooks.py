@@ -3,8 +3,6 @@
 (a) One dispatcher process pays a backlog of status changes, made by SQL, to one receiver in a process of its own.
 (b) The latency of progress PUTs through gunicorn, in alternating rounds: with webhooks to an endpoint that hangs, one
 that drips and one that is dead, each owed a backlog that is due at once, and without any endpoint.
-
-The embedded PostgreSQL that is started for it does not wait for the disk (fsync is off).
 """
 
 import argparse
@@ -12,24 +10,17 @@ import multiprocessing
 import selectors
 import socket
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import psycopg2
 import requests
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from app.signing import new_secret  # noqa: E402
-from tests.conftest import migrate, new_database  # noqa: E402
-from tests.postgres import Postgres  # noqa: E402
-from tests.receiver import Receiver  # noqa: E402
-from tests.service import Dispatcher, Service, free_port  # noqa: E402
+from app.signing import new_secret
+from bench.ground import databases, execute, say, tell
+from tests.receiver import Receiver
+from tests.service import Dispatcher, Service, free_port
 
 ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -54,27 +45,6 @@ EVENTS = """
 OWED = """INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
     SELECT gen_random_uuid(), 2, %s, gen_random_uuid(), '{"event":"job_status_changed"}', now(), now()
     FROM generate_series(1, %s)"""
-
-
-def say(text: str) -> None:
-    """Show how far it is."""
-    sys.stderr.write(f"\r\x1b[K{text}")
-    sys.stderr.flush()
-
-
-def tell(text: str) -> None:
-    """Print a figure on a line of its own."""
-    say("")
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def execute(url: str, *statements: tuple[str, Sequence[object]]) -> None:
-    """Run statements in one transaction."""
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
-        for sql, values in statements:
-            cursor.execute(sql, values)
-    connection.close()
 
 
 # --------------------------------------------------------------------------------------------------- (a) throughput
@@ -183,37 +153,36 @@ def owe(url: str, targets: Sequence[str], backlog: int) -> None:
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=5000, help="(a) status changes of the backlog (default 5000)")
-    parser.add_argument("--repeats", type=int, default=3, help="(a) how often (default 3)")
-    parser.add_argument("--rounds", type=int, default=8, help="(b) pairs of rounds (default 8)")
-    parser.add_argument("--puts", type=int, default=600, help="(b) PUTs a round (default 600)")
-    parser.add_argument("--backlog", type=int, default=2000, help="(b) deliveries owed to each (default 2000)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, and few rounds")
+    parser.add_argument("--events", type=int, help="(a) status changes of the backlog (default 5000, quick 500)")
+    parser.add_argument("--repeats", type=int, help="(a) how often (default 3, quick 1)")
+    parser.add_argument("--rounds", type=int, help="(b) pairs of rounds (default 8, quick 2)")
+    parser.add_argument("--puts", type=int, help="(b) PUTs a round (default 600, quick 60)")
+    parser.add_argument("--backlog", type=int, help="(b) deliveries owed to each (default 2000, quick 200)")
     parser.add_argument("--only", choices=("a", "b"), help="measure the one alone")
+    parser.set_defaults(events=5000, repeats=3, rounds=8, puts=600, backlog=2000)
+    if parser.parse_args().quick:
+        parser.set_defaults(events=500, repeats=1, rounds=2, puts=60, backlog=200)
     options = parser.parse_args()
 
-    postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-bench-")))
-    try:
-        for url in new_database(postgres.start()):
-            migrate(url)
-            if options.only != "b":
-                rates = []
-                for number in range(options.repeats):
-                    say(f"(a) {options.events} deliveries, {number + 1} of {options.repeats}")
-                    rates.append(throughput(url, options.events))
-                tell(
-                    f"(a) one dispatcher to one receiver: {statistics.median(rates):.0f} deliveries a second"
-                    f" ({min(rates):.0f} to {max(rates):.0f}; {options.events} each)"
-                )
-            if options.only != "a":
-                pairs = rounds(url, options.rounds, options.puts, options.backlog)
-                ratios = [bad / good for bad, good in pairs]
-                tell(
-                    f"(b) PUT beside bad endpoints: {statistics.median(bad for bad, _ in pairs):.2f} ms, without any:"
-                    f" {statistics.median(good for _, good in pairs):.2f} ms, ratio {statistics.median(ratios):.3f}"
-                    f" ({min(ratios):.3f} to {max(ratios):.3f}; medians of {options.rounds} paired rounds)"
-                )
-    finally:
-        postgres.delete()
+    with databases(1) as (url,):
+        if options.only != "b":
+            rates = []
+            for number in range(options.repeats):
+                say(f"(a) {options.events} deliveries, {number + 1} of {options.repeats}")
+                rates.append(throughput(url, options.events))
+            tell(
+                f"(a) one dispatcher to one receiver: {statistics.median(rates):.0f} deliveries a second"
+                f" ({min(rates):.0f} to {max(rates):.0f}; {options.events} each)"
+            )
+        if options.only != "a":
+            pairs = rounds(url, options.rounds, options.puts, options.backlog)
+            ratios = [bad / good for bad, good in pairs]
+            tell(
+                f"(b) PUT beside bad endpoints: {statistics.median(bad for bad, _ in pairs):.2f} ms, without any:"
+                f" {statistics.median(good for _, good in pairs):.2f} ms, ratio {statistics.median(ratios):.3f}"
+                f" ({min(ratios):.3f} to {max(ratios):.3f}; medians of {options.rounds} paired rounds)"
+            )
 
 
 if __name__ == "__main__":

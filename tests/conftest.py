@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import psycopg2
@@ -32,6 +33,23 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[SERVER] = server.start()
         config.add_cleanup(lambda: os.unsetenv(SERVER))
         config.add_cleanup(server.delete)
+
+
+SLOW = (
+    ("test_webhook_crashes", "test_database_restart", "test_migrations"),
+    ("test_make_run",),
+    ("test_webhook_delivery",),
+    ("test_leases", "test_metrics", "test_webhook_targets"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each of four workers begin with slow tests: towards the end, quick ones are easier to share."""
+    slow = [[item for name in names for item in items if item.path.stem == name] for names in SLOW]
+    taken = {id(item) for part in slow for item in part}
+    quick = iter([item for item in items if id(item) not in taken])
+    share = -(-len(items) // len(slow))  # what a worker is given at first
+    items[:] = [*chain(*((*part, *islice(quick, max(share - len(part), 0))) for part in slow)), *quick]
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the service says while its PostgreSQL is away or stands still, and that it comes back by itself."""
 
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,16 +42,17 @@ class Ground:
         }
 
 
-@pytest.fixture
-def ground(folder: Path) -> Iterator[Ground]:
-    postgres = Postgres(folder)
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    """One for all tests, each of which leaves it whole again."""
+    postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-")))
     url = postgres.start()
     try:
         migrate(url)
         with Service(url, WEB_CONCURRENCY="2", THREADS="8") as service:
             yield Ground(postgres, url, service)
     finally:
-        postgres.stop()
+        postgres.delete()
 
 
 def warm(service: Service, job_id: str) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -225,26 +226,23 @@ def test_sweepers_that_meet_rescue_each_job_once(jobs: Jobs) -> None:
 
 
 def test_a_sweeper_that_is_killed_leaves_no_job_half_way(jobs: Jobs) -> None:
-    ids = jobs.expired(60)
+    ids = jobs.expired(600)
     chance = random.Random(7)
     left = "SELECT count(*) FROM scrape_jobs WHERE id = ANY(%s::uuid[]) AND status = %s"
-    kills = 0
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "queue", "sweep"]
-    while jobs.rows(left, ids, "running") != [(0,)]:
+    for _ in range(3):
         before = jobs.rows(left, ids, "running")
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command, cwd=ROOT, env=environment(DATABASE_URL=jobs.url), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        while process.poll() is None and jobs.rows(left, ids, "running") == before:
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0.01, 0.1))
-        if process.poll() is None:
-            process.kill()
-            kills += 1
-        process.communicate()
+        ) as sweeper_process:
+            wait_until(partial(lambda count: jobs.rows(left, ids, "running") != count, before), 30)
+            time.sleep(chance.uniform(0.01, 0.3))
+            assert sweeper_process.poll() is None
+            sweeper_process.kill()
         assert jobs.rows(left, ids, "failed") == [(0,)]
-    assert kills > 0
-    assert jobs.rows(left, ids, "pending") == [(60,)]
+    assert jobs.rows(left, ids, "running") != [(0,)]
+    jobs.sweep()
+    assert jobs.rows(left, ids, "pending") == [(600,)]
     counts = jobs.rows("SELECT DISTINCT count(*) FROM job_events WHERE job_id = ANY(%s::uuid[]) GROUP BY job_id", ids)
     assert counts == [(2,)]
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -154,21 +155,35 @@ def test_make_run_tells_how_to_call_it_and_its_curl_works(tree: Tree) -> None:
         assert "Installing" not in said
 
 
-@pytest.mark.parametrize("how", ["ctrl-c", "sigterm", "sigterm to make"])
-def test_stopping_it_stops_all_that_it_started_and_keeps_the_data(tree: Tree, how: str) -> None:
-    with Run(tree) as run:
-        job = run.create()
-        assert any("postgres" in line for line in processes_in(tree.folder))
-        if how == "ctrl-c":
-            run.interrupt()
-        elif how == "sigterm":
-            run.gunicorn().terminate()
-        else:
-            run.make.terminate()
-        run.make.wait(SECONDS)
-        assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+def is_over(tree: Tree, what: str) -> bool:
+    return not any(what in line for line in processes_in(tree.folder))
+
+
+STOPS: dict[str, Callable[[Run], None]] = {
+    "ctrl-c": Run.interrupt,
+    "kill": lambda run: run.gunicorn().kill(),
+    "sigterm": lambda run: run.gunicorn().terminate(),
+    "sigterm to make": lambda run: run.make.terminate(),
+}
+
+
+def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has_the_data(tree: Tree) -> None:
+    jobs: list[str] = []
+    for how, stop in STOPS.items():
+        with Run(tree) as run:
+            for job in jobs:
+                assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200, how
+            jobs.append(run.create())
+            assert any("postgres" in line for line in processes_in(tree.folder))
+            stop(run)
+            run.make.wait(SECONDS)
+            # Killed, it cannot stop PostgreSQL: the next run takes that over, and stops it.
+            what, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
+            assert wait_for(partial(is_over, tree, what), seconds), (how, processes_in(tree.folder))
     with Run(tree) as again:
-        assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
+        for job in jobs:
+            assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
+        again.create()
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
@@ -191,20 +206,8 @@ def test_sigterm_while_it_starts_leaves_no_postgresql_behind(tree: Tree) -> None
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_after_it_was_killed_the_next_run_takes_over_and_stops_everything(tree: Tree) -> None:
-    with Run(tree) as run:
-        job = run.create()
-        run.gunicorn().kill()
-        run.make.wait(SECONDS)
-        assert wait_for(lambda: not any("gunicorn" in line for line in processes_in(tree.folder)))
-    with Run(tree) as again:
-        assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
-        again.create()
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
-
-
 def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations_work(tree: Tree) -> None:
-    with Run(tree) as run:
+    with Run(tree, WEB_CONCURRENCY="1") as run:
         job = run.create()
         code, lines = tree.finished("make", "run", PORT=str(free_port()))
         assert code != 0
@@ -237,7 +240,7 @@ def test_a_port_in_use_is_told_and_no_postgresql_is_left_behind(tree: Tree) -> N
 
 
 def test_with_a_database_url_it_uses_that_and_starts_no_postgresql(tree: Tree, empty_database: str) -> None:
-    with Run(tree, DATABASE_URL=empty_database) as run:
+    with Run(tree, DATABASE_URL=empty_database, WEB_CONCURRENCY="1") as run:
         job = run.create()
         assert not any("postgres" in line for line in processes_in(tree.folder))
         assert not (tree.folder / "var").exists()

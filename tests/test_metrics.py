@@ -19,6 +19,7 @@ from tests.receiver import Receiver
 from tests.service import Service, wait_until
 
 ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
+LIMIT = "scrape_jobs_database_connections_limit"
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -29,6 +30,7 @@ def measured(server_url: str) -> Iterator[Service]:
     for url in new_database(server_url):
         migrate(url)
         with Service(url, **ALLOW) as service:
+            wait_until(lambda: value(metrics(service), LIMIT) == 2 * (4 + 2), 30)  # both workers are there
             yield service
 
 
@@ -95,7 +97,7 @@ def test_jobs_transitions_and_the_queue_are_told(measured: Service) -> None:
     assert more("scrape_jobs_queue_due_jobs") == 1
     assert value(after, "scrape_jobs_queue_oldest_due_seconds") > 0
     assert value(after, "scrape_jobs_database_up") == 1
-    assert value(after, "scrape_jobs_database_connections_limit") == 2 * (4 + 2)
+    assert value(after, LIMIT) == 2 * (4 + 2)
 
 
 def test_a_lease_that_expired_is_told(measured: Service) -> None:
