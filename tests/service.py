@@ -174,8 +174,12 @@ class Dispatcher:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `condition` holds, and fail where it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Wait until `condition` holds, and fail where it does not within `seconds`.
+
+    Who has waited long is asked less often: a condition may be costly.
+    """
+    started = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
+        waited = time.monotonic() - started
+        assert waited < seconds, f"not within {seconds} s"
+        time.sleep(min(0.02 + waited / 20, 0.25))

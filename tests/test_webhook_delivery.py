@@ -312,10 +312,11 @@ def test_a_try_ends_after_ten_seconds_whatever_drips_and_the_api_does_not_notice
     ends_at = time.monotonic() + 14
     with requests.Session() as session:
         while time.monotonic() < ends_at and not all(service.deliveries(w)[0]["tries"] for w in webhooks):
-            started = time.monotonic()
-            assert session.put(f"{service.jobs}/{job['id']}", json={"stats": {"a": 1}}, timeout=30).ok
-            slowest = max(slowest, time.monotonic() - started)
-            time.sleep(0.02)
+            for _ in range(10):
+                started = time.monotonic()
+                assert session.put(f"{service.jobs}/{job['id']}", json={"stats": {"a": 1}}, timeout=30).ok
+                slowest = max(slowest, time.monotonic() - started)
+                time.sleep(0.02)
     assert slowest < 1
     tries = {path: service.deliveries(webhook)[0]["tries"] for path, webhook in zip(paths, webhooks, strict=True)}
     assert {path: [(one["status_code"], one["error"]) for one in found] for path, found in tries.items()} == {

@@ -105,6 +105,21 @@ def change(
 
 def record(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:
     """Log a modification once it is committed, and announce it where it changed the status."""
+    _log(action, job_id, old_status, new_status, origin)
+    if action == "lease_expired":
+        database.after_commit(LEASE_EXPIRIES.inc)
+    if new_status != old_status:
+        _announce(old_status, new_status, 1)
+
+
+def record_created(job_ids: Sequence[str], origin: Origin) -> None:
+    """Log new jobs once they are committed, and announce them together."""
+    for job_id in job_ids:
+        _log("created", job_id, None, Status.PENDING, origin)
+    _announce(None, Status.PENDING, len(job_ids))
+
+
+def _log(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:
     facts = {
         "job_id": job_id,
         "old_status": old_status,
@@ -113,10 +128,10 @@ def record(action: str, job_id: str, old_status: str | None, new_status: str, or
         "request_id": origin.request_id,
     }
     database.after_commit(partial(log.info, "job %s", action, extra=facts))
-    if action == "lease_expired":
-        database.after_commit(LEASE_EXPIRIES.inc)
-    if new_status != old_status:
-        database.after_commit(TRANSITIONS.labels(old_status or "none", new_status).inc)
-        database.after_commit(announce_status_change)
-        if new_status == Status.PENDING or old_status == Status.RUNNING:
-            database.after_commit(announce_work)
+
+
+def _announce(old_status: str | None, new_status: str, jobs: int) -> None:
+    database.after_commit(partial(TRANSITIONS.labels(old_status or "none", new_status).inc, jobs))
+    database.after_commit(announce_status_change)
+    if new_status == Status.PENDING or old_status == Status.RUNNING:
+        database.after_commit(announce_work)

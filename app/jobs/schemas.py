@@ -1,5 +1,6 @@
 """What requests may say about jobs; the order of the fields is the reference's, and that of the complaints."""
 
+import functools
 import re
 import uuid
 from collections.abc import Mapping
@@ -54,15 +55,20 @@ class Domain(fields.Field[str]):
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
-        if not isinstance(value, str) or len(value) > 1000:
-            raise self.make_error("invalid")
-        try:
-            name = idna.encode(value, uts46=True, transitional=False).decode().removesuffix(".")
-        except (idna.IDNAError, UnicodeError):
-            raise self.make_error("invalid") from None
-        if len(name) > 253 or _NUMBER.fullmatch(name.rpartition(".")[2]):
+        name = _host_name(value) if isinstance(value, str) and len(value) <= 1000 else None
+        if name is None:
             raise self.make_error("invalid")
         return name
+
+
+@functools.lru_cache(maxsize=4096)  # the same few domains come again and again
+def _host_name(text: str) -> str | None:
+    """Return the normalised host name that `text` is, or None where it is none."""
+    try:
+        name = idna.encode(text, uts46=True, transitional=False).decode().removesuffix(".")
+    except (idna.IDNAError, UnicodeError):
+        return None
+    return None if len(name) > 253 or _NUMBER.fullmatch(name.rpartition(".")[2]) else name
 
 
 class Config(Document):

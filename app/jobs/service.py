@@ -9,7 +9,7 @@ from app.errors import JobNotFound, NotCancellable, TransitionRefused
 from app.events import queries as events
 from app.events.origin import Origin
 from app.jobs import list_queries, queries
-from app.jobs.changes import Demands, change, record
+from app.jobs.changes import Demands, change, record_created
 from app.jobs.list_queries import Filters, Listed, Order
 from app.jobs.merge_patch import merge_patch
 from app.jobs.queries import Representation
@@ -25,8 +25,7 @@ def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Repres
     Raises DocumentTooLarge or DatabaseFailure.
     """
     created = queries.create(jobs, origin)
-    for job in jobs:
-        record("created", job["id"], None, Status.PENDING, origin)
+    record_created([job["id"] for job in jobs], origin)
     return created
 
 
