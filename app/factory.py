@@ -11,7 +11,7 @@ from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
 from app.http import body, errors, health, logs, measurement, request_id
 from app.http import headers as response_headers
-from app.http.presence import leaving
+from app.http.presence import is_leaving
 from app.jobs.routes import blueprint as jobs
 from app.monitoring import blueprint as monitoring
 from app.queue import sweeper
@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> Flask:
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault))
-    room = WaitingRoom(settings.threads // 2, leaving.is_set)
+    room = WaitingRoom(settings.threads // 2, is_leaving)
     work_came.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))
     app.register_blueprint(statistics)

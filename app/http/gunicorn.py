@@ -9,7 +9,7 @@ import gunicorn.util
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.http.presence import leaving
+from app.http.presence import leave
 from app.http.request_id import new_request_id
 
 BLINK_SECONDS = 0.0002
@@ -45,12 +45,12 @@ class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Begin to end, and let nobody wait for work any more."""
-        leaving.set()
+        leave()
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End at once, likewise."""
-        leaving.set()
+        leave()
         super().handle_quit(sig, frame)
 
 

@@ -2,12 +2,23 @@
 
 import select
 import socket
-import threading
 
 from flask import request
 
-leaving = threading.Event()
-"""Set when this process has been told to end: what waits should be answered now."""
+_leaving: list[bool] = []
+
+
+def leave() -> None:
+    """Let nobody wait any more: this process has been told to end.
+
+    Signal handlers call it, one of which may interrupt another: it takes no lock.
+    """
+    _leaving.append(True)
+
+
+def is_leaving() -> bool:
+    """Tell whether this process has been told to end, so that what waits should be answered now."""
+    return bool(_leaving)
 
 
 def caller_is_gone() -> bool:
