@@ -107,25 +107,31 @@ _ENDED = f"""CROSS JOIN LATERAL (
 """What the attempt that ended with an event reported, as `x`."""
 
 
+def _one(table: str, row: str, condition: str) -> str:
+    """Return SQL that finds the one `row` of a table by its key, whatever PostgreSQL thinks of how many are looked for.
+
+    Left to itself it reads the whole table while it does not know that few are.
+    """
+    return f"CROSS JOIN LATERAL (SELECT * FROM {table} {row} WHERE {condition} LIMIT 1) AS {row}"
+
+
 def _contributions(source: str) -> str:
     """Return SQL for what the events in `source` (job_id, seq) contribute."""
-    return f"""{_TOOK}
-        FROM {source} u JOIN job_events e ON e.job_id = u.job_id AND e.seq = u.seq
-        JOIN scrape_jobs j ON j.id = e.job_id {_ENDED}
-    UNION ALL {_LEFT}
-        FROM {source} u JOIN job_events e ON e.job_id = u.job_id AND e.seq = u.seq
-        JOIN job_events p ON p.job_id = e.job_id AND p.seq = e.previous_seq
-        JOIN scrape_jobs j ON j.id = e.job_id"""
+    event = _one("job_events", "e", "e.job_id = u.job_id AND e.seq = u.seq")
+    job = _one("scrape_jobs", "j", "j.id = u.job_id")
+    left = _one("job_events", "p", "p.job_id = e.job_id AND p.seq = e.previous_seq")
+    return f"""{_TOOK} FROM {source} u {event} {job} {_ENDED}
+    UNION ALL {_LEFT} FROM {source} u {event} {left} {job}"""
 
 
 def _edge(number: int) -> str:
     """Return SQL for what happened at one edge of a window; each is a range of its own, which an index can follow."""
     start, end = f"%(edge_{number}_start)s::timestamptz", f"%(edge_{number}_end)s::timestamptz"
     return f"""{_TOOK}
-        FROM job_events e JOIN scrape_jobs j ON j.id = e.job_id {_ENDED}
+        FROM job_events e {_one("scrape_jobs", "j", "j.id = e.job_id")} {_ENDED}
         WHERE e.at >= {start} AND e.at < {end} AND e.stats IS NOT NULL
     UNION ALL {_LEFT}
-        FROM job_events p JOIN scrape_jobs j ON j.id = p.job_id AND j.status_seq <> p.seq
+        FROM job_events p {_one("scrape_jobs", "j", "j.id = p.job_id AND j.status_seq <> p.seq")}
         WHERE p.at >= {start} AND p.at < {end} AND p.stats IS NOT NULL"""
 
 
