@@ -117,3 +117,44 @@ def test_two_upgrades_of_one_empty_database_at_once_both_succeed(empty_database:
     assert [rival.returncode for rival in rivals] == [0, 0], outputs
     assert {"scrape_jobs", "job_events", "idempotency_keys"} <= tables(empty_database)
     assert version(empty_database) == newest()
+
+
+def test_totals_that_were_counted_in_finer_buckets_and_without_rows_of_six_hours_are_kept(empty_database: str) -> None:
+    run(empty_database, "upgrade", "0003")
+    counts = "pending, running, completed, failed, cancelled, retried, timed, memory_samples, cpu_samples"
+    hours = {"2024-05-01 01:00Z": 3, "2024-05-01 05:00Z": 4, "2024-05-01 06:00Z": 5}
+    jobs = {number: f"0190f3a0-0000-7000-8000-00000000000{number}" for number in hours.values()}
+    with psycopg2.connect(empty_database) as connection, connection.cursor() as cursor:
+        for hour, number in hours.items():
+            row = ("", hour)
+            cursor.execute(
+                f"""INSERT INTO job_totals (grain, job_type, customer, domain, start, {counts}, latency_samples,
+                    seconds, pages, page_seconds, memory_sum, cpu_sum, latency_sum, memory_peak)
+                VALUES (3600, '', '', %s, %s, 0, 0, {number}, 0, 0, 0, {number}, 1, 0, 0, 1.5, 2, 3, 4, 5, 6,
+                    {number})""",
+                row,
+            )
+            cursor.execute(
+                """INSERT INTO job_duration_totals (grain, job_type, customer, domain, start, bucket, jobs)
+                SELECT 3600, '', '', %s, %s, b, 10 FROM unnest(ARRAY[-1000, -3, 4, 5]) AS b""",
+                row,
+            )
+            cursor.execute(
+                """INSERT INTO job_error_totals (grain, job_type, customer, domain, start, pattern, failures, job_id)
+                VALUES (3600, '', '', %s, %s, 'broken', 2, %s)""",
+                (*row, jobs[number]),
+            )
+    connection.close()
+    migrate(empty_database)
+    with psycopg2.connect(empty_database) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT (start AT TIME ZONE 'UTC')::text, completed, seconds, memory_peak
+            FROM job_totals WHERE grain = 21600 ORDER BY 1"""
+        )
+        assert cursor.fetchall() == [("2024-05-01 00:00:00", 7, 3, 4), ("2024-05-01 06:00:00", 5, 1.5, 5)]
+        cursor.execute("SELECT grain, bucket, sum(jobs)::int FROM job_duration_totals GROUP BY 1, 2 ORDER BY 1, 2")
+        buckets = [(-1000, 30), (-2, 30), (2, 60)]
+        assert cursor.fetchall() == [(grain, *bucket) for grain in (3600, 21600) for bucket in buckets]
+        cursor.execute("SELECT failures, job_id::text FROM job_error_totals WHERE grain = 21600 ORDER BY start")
+        assert cursor.fetchall() == [(4, jobs[4]), (2, jobs[5])]
+    connection.close()

@@ -213,7 +213,7 @@ def test_of_a_job_every_figure_is_told(place: Place) -> None:
     found = place.of(domain)
     assert found.pop("errors")[0] == {"pattern": "Timeout after <n> s", "count": 1, "job_id": failed}
     for quantile in ("p50", "p95"):
-        assert found["completion_seconds"].pop(quantile) == pytest.approx(120, rel=0.02)
+        assert found["completion_seconds"].pop(quantile) == pytest.approx(120, rel=0.04)
     assert found == {
         "from": None,
         "to": None,

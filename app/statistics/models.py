@@ -21,11 +21,11 @@ class _Totals:
 
     # Seconds that the row covers.
     grain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    # In the order of the key: the rows of all jobs lie together, and those of a domain.
+    # In the order of the key: a span of time of all jobs lies together, and of a domain.
     domain: Mapped[str] = mapped_column(Text, primary_key=True)
+    start: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
     job_type: Mapped[str] = mapped_column(Text, primary_key=True)
     customer: Mapped[str] = mapped_column(Text, primary_key=True)
-    start: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
 
 
 class JobTotals(_Totals, Model):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-MINUTE, TEN_MINUTES, HOUR, DAY = 60, 600, 3600, 86400
+MINUTE, TEN_MINUTES, HOUR, SIX_HOURS, DAY = 60, 600, 3600, 21600, 86400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
