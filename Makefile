@@ -27,11 +27,12 @@ bench: $(VENV)/dev  ## Measure (figures as ratios of paired rounds; ARGS=--quick
 	@$(BIN)/python -m bench.queue $(ARGS)
 	@$(BIN)/python -m bench.statistics $(ARGS)
 
-lint: $(VENV)/dev  ## Check style (ruff), types (mypy) and the direction of imports (import-linter)
+lint: $(VENV)/dev  ## Check style (ruff), types (mypy), the direction of imports (import-linter) and safety (bandit)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config setup.cfg --no-logo
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml app bench migrations wsgi.py gunicorn.conf.py
 
 lock:  ## Write the locked dependencies anew from setup.cfg (needs uv)
 	uv pip compile setup.cfg --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \

@@ -11,15 +11,15 @@ import sys
 import tempfile
 from typing import Any
 
-from app.config import Settings, SettingsError, is_loopback
-from app.embedded import DataFolderInUse, EmbeddedPostgres
-from app.http import gunicorn as ours
-from app.http import logs
-
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 OURS = "scrape-jobs-metrics-"
-if METRICS not in os.environ:  # before the workers import the client, which decides by it how it counts
+if METRICS not in os.environ:  # before anything imports the client, which decides by it how it counts
     os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
+
+from app.config import Settings, SettingsError, is_loopback  # noqa: E402
+from app.embedded import DataFolderInUse, EmbeddedPostgres  # noqa: E402
+from app.http import gunicorn as ours  # noqa: E402
+from app.http import logs  # noqa: E402
 
 try:
     settings = Settings.from_environ(os.environ)
@@ -35,6 +35,7 @@ logger_class = ours.ServiceLogger
 keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes
 graceful_timeout = 30  # a request, and then a webhook under way
 limit_request_line = 8190
+forwarder_headers = ""  # no header may say what the path is
 control_socket_disable = True
 
 _embedded = EmbeddedPostgres(settings.data_dir)
@@ -57,8 +58,8 @@ def on_starting(server: Any) -> None:
     for warning in settings.warnings(os.environ):
         server.log.warning(warning)
     for host, *_ in (address for address in server.cfg.address if isinstance(address, tuple)):
-        if not is_loopback(host):
-            sys.exit(f"{host} is not a loopback address, and without authentication no other is allowed")
+        if settings.auth == "off" and not is_loopback(host):
+            sys.exit(f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed")
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = _embedded.start()
@@ -90,7 +91,11 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 
 def _runners(worker: Any) -> list[Any]:
-    wanted = {"webhook_dispatcher": settings.webhook_dispatch, "housekeeping": settings.housekeeping}
+    wanted = {
+        "webhook_dispatcher": settings.webhook_dispatch,
+        "housekeeping": settings.housekeeping,
+        "note_of_use": settings.auth == "keys",
+    }
     return [worker.wsgi.extensions[name] for name, is_wanted in wanted.items() if is_wanted]
 
 
@@ -98,11 +103,14 @@ def when_ready(server: Any) -> None:
     """Tell people where it listens, where the data lies, and how to call it."""
     data = "as DATABASE_URL says" if settings.database_url else os.path.abspath(settings.data_dir)
     url = f"http://{server.cfg.bind[0]}"
+    locked = settings.auth == "keys"
+    authentication = "keys (flask keys create makes one)" if locked else "off (whoever reaches this address may do all)"
+    key = " -H 'Authorization: Bearer KEY'" if locked else ""
     print(  # noqa: T201 - it is for people
         f"Scrape Job API on {url}\n"
         f"  data:           PostgreSQL, {data}\n"
-        "  authentication: off (whoever reaches this address may do everything)\n"
-        f"  try:            curl -X POST {url}/api/scrape-jobs -H 'Content-Type: application/json'"
+        f"  authentication: {authentication}\n"
+        f"  try:            curl -X POST {url}/api/scrape-jobs{key} -H 'Content-Type: application/json'"
         """ -d '{"domain": "example.com"}'""",
         flush=True,
     )

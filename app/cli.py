@@ -7,8 +7,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 import click
 from flask import Flask
@@ -16,9 +17,14 @@ from flask.cli import AppGroup
 
 from app import retention, signing, vault
 from app.config import Settings
-from app.errors import DatabaseFailure
+from app.errors import DatabaseFailure, InvalidInput, KeyNotFound
+from app.events import audit_queries as audit
 from app.queue import sweeper
 from app.statistics import service as statistics
+from app.tenancy import secrets as key_form
+from app.tenancy import service as keys
+from app.tenancy.scopes import Scope
+from app.visibility import everything
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +72,7 @@ def register(app: Flask, settings: Settings) -> None:
         """
         _run_until_told(app.extensions["housekeeping"], settings, "Keeping house")
 
-    for group in (_webhooks(app, settings), _queue(), _statistics(), _jobs()):
+    for group in (_webhooks(app, settings), _queue(), _statistics(), _jobs(), _keys(), _audit()):
         app.cli.add_command(group)
 
 
@@ -112,7 +118,7 @@ def _queue() -> AppGroup:
     @group.command("sweep")
     def sweep() -> None:
         """Rescue the jobs of workers that gave no sign of life, once; safe at any time, and several times at once."""
-        with _told():
+        with _own_work():
             click.echo(f"Rescued {_jobs_of(sweeper.sweep())}.")
 
     return group
@@ -124,7 +130,7 @@ def _statistics() -> AppGroup:
     @group.command("count")
     def count() -> None:
         """Add what happened to the running totals, once; what is not counted yet is looked at with every request."""
-        with _told():
+        with _own_work():
             counted = statistics.count()
         click.echo(f"Counted {counted} status change{'' if counted == 1 else 's'}.")
 
@@ -143,13 +149,13 @@ def _jobs() -> AppGroup:
         Kept are jobs that wait or run, and jobs that still owe a webhook. Statistics keep what they counted. It works
         in small steps and may be broken off and started again at any time.
         """
-        with _told():
+        with _own_work():
             old = retention.span(older_than)
         oldest = old.oldest or old.cutoff
         removed = kept = 0
         length = int((old.cutoff - oldest) / timedelta(seconds=1))
         label = "Looking" if dry_run else "Removing"
-        with _told(), click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        with _own_work(), click.progressbar(length=length, label=label, file=sys.stderr) as bar:
             for step in retention.prune(old, dry_run=dry_run):
                 removed, kept = removed + step.removed, kept + step.kept
                 bar.update(int((step.reached - oldest) / timedelta(seconds=1)) - bar.pos)
@@ -160,11 +166,119 @@ def _jobs() -> AppGroup:
     return group
 
 
+def _keys() -> AppGroup:
+    group = AppGroup("keys", help="Make API keys, and take them back.")
+
+    @group.command("create")
+    @click.argument("name")
+    @click.option(
+        "--scope",
+        "scopes",
+        multiple=True,
+        type=click.Choice([scope.value for scope in Scope]),
+        help="May be given repeatedly.",
+    )
+    @click.option("--customer", type=click.UUID, help="The customer_config_id to whose jobs it is bound.")
+    @click.option("--expires", type=Age(), help="For how long it is valid, e.g. 90d; for ever without.")
+    def create(name: str, scopes: tuple[str, ...], customer: UUID | None, expires: float | None) -> None:
+        """Make a key for NAME and print it: this once, alone on standard output."""
+        with _own_work():
+            key, stored = keys.create(name, [Scope(scope) for scope in scopes], customer, expires)
+        click.echo(str(key))
+        click.echo(f"Key {stored.id} for {stored.name}: {', '.join(stored.scopes)}. It is not shown again.", err=True)
+
+    @group.command("list")
+    def show() -> None:
+        """Show all keys, without their secrets."""
+        rows: list[tuple[str, ...]] = [("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "LAST USED", "STATE")]
+        with _own_work():
+            found = keys.all_keys()
+        for key in found:
+            state = "valid" if key.is_valid else "revoked" if key.revoked_at else "expired"
+            owner = str(key.customer_config_id or "all")
+            moments = (_moment(at) for at in (key.created_at, key.expires_at, key.last_used_at))
+            rows.append((key.id, key.name, ",".join(key.scopes), owner, *moments, state))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    @group.command("revoke")
+    @click.argument("id")
+    def revoke(id: str) -> None:
+        """Take the key ID back; every process refuses it within 5 seconds."""
+        with _own_work():
+            click.echo(f"Key {keys.revoke(_key_id(id)).id} is revoked.")
+
+    @group.command("rotate")
+    @click.argument("id")
+    @click.option("--grace", type=Age(), default="24h", show_default=True, help="How long the old one stays valid.")
+    def rotate(id: str, grace: float) -> None:
+        """Make a key that may do the same as ID, and print it; the old one ends after the grace time."""
+        with _own_work():
+            key, stored = keys.rotate(_key_id(id), grace)
+        click.echo(str(key))
+        click.echo(f"Key {stored.id} for {stored.name} takes the place of {_key_id(id)}.", err=True)
+
+    return group
+
+
+def _audit() -> AppGroup:
+    group = AppGroup("audit", help="See what was done, and that nobody altered the record of it.")
+
+    @group.command("show")
+    @click.argument("job", type=click.UUID)
+    def show(job: UUID) -> None:
+        """Show everything that is recorded of JOB, the addresses too: an event a line, as JSON."""
+        known = False
+        with _own_work():
+            for event in audit.events(job):
+                click.echo(event)
+                known = True
+        if not known:
+            raise click.ClickException(f"Nothing is recorded of a job {job}")
+
+    @group.command("verify")
+    def verify() -> None:
+        """Check the chain of every job's events; names the first one of each job that was changed, removed or added.
+
+        Exits with 1 where there is one. Jobs may change meanwhile.
+        """
+        faults = []
+        with _own_work():
+            length = audit.count_jobs()
+        with _own_work(), click.progressbar(length=length, label="Verifying", file=sys.stderr) as bar:
+            for step in audit.verify():
+                faults.extend(step.faults)
+                bar.update(step.jobs)
+        for fault in faults:
+            click.echo(f"job {fault.job_id}: event {fault.seq}: {fault.kind}")
+        if faults:
+            raise click.ClickException(f"The history of {_jobs_of(len(faults))} is not as it was written")
+        click.echo("The history is as it was written.")
+
+    return group
+
+
+def _key_id(text: str) -> str:
+    """Return the id in `text`, which may be the whole key: who has it at hand need not take it apart."""
+    key = key_form.parse(text)
+    return key.id if key else text
+
+
+def _moment(at: datetime | None) -> str:
+    return "never" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
 @contextmanager
-def _told() -> Iterator[None]:
-    """Say in a line what the database did not do."""
+def _own_work() -> Iterator[None]:
+    """See all rows, and say in a line what is wrong or what the database did not do."""
     try:
-        yield
+        with everything():
+            yield
+    except InvalidInput as error:
+        raise click.ClickException(error.faults[0]) from None
+    except KeyNotFound:
+        raise click.ClickException("There is no such key that is valid; flask keys list shows all") from None
     except DatabaseFailure as failure:
         raise click.ClickException(f"{failure.details}; what was done stays done") from failure
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
@@ -67,8 +69,23 @@ def _secret_fault(text: str) -> None:
         raise ValidationError("must be whsec_ and 24 to 64 bytes in base64")
 
 
+def _check_redis_url(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("redis", "rediss", "redis+unix") and (parts.port or 1) > 0
+    except ValueError:  # of the host, or the port
+        fits = False
+    if not fits:
+        raise ValidationError("must be a URL such as redis://host:6379/0")
+
+
 def _key_fault(text: str) -> str | None:
     return None if is_key(text) else "must be keys as flask webhooks new-key prints them"
+
+
+def _origin_fault(text: str) -> str | None:
+    fits = re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text)
+    return None if fits else "must be origins such as https://app.example.com"
 
 
 def is_loopback(host: str) -> bool:
@@ -79,11 +96,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _check_loopback(host: str) -> None:
-    if not is_loopback(host):
-        raise ValidationError(f"{host} is not a loopback address, and without authentication no other is allowed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +112,7 @@ class Settings:
     )
     host: str = _setting(
         "HOST",
-        fields.String(validate=_check_loopback),
+        fields.String(),
         "127.0.0.1",
         "Address to listen on",
     )
@@ -114,9 +126,9 @@ class Settings:
     )
     auth: str = _setting(
         "SCRAPE_JOBS_AUTH",
-        _one_of("off"),
-        "off",
-        "off: no authentication, allowed on loopback addresses alone",
+        _one_of("keys", "off"),
+        "keys",
+        "keys: every call needs a key (flask keys create); off: none does, allowed on loopback addresses alone",
     )
     data_dir: str = _setting(
         "SCRAPE_JOBS_DATA_DIR",
@@ -148,6 +160,37 @@ class Settings:
         _switch(),
         True,
         "Deliver webhooks in the workers; off: by flask webhooks dispatch",
+    )
+    redis_url: str | None = _setting(
+        "REDIS_URL",
+        fields.String(validate=_check_redis_url),
+        None,
+        "The Redis through which all processes share the rate limits; unset, each keeps its own",
+    )
+    rate_limit: bool = _setting("SCRAPE_JOBS_RATE_LIMIT", _switch(), True, "Limit how often callers may call")
+    rate_limit_reads: int = _setting(
+        "SCRAPE_JOBS_RATE_LIMIT_READS", _number(1, 10_000_000), 12_000, "Reads a minute of one key, or address"
+    )
+    rate_limit_updates: int = _setting(
+        "SCRAPE_JOBS_RATE_LIMIT_UPDATES", _number(1, 10_000_000), 6_000, "Updates a minute of one key, or address"
+    )
+    rate_limit_creations: int = _setting(
+        "SCRAPE_JOBS_RATE_LIMIT_CREATIONS", _number(1, 10_000_000), 600, "Creations a minute of one key, or address"
+    )
+    rate_limit_job: int = _setting(
+        "SCRAPE_JOBS_RATE_LIMIT_JOB", _number(1, 10_000_000), 300, "Updates a minute of one job"
+    )
+    trusted_proxies: int = _setting(
+        "SCRAPE_JOBS_TRUSTED_PROXIES",
+        _number(0, 10),
+        0,
+        "Proxies in front whose X-Forwarded-For is believed; with nginx before it, 1",
+    )
+    cors_origins: tuple[str, ...] = _setting(
+        "SCRAPE_JOBS_CORS_ORIGINS",
+        _List(_origin_fault),
+        (),
+        "Origins such as https://app.example.com whose pages may call, with commas between",
     )
     domain_limit: int | None = _setting(
         "SCRAPE_JOBS_DOMAIN_LIMIT",
@@ -182,15 +225,22 @@ class Settings:
         """
         declared = {f.metadata["name"]: f for f in dataclasses.fields(cls)}
         schema = Schema.from_dict({name: f.metadata["field"] for name, f in declared.items()})(unknown=EXCLUDE)
+        written = {name: value for name, value in environ.items() if name in declared and value.strip()}
+        faults: dict[str, list[str]] = {}
+        given: dict[str, Any] = {}
         try:
-            given: dict[str, Any] = schema.load({k: v for k, v in environ.items() if k in declared and v.strip()})
+            given = schema.load(written)
         except ValidationError as error:
-            faults: Mapping[str, list[str]] = error.messages_dict
-            raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]) from None
-        values = {declared[name].name: value for name, value in given.items()}
-        if values.get("webhook_urls") and "webhook_secret" not in values:
-            raise SettingsError(["SCRAPE_JOBS_WEBHOOK_SECRET: must be set where SCRAPE_JOBS_WEBHOOK_URLS is"])
-        return cls(**values)
+            faults.update(error.messages_dict)
+        host = written.get("HOST", "127.0.0.1")
+        if written.get("SCRAPE_JOBS_AUTH") == "off" and not is_loopback(host):
+            complaint = f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+            faults.setdefault("HOST", []).append(complaint)
+        if given.get("SCRAPE_JOBS_WEBHOOK_URLS") and "SCRAPE_JOBS_WEBHOOK_SECRET" not in given:
+            faults["SCRAPE_JOBS_WEBHOOK_SECRET"] = ["must be set where SCRAPE_JOBS_WEBHOOK_URLS is"]
+        if faults:
+            raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())])
+        return cls(**{declared[name].name: value for name, value in given.items()})
 
     @classmethod
     def unknown(cls, environ: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.errors import DatabaseFailure, DatabaseTimeout, DatabaseUnavailable, LockTimeout
+from app.errors import DatabaseFailure, DatabaseForbids, DatabaseTimeout, DatabaseUnavailable, LockTimeout
 from app.metrics import CONNECTIONS_IN_USE, CONNECTIONS_LIMIT
 
 STATEMENT_SECONDS = 5
@@ -146,6 +146,8 @@ def _failure(error: BaseException | None) -> DatabaseFailure:
             return LockTimeout()
         case psycopg2.errors.QueryCanceled():
             return DatabaseTimeout()
+        case psycopg2.errors.InsufficientPrivilege():
+            return DatabaseForbids()
         case psycopg2.OperationalError() if "timed out" in str(error):
             return DatabaseTimeout()
         case psycopg2.OperationalError() | psycopg2.InterfaceError() | psycopg2.errors.ReadOnlySqlTransaction():

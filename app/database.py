@@ -21,6 +21,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Select
 from sqlalchemy.orm import DeclarativeBase
 
+from app import visibility
 from app.connections import translated_errors
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,15 @@ else:
 
 @dataclass(frozen=True)
 class Statement:
-    """SQL with a name; parameters stand as ``%(name)s`` and carry a cast where PostgreSQL could not tell their type."""
+    """SQL with a name; parameters stand as ``%(name)s`` and carry a cast where PostgreSQL could not tell their type.
+
+    One that `counts_everybody` has to count what other customers' jobs occupy: row security does not stand in its way,
+    its own conditions alone keep their rows from the caller.
+    """
 
     name: str
     sql: str
+    counts_everybody: bool = False
 
     @functools.cached_property
     def prepare(self) -> str:
@@ -95,16 +101,18 @@ def array(values: Iterable[UUID | str]) -> str:
 def run(statement: Statement, parameters: Parameters) -> list[Row]:
     """Run `statement` in the open transaction, or else as one of its own, and return its rows.
 
-    Raises DatabaseFailure or one of its kind.
+    A statement that says `visibility.seen` is told whose rows those are. Raises DatabaseFailure or one of its kind.
     """
+    if visibility.PARAMETER in statement.parameters:
+        owner = visibility.customer()
+        parameters = {**parameters, visibility.PARAMETER: None if owner is None else str(owner)}
+    whose = "all" if statement.counts_everybody else visibility.row_security()
     unit = _open.get()
     with translated_errors():
         if unit is not None:
-            cursor = unit.connection.cursor()
-            cursor.execute(statement.sql, parameters)
-            return list(cursor.fetchall())
+            return _execute(unit.connection, statement.sql, parameters, whose)
         with _connection() as connection:
-            return _run_prepared(connection, statement, parameters)
+            return _run_prepared(connection, statement, parameters, whose)
 
 
 @contextmanager
@@ -124,23 +132,38 @@ def _connection() -> Iterator[Any]:
 _prepares = True
 
 
-def _run_prepared(connection: Any, statement: Statement, parameters: Parameters) -> list[Row]:
+def _run_prepared(connection: Any, statement: Statement, parameters: Parameters, whose: str) -> list[Row]:
     """Run `statement` prepared; behind a pooler that shares connections, where that fails, as text from then on."""
     global _prepares
-    cursor = connection.cursor()
     if _prepares:
         known: set[str] = connection.info.setdefault("prepared", set())
         try:
             if statement.prepared_name not in known:
-                cursor.execute(statement.prepare, {})
+                connection.cursor().execute(statement.prepare, {})
                 known.add(statement.prepared_name)
-            cursor.execute(statement.execute, parameters)
-            return list(cursor.fetchall())
+            return _execute(connection, statement.execute, parameters, whose)
         except (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement):
             _prepares = False  # nothing was executed
             log.warning("a pooler shares connections: statements are sent as text from now on")
-    cursor.execute(statement.sql, parameters)
+    return _execute(connection, statement.sql, parameters, whose)
+
+
+def _execute(connection: Any, sql: str, parameters: Parameters, whose: str) -> list[Row]:
+    """Run `sql` with row security set to `whose` rows, in the same round trip."""
+    cursor = connection.cursor()
+    setting = _setting(connection.info, whose)
+    cursor.execute(setting + sql, parameters)
+    connection.info[_WHOSE] = whose
     return list(cursor.fetchall())
+
+
+_WHOSE = "row_security"
+
+
+def _setting(info: Mapping[str, Any], whose: str) -> str:
+    """Return the SET that has to go before a statement; nothing where the connection is so set already."""
+    is_set = _prepares and info.get(_WHOSE) == whose  # behind a pooler nobody knows
+    return "" if is_set else f"SET {visibility.SETTING} = '{whose}'; "
 
 
 def fetch(query: Select[Any]) -> list[Row]:
@@ -148,7 +171,11 @@ def fetch(query: Select[Any]) -> list[Row]:
 
     Raises DatabaseFailure or one of its kind.
     """
+    whose = visibility.row_security()
     with translated_errors(), db.engine.connect() as connection:
+        if setting := _setting(connection.info, whose):
+            connection.exec_driver_sql(setting)
+            connection.info[_WHOSE] = whose
         return [tuple(row) for row in connection.execute(query)]
 
 
@@ -170,6 +197,7 @@ def transaction() -> Iterator[None]:
             connection.commit()
         except BaseException:
             if not connection.dbapi_connection.closed:
+                connection.info.pop(_WHOSE, None)
                 connection.rollback()
             raise
         finally:

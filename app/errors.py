@@ -39,6 +39,26 @@ class UnsupportedContentEncoding(ScrapeJobError):
     """The body is compressed, or otherwise not as it is."""
 
 
+class NotAuthenticated(ScrapeJobError):
+    """Nobody knows who asks; `reason` says why in a few safe words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotAllowed(ScrapeJobError):
+    """The caller may not do this: it needs one of `scopes`."""
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        super().__init__(scopes)
+        self.scopes = scopes
+
+
+class KeyNotFound(ScrapeJobError):
+    """There is no such key, or it is not valid any more."""
+
+
 class JobNotFound(ScrapeJobError):
     """There is no such job, as far as the caller may know."""
 
@@ -144,3 +164,9 @@ class LockTimeout(DatabaseFailure):
     """Somebody else held the row for too long."""
 
     details = "Lock timeout"
+
+
+class DatabaseForbids(DatabaseFailure):
+    """The database role that DATABASE_URL names has no right to this."""
+
+    details = "The database role has no right to this"

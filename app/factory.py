@@ -1,16 +1,21 @@
 """Puts the application together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy.exc import ArgumentError
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import cli, connections, database, embedded, schema
 from app.background import Housekeeping, Task
 from app.config import Settings, SettingsError
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
-from app.http import body, errors, health, logs, measurement, request_id
+from app.http import body, cors, errors, guard, health, limits, logs, measurement, request_id
 from app.http import headers as response_headers
+from app.http.limits import Limits
 from app.http.presence import is_leaving
 from app.jobs.routes import blueprint as jobs
 from app.monitoring import blueprint as monitoring
@@ -22,15 +27,17 @@ from app.statistics import service as totals
 from app.statistics.models import JobTotals
 from app.statistics.routes import blueprint as statistics
 from app.targets import Policy
+from app.tenancy.models import ApiKey
+from app.tenancy.service import KeyRing
 from app.vault import Vault
+from app.visibility import everything
 from app.webhooks.dispatcher import Dispatcher, Options
 from app.webhooks.models import WebhookEndpoint
 from app.webhooks.routes import blueprint as webhooks
 from app.webhooks.service import EndpointOfSettings
 
-TABLES = (JobEvent, WebhookEndpoint, JobTotals)
+TABLES = (ApiKey, JobEvent, WebhookEndpoint, JobTotals)
 """Of modules that nothing else imports, so that the migrations know them."""
-
 
 EMBEDDED = "postgresql://"
 """Stands for the embedded PostgreSQL, which is started, or found, with the first connection."""
@@ -59,8 +66,21 @@ def create_app(settings: Settings) -> Flask:
     logs.register(app)
     response_headers.register(app)
     errors.register(app)
+    keys = KeyRing()
+    guard.register(app, keys.caller if settings.auth == "keys" else None)
+    if settings.rate_limit:
+        limits.register(app, _limits(settings), settings.redis_url)
+    if settings.cors_origins:
+        cors.register(app, settings.cors_origins)
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
     health.register(app, lambda: schema.is_current(newest))
     app.register_blueprint(jobs)
+
+    @contextmanager
+    def own_work() -> Iterator[None]:
+        with app.app_context(), everything():
+            yield
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault))
@@ -69,13 +89,23 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))
     app.register_blueprint(statistics)
     app.register_blueprint(monitoring)
-    dispatcher = Dispatcher(app.app_context, _dispatch_options(settings, vault, policy))
+    dispatcher = Dispatcher(own_work, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count_some)]
     app.extensions["webhook_dispatcher"] = dispatcher
-    app.extensions["housekeeping"] = Housekeeping(app.app_context, tasks)
+    app.extensions["housekeeping"] = Housekeeping(own_work, tasks)
+    app.extensions["note_of_use"] = Housekeeping(own_work, [Task("the note of the keys' use", 10.0, keys.note_use)])
     cli.register(app, settings)
     return app
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        reads=settings.rate_limit_reads,
+        updates=settings.rate_limit_updates,
+        creations=settings.rate_limit_creations,
+        job_updates=settings.rate_limit_job,
+    )
 
 
 def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:

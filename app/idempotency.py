@@ -96,6 +96,7 @@ def claim(caller: str, key: str, digest: str) -> StoredAnswer | None:
     Returns None where the request is the first and has to be done, else what the first one was answered. Raises
     IdempotencyKeyReused where the first was another request, IdempotencyKeyInUse where it is still running.
     """
+    key = _digest(key)
     try:
         if database.run(CLAIM, {"caller": caller, "key": key, "fingerprint": digest}):
             return None
@@ -114,13 +115,18 @@ def remember(caller: str, key: str, answer: StoredAnswer) -> None:
     """Keep the answer of the request that claimed `key`, in the same transaction; expired keys go after its commit."""
     parameters = {
         "caller": caller,
-        "key": key,
+        "key": _digest(key),
         "status": answer.status,
         "headers": json.dumps(answer.headers),
         "body": answer.body,
     }
     database.run(REMEMBER, parameters)
     database.after_commit(_forget_expired)
+
+
+def _digest(key: str) -> str:
+    """Return what is stored of a key, which is whatever the caller took for one."""
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _forget_expired() -> None:

@@ -32,6 +32,10 @@ WEBHOOK_DELAY_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200),
 )
 
+RATE_LIMIT_FALLBACKS = Counter(
+    "scrape_jobs_rate_limit_fallbacks", "Times that a process found Redis away and went on to limit by itself"
+)
+
 CONNECTIONS_IN_USE = Gauge(
     "scrape_jobs_database_connections_in_use",
     "Connections to the database that are being used",

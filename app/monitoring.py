@@ -13,6 +13,7 @@ from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.http.operation import operation
 from app.queue import service as queue
 from app.statistics import service as statistics
+from app.tenancy.scopes import Scope
 from app.webhooks import service as webhooks
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ blueprint = Blueprint("monitoring", __name__)
 
 
 @blueprint.get("/metrics")
-@operation("Failed to tell the metrics")
+@operation("Failed to tell the metrics", Scope.METRICS_READ)
 def metrics() -> Response:
     """Tell all metrics, as of now, of all processes."""
     registry = CollectorRegistry()

@@ -24,7 +24,7 @@ from app.queue import service
 from app.queue.queries import Wanted
 from app.queue.service import Worker
 from bench.ground import ID, databases, execute, say, tell, told, vacuum
-from tests.service import Service
+from tests.service import Service, own_work
 
 SIZES = (1_000, 100_000, 1_000_000)
 CLAIMERS = 8
@@ -66,7 +66,7 @@ class Queue:
 
     def __init__(self, url: str, jobs: int, flood: int = 0) -> None:
         self.url = url
-        self._app = create_app(Settings(database_url=url, threads=CLAIMERS))
+        self._app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=CLAIMERS))
         self._fill(jobs, days=10)
         if flood:
             execute(url, (FLOOD, {"jobs": flood + DOMAIN_LIMIT, "running": DOMAIN_LIMIT, "types": TYPES}))
@@ -82,7 +82,7 @@ class Queue:
             return (time.perf_counter() - started) / (count * workers)
 
     def _claim(self, wanted: Wanted, count: int) -> float:
-        with self._app.app_context():
+        with own_work(self._app):
             started = time.perf_counter()
             for _ in range(count):
                 if not service.claim(wanted, WORKER, 1, Origin(ANONYMOUS, "bench")):
@@ -102,7 +102,7 @@ class Queue:
 
     def close(self) -> None:
         """Close its connections."""
-        with self._app.app_context():
+        with own_work(self._app):
             self._app.extensions["sqlalchemy"].engine.dispose()
 
 

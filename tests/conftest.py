@@ -89,7 +89,7 @@ def database_url(server_url: str) -> Iterator[str]:
 
 def migrate(url: str) -> None:
     """Bring the schema of the database up to date."""
-    app = create_app(Settings(database_url=url))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=url))
     with app.app_context():
         upgrade()
         app.extensions["sqlalchemy"].engine.dispose()
@@ -98,7 +98,7 @@ def migrate(url: str) -> None:
 @pytest.fixture(scope="session")
 def app(database_url: str) -> Iterator[Flask]:
     """The application, in this process."""
-    app = create_app(Settings(database_url=database_url, threads=8))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=database_url, threads=8))
     yield app
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()

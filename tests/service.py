@@ -8,14 +8,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psutil
 import requests
+from flask import Flask
+
+from app.visibility import everything
 
 T = TypeVar("T")
 
@@ -34,7 +38,7 @@ def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment with none of the service's settings but these."""
     ours = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL")
     inherited = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("SCRAPE_JOBS_")}
-    return {**inherited, **settings}
+    return {**inherited, "SCRAPE_JOBS_AUTH": "off", "SCRAPE_JOBS_RATE_LIMIT": "off", **settings}
 
 
 class Service:
@@ -171,6 +175,13 @@ class Dispatcher:
             self.process.kill()
             self.process.wait()
             self._log.close()
+
+
+@contextmanager
+def own_work(app: Flask) -> Iterator[None]:
+    """Do what the service does by itself, for nobody in particular, with the database of `app`."""
+    with app.app_context(), everything():
+        yield
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:

@@ -196,14 +196,16 @@ def test_several_wrong_values_are_all_named() -> None:
         "0",
     ],
 )
-def test_without_authentication_only_a_loopback_address_is_listened_on(host: str) -> None:
-    for environ in ({"HOST": host}, {"HOST": host, "SCRAPE_JOBS_AUTH": "off"}):
-        (line,) = complaints(**environ)
-        assert line == f"HOST: {host} is not a loopback address, and without authentication no other is allowed"
+def test_without_keys_only_a_loopback_address_is_listened_on(host: str) -> None:
+    (line,) = complaints(HOST=host, SCRAPE_JOBS_AUTH="off")
+    assert line == f"HOST: {host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+    for auth in ("keys", ""):  # which is the default
+        assert read(HOST=host, SCRAPE_JOBS_AUTH=auth).auth == "keys"
 
 
 def test_an_open_host_is_named_beside_what_else_is_wrong() -> None:
-    assert [line.partition(":")[0] for line in complaints(HOST="0.0.0.0", PORT="x")] == ["HOST", "PORT"]
+    lines = complaints(HOST="0.0.0.0", PORT="x", SCRAPE_JOBS_AUTH="off")
+    assert [line.partition(":")[0] for line in lines] == ["HOST", "PORT"]
 
 
 def test_an_authentication_that_is_not_known_is_refused() -> None:
@@ -232,7 +234,9 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
     for line, field in zip(lines, dataclasses.fields(Settings), strict=True):
         assert line.endswith(field.metadata["purpose"])
         value = field.metadata["default"]
-        default = "" if value is None or value == () else {True: "on", False: "off"}.get(value, str(value))
+        default = "" if value is None or value == () else str(value)
+        if isinstance(value, bool):
+            default = "on" if value else "off"
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
 
 
@@ -291,3 +295,13 @@ def test_the_commands_print_secrets_and_keys_that_the_settings_take() -> None:
     assert is_key(key.stdout.removesuffix("\n"))
     settings = read(SCRAPE_JOBS_WEBHOOK_SECRET=secret.stdout.strip(), SCRAPE_JOBS_SECRETS_KEY=key.stdout.strip())
     assert settings.secrets_keys == (key.stdout.strip(),)
+
+
+@pytest.mark.parametrize("url", ["redis://h:port", "redis://h:99999", "redis://[::1", "http://h", "h:6379"])
+def test_what_is_no_url_of_a_redis_is_refused(url: str) -> None:
+    assert complaints(REDIS_URL=url) == ["REDIS_URL: must be a URL such as redis://host:6379/0"]
+
+
+@pytest.mark.parametrize("url", ["redis://h", "rediss://:secret@h:6380/3", "redis+unix:///run/redis.sock"])
+def test_a_redis_may_be_reached_in_several_ways(url: str) -> None:
+    assert read(REDIS_URL=url).redis_url == url

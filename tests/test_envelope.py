@@ -18,6 +18,7 @@ from app import errors
 from app.config import Settings
 from app.factory import create_app
 from app.http.errors import ANSWERS
+from app.http.operation import operation
 from tests.factories import make_job, new_domain
 from tests.service import Service
 
@@ -242,7 +243,11 @@ def test_every_exception_of_the_family_has_its_answer() -> None:
 @pytest.fixture(scope="module")
 def nowhere() -> Iterator[Flask]:
     """The application, with a database where nobody listens."""
-    app = create_app(Settings(database_url=f"postgresql://{SECRET.split()[0]}:secret@127.0.0.1:1/nothing"))
+    app = create_app(
+        Settings(
+            auth="off", rate_limit=False, database_url=f"postgresql://{SECRET.split()[0]}:secret@127.0.0.1:1/nothing"
+        )
+    )
     yield app
     dispose(app)
 
@@ -272,7 +277,7 @@ def test_what_is_refused_without_asking_needs_no_database(nowhere: Flask, name: 
 @pytest.fixture
 def unmigrated(empty_database: str) -> Iterator[Flask]:
     """The application, with a database that has no tables."""
-    app = create_app(Settings(database_url=empty_database))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=empty_database))
     yield app
     dispose(app)
 
@@ -316,7 +321,13 @@ def test_a_row_that_somebody_holds_for_too_long_is_a_lock_timeout(app: Flask, da
 
 def test_a_database_that_takes_the_call_and_says_nothing_is_a_connection_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        app = create_app(Settings(database_url=f"postgresql://nobody@127.0.0.1:{mute.getsockname()[1]}/nothing"))
+        app = create_app(
+            Settings(
+                auth="off",
+                rate_limit=False,
+                database_url=f"postgresql://nobody@127.0.0.1:{mute.getsockname()[1]}/nothing",
+            )
+        )
         answers: list[TestResponse] = []
 
         def call(name: str) -> None:
@@ -356,8 +367,9 @@ def test_a_job_that_is_not_there_is_no_failure_of_the_database(client: FlaskClie
     ],
 )
 def test_an_unexpected_exception_shows_nothing_of_itself(database_url: str, exception: Exception) -> None:
-    app = create_app(Settings(database_url=database_url))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=database_url))
 
+    @operation("Internal server error", is_open=True)
     def boom() -> NoReturn:
         raise exception
 
@@ -374,8 +386,9 @@ def test_an_unexpected_exception_shows_nothing_of_itself(database_url: str, exce
     "status", [400, 401, 403, 404, 406, 410, 411, 414, 418, 422, 428, 429, 431, 451, 500, 501, 502, 503]
 )
 def test_any_other_status_keeps_the_common_form_and_says_nothing_of_the_inside(database_url: str, status: int) -> None:
-    app = create_app(Settings(database_url=database_url))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=database_url))
 
+    @operation("Internal server error", is_open=True)
     def refuse() -> NoReturn:
         abort(status, description=f"<b>{SECRET}</b>")
 

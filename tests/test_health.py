@@ -18,7 +18,7 @@ def test_readyz_is_200_on_a_database_whose_schema_is_current(client: FlaskClient
 
 
 def test_readyz_is_503_on_a_database_that_was_never_migrated(empty_database: str) -> None:
-    app = create_app(Settings(database_url=empty_database))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=empty_database))
     answer = app.test_client().get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json() == {
@@ -31,7 +31,7 @@ def test_readyz_is_503_on_a_database_that_was_never_migrated(empty_database: str
 
 
 def test_readyz_is_503_without_a_database() -> None:
-    app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing"))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url="postgresql://nobody@127.0.0.1:1/nothing"))
     answer = app.test_client().get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json() == {"success": False, "error": "Not ready", "details": "Database unavailable"}

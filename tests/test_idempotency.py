@@ -15,8 +15,9 @@ from werkzeug.test import TestResponse
 from tests.factories import new_domain
 
 JOBS = "/api/scrape-jobs"
-INSERT = "INSERT INTO idempotency_keys (caller, key, fingerprint, created_at) VALUES ('', %s, '', now())"
-AGE = "UPDATE idempotency_keys SET created_at = now() - %s::interval WHERE key = %s"
+STORED = "encode(sha256(convert_to(%s, 'UTF8')), 'hex')"
+INSERT = f"INSERT INTO idempotency_keys (caller, key, fingerprint, created_at) VALUES ('', {STORED}, '', now())"
+AGE = f"UPDATE idempotency_keys SET created_at = now() - %s::interval WHERE key = {STORED}"
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def listed(client: FlaskClient, domain: str) -> list[dict[str, Any]]:
 
 def known(connection: psycopg2.extensions.connection, key: str) -> bool:
     with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM idempotency_keys WHERE key = %s", [key])
+        cursor.execute(f"SELECT 1 FROM idempotency_keys WHERE key = {STORED}", [key])
         return cursor.fetchone() is not None
 
 
@@ -238,7 +239,7 @@ def test_an_expired_key_that_somebody_holds_hinders_no_other_request(
     execute(INSERT, held)
     execute(AGE, "200 years", held)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM idempotency_keys WHERE key = %s FOR UPDATE", [held])
+        cursor.execute(f"SELECT 1 FROM idempotency_keys WHERE key = {STORED} FOR UPDATE", [held])
     answer = post(client, new_key(), {"domain": domain})
     connection.rollback()
     execute("DELETE FROM idempotency_keys WHERE key = %s", held)

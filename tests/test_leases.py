@@ -27,7 +27,7 @@ from app.jobs import lease_queries
 from app.queue import sweeper
 from app.queue.backoff import delay_seconds
 from tests.conftest import migrate, new_database
-from tests.service import ROOT, Service, environment, wait_until
+from tests.service import ROOT, Service, environment, own_work, wait_until
 
 WORKER = """
 import json, sys, time, urllib.request
@@ -55,7 +55,7 @@ class Jobs:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.app: Flask = create_app(Settings(database_url=url, threads=8))
+        self.app: Flask = create_app(Settings(auth="off", rate_limit=False, database_url=url, threads=8))
         self.connection = psycopg2.connect(url)
         self.connection.autocommit = True
 
@@ -83,7 +83,7 @@ class Jobs:
         return events
 
     def sweep(self) -> int:
-        with self.app.app_context():
+        with own_work(self.app):
             return sweeper.sweep()
 
     def put(self, job_id: str, **fields: Any) -> int:
@@ -98,7 +98,7 @@ def jobs(server_url: str) -> Iterator[Jobs]:
         jobs = Jobs(url)
         yield jobs
         jobs.connection.close()
-        with jobs.app.app_context():
+        with own_work(jobs.app):
             jobs.app.extensions["sqlalchemy"].engine.dispose()
 
 

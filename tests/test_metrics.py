@@ -143,7 +143,7 @@ def _answers(service: Service) -> bool:
 
 
 def test_without_the_database_the_rest_is_told() -> None:
-    app = create_app(Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing"))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url="postgresql://nobody@127.0.0.1:1/nothing"))
     client: FlaskClient = app.test_client()
     answer = client.get("/metrics")
     assert answer.status_code == 200

@@ -349,7 +349,7 @@ def test_only_the_holder_releases(client: FlaskClient) -> None:
 @pytest.fixture
 def limited(database_url: str) -> Iterator[FlaskClient]:
     """A client of the application with a limit of one job a domain."""
-    app: Flask = create_app(Settings(database_url=database_url, domain_limit=1))
+    app: Flask = create_app(Settings(auth="off", rate_limit=False, database_url=database_url, domain_limit=1))
     yield app.test_client()
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()

@@ -24,7 +24,9 @@ from app.queue import service
 from app.queue.lanes import AGING_SECONDS, WINDOW
 from app.queue.queries import Leased, Wanted
 from app.queue.service import Worker
+from app.visibility import bound_to
 from tests.conftest import migrate, new_database
+from tests.service import own_work
 
 CLAIMERS = 50
 ORIGIN = Origin(SYSTEM, None)
@@ -58,12 +60,14 @@ class Queue:
         values = psycopg2.extras.Json([{**usual, **job} for job in jobs])
         return [job_id for (job_id,) in self.rows(FILL, [values])]
 
-    def claim(self, limit: int = 1, *, spread: bool = False, **wanted: Any) -> Sequence[Leased]:
-        with self.app.app_context():
+    def claim(
+        self, limit: int = 1, *, spread: bool = False, customer: UUID | None = None, **wanted: Any
+    ) -> Sequence[Leased]:
+        with self.app.app_context(), bound_to(customer):
             return service.claim(Wanted(**wanted), Worker("w", 60), limit, ORIGIN, spread=spread)
 
-    def upcoming(self, limit: int = 1, **wanted: Any) -> list[UUID]:
-        with self.app.app_context():
+    def upcoming(self, limit: int = 1, *, customer: UUID | None = None, **wanted: Any) -> list[UUID]:
+        with self.app.app_context(), bound_to(customer):
             return [job.id for job in service.upcoming(Wanted(**wanted), limit)]
 
 
@@ -71,13 +75,13 @@ class Queue:
 def filled_queue(server_url: str) -> Iterator[Queue]:
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, threads=CLAIMERS))
+        app = create_app(Settings(auth="off", rate_limit=False, database_url=url, threads=CLAIMERS))
         connection = psycopg2.connect(url)
         connection.autocommit = True
         psycopg2.extras.register_uuid(conn_or_curs=connection)  # type: ignore[no-untyped-call]
         yield Queue(app, connection)
         connection.close()
-        with app.app_context():
+        with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 

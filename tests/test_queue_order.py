@@ -24,6 +24,7 @@ from app.queue.lanes import WINDOW
 from app.queue.queries import Wanted
 from app.queue.service import Worker
 from tests.conftest import migrate, new_database
+from tests.service import own_work
 from tests.test_queue_claims import ORIGIN, Queue, at_once
 
 CLAIMERS = 50
@@ -61,13 +62,13 @@ MOMENT = Statement(
 def own_queue(server_url: str) -> Iterator[Queue]:
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, threads=CLAIMERS))
+        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=CLAIMERS))
         connection = psycopg2.connect(url)
         connection.autocommit = True
         psycopg2.extras.register_uuid(conn_or_curs=connection)  # type: ignore[no-untyped-call]
         yield Queue(app, connection)
         connection.close()
-        with app.app_context():
+        with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
@@ -109,7 +110,7 @@ def rush(queue: Queue, jobs: int) -> list[Claim]:
 
     def work() -> None:
         nonlocal missing
-        with queue.app.app_context():
+        with own_work(queue.app):
             while missing > 0:
                 taken = [job.id for job in service.claim(Wanted(), Worker("w", 60), LIMIT, ORIGIN)]
                 over_at, left = database.run(MOMENT, {})[0]
@@ -159,7 +160,7 @@ def test_a_claim_within_a_larger_transaction_keeps_the_limits_too(queue: Queue) 
     fill(queue, {"jobs": 60})
 
     def work() -> None:
-        with queue.app.app_context(), database.transaction():
+        with own_work(queue.app), database.transaction():
             service.claim(Wanted(domain_limit=3), Worker("w", 60), 2, ORIGIN)
             time.sleep(0.005)
 

@@ -30,7 +30,7 @@ from app.jobs.queries import RETRY
 from app.statistics import service as statistics
 from tests.conftest import migrate, new_database
 from tests.factories import new_domain
-from tests.service import ROOT, environment, wait_until
+from tests.service import ROOT, environment, own_work, wait_until
 
 JOBS = "/api/scrape-jobs"
 ORIGIN = Origin(ANONYMOUS, "retention")
@@ -137,11 +137,11 @@ class Attic:
 def own_attic(server_url: str) -> Iterator[Attic]:
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, threads=4))
+        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=4))
         attic = Attic(url, app)
         yield attic
         attic.close()
-        with app.app_context():
+        with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
@@ -191,7 +191,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is_and_the_result_goes_elsewhere(a
 def test_it_goes_in_small_steps_each_of_which_is_done_when_it_is_told(attic: Attic) -> None:
     attic.fill(1100)
     attic.fill(1, "pending", days=99)
-    with attic.app.app_context():
+    with own_work(attic.app):
         old = retention.span(NINETY_DAYS)
         steps = []
         for step in retention.prune(old, dry_run=False):
@@ -302,7 +302,7 @@ def test_a_job_that_is_retried_while_it_is_about_to_go_stays(attic: Attic) -> No
     saved = ids[11]
 
     with ThreadPoolExecutor(1) as pool:
-        with attic.app.app_context(), database.transaction():
+        with own_work(attic.app), database.transaction():
             leases.retry(UUID(saved), {}, RETRY, Demands(), ORIGIN)
             pruned = pool.submit(attic.prune)
             wait_until(attic.somebody_waits_for_a_lock)
@@ -345,7 +345,7 @@ def test_two_that_prune_at_once_remove_each_job_once(attic: Attic) -> None:
     start = threading.Barrier(2, timeout=30)
 
     def prune() -> int:
-        with attic.app.app_context():
+        with own_work(attic.app):
             old = retention.span(NINETY_DAYS)
             start.wait()
             return sum(step.removed for step in retention.prune(old, dry_run=False))
@@ -361,7 +361,7 @@ def test_jobs_that_change_all_the_time_are_never_removed_in_part(attic: Attic) -
     retried = [UUID(job_id) for job_id in ids[::10]]
 
     def retry() -> int:
-        with attic.app.app_context():
+        with own_work(attic.app):
             return sum(answer(job_id) for job_id in retried)
 
     def answer(job_id: UUID) -> bool:
@@ -449,7 +449,7 @@ def test_statistics_keep_what_they_counted(attic: Attic) -> None:
         return [{**answer, "groups": sorted(answer["groups"], key=str)} for answer in answers]
 
     assert attic.prune() == "Removed 0 jobs; kept 2 jobs of that age.\n"  # they are not counted yet
-    with attic.app.app_context():
+    with own_work(attic.app):
         assert statistics.count() == 9
     before = figures()
     assert [each["total"] for each in before] == [2] * 6

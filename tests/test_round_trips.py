@@ -108,7 +108,7 @@ class Counted:
 @pytest.fixture
 def counted(database_url: str) -> Iterator[Counted]:
     proxy = Proxy(make_url(database_url))
-    app = create_app(Settings(database_url=proxy.url))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=proxy.url))
     yield Counted(app.test_client(), proxy)
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()

@@ -23,6 +23,7 @@ from app.queue import sweeper
 from app.statistics import queries, service
 from tests.conftest import migrate, new_database
 from tests.factories import new_domain
+from tests.service import own_work
 
 JOBS = "/api/scrape-jobs"
 STATES = ("pending", "running", "completed", "failed", "cancelled")
@@ -113,7 +114,7 @@ class Place:
         return int(self.sql("SELECT count(*) FROM uncounted_events")[0][0])
 
     def count(self, limit: int | None = None) -> int:
-        with self.app.app_context():
+        with own_work(self.app):
             return service.count() if limit is None else queries.count(limit)
 
     def ask(self, query: str | Mapping[str, Any]) -> Figures:
@@ -159,11 +160,11 @@ def assert_same(found: Any, expected: Any) -> None:
 def own_place(server_url: str) -> Iterator[Place]:
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, threads=4))
+        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=4))
         place = Place(url, app)
         yield place
         place.close()
-        with app.app_context():
+        with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
@@ -361,7 +362,7 @@ def test_a_job_that_is_rescued_from_a_silent_worker_has_failed_once(place: Place
     body = {"worker_id": "worker", "domains": [domain], "lease_seconds": 5}
     assert place.client.post(f"{JOBS}/next", json=body).status_code == 200
     place.sql("UPDATE scrape_jobs SET lease_expires_at = now() - interval '1 s' WHERE id = %(id)s", {"id": job_id})
-    with place.app.app_context():
+    with own_work(place.app):
         assert sweeper.sweep() == 1
     found = place.of(domain)
     assert (found["by_status"], found["retry_rate"]) == (by_status(pending=1), 1)
@@ -939,12 +940,12 @@ SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname 
 def large_place(server_url: str) -> Iterator[Place]:
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, threads=1))
+        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
         place = Place(url, app)
         place.sql(MANY_JOBS, {"jobs": 20_000, "first": datetime(2024, 1, 1, tzinfo=UTC)})
         yield place
         place.close()
-        with app.app_context():
+        with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
@@ -954,7 +955,7 @@ def test_a_look_at_the_figures_touches_few_of_many_jobs(large_place: Place) -> N
     window = {"from": "2024-01-04T07:20:30Z", "to": "2024-01-06T08:30:30Z"}
 
     def touched(query: Mapping[str, str]) -> int:
-        with place.app.app_context():
+        with own_work(place.app):
             database.run(flush, {})
             before = int(place.sql(TOUCHED)[0][0])
             place.ask(query)
@@ -997,7 +998,7 @@ def test_the_jobs_of_each_status_are_those_of_all_time(place: Place) -> None:
     place.make("running", "failed", domain=domain)
     rows = place.sql("SELECT status, count(*) FROM scrape_jobs GROUP BY 1")
     for _ in range(2):
-        with place.app.app_context():
+        with own_work(place.app):
             assert service.jobs_by_status() == by_status(**dict(rows))
         assert place.ask({})["by_status"] == by_status(**dict(rows))
         place.count()

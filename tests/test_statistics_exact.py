@@ -27,7 +27,7 @@ from app.jobs import service as jobs
 from app.jobs.changes import Demands
 from app.statistics import queries, service
 from tests.conftest import migrate, new_database
-from tests.service import ROOT, environment, wait_until
+from tests.service import ROOT, environment, own_work, wait_until
 
 SEED = 20240301
 JOBS = 4000
@@ -138,9 +138,9 @@ def world(server_url: str) -> Iterator[World]:
             database, now = cursor.fetchone() or (None, None)
             cursor.execute(CLOCK % {"database": database, "now": now})
         connection.close()
-        app = create_app(Settings(database_url=url, threads=THREADS + 3))
+        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=THREADS + 3))
         yield World(url, app)
-        with app.app_context():
+        with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
@@ -172,13 +172,13 @@ class Workers:
             }
             for _ in numbers
         ]
-        with self._app.app_context():
+        with own_work(self._app):
             return [job.id for job in jobs.create([schemas.CREATE.parse(body) for body in bodies], ORIGIN)]
 
     def _worker(self, ids: list[UUID], chance: random.Random, steps: int) -> Callable[[], None]:
         def work() -> None:
             alive = [(job_id, "pending") for job_id in ids]
-            with self._app.app_context():
+            with own_work(self._app):
                 for _ in range(steps):
                     place = chance.randrange(len(alive))
                     job_id, status = alive[place]
@@ -418,7 +418,7 @@ def test_the_figures_are_a_plain_count_of_the_log_while_jobs_change_and_counters
         assert group is None or sum(each["total"] for each in found["groups"]) == found["total"]
 
     def count() -> None:
-        with world.app.app_context():
+        with own_work(world.app):
             queries.count(random.randrange(1, 300))
 
     with ExitStack() as stack:
@@ -432,11 +432,11 @@ def test_the_figures_are_a_plain_count_of_the_log_while_jobs_change_and_counters
 
     world.rows(STEPS)
     assert world.value("SELECT count(*) FROM step") == JOBS + TRANSITIONS
-    with world.app.app_context():
+    with own_work(world.app):
         queries.count(max(world.uncounted() - 200, 0))
     assert world.uncounted() > 0
     assert_all_exact(world, random.Random(SEED))
-    with world.app.app_context():
+    with own_work(world.app):
         wait_until(lambda: service.count() >= 0 and not world.uncounted())
         assert service.count() == 0
     assert_all_exact(world, random.Random(SEED))

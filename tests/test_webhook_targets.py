@@ -106,7 +106,7 @@ def own_database(server_url: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def app(own_database: str) -> Iterator[Flask]:
     """The application without any exception to its policy."""
-    app = create_app(Settings(database_url=own_database, threads=4))
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=own_database, threads=4))
     yield app
     with app.app_context():
         app.extensions["sqlalchemy"].engine.dispose()

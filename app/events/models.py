@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Double, Index, Integer, Text, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Double, Index, Integer, LargeBinary, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -36,6 +36,8 @@ class JobEvent(Model):
     actor_id: Mapped[str | None] = mapped_column(Text)
     actor_name: Mapped[str | None] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
+    # The network address that the request came from.
+    address: Mapped[str | None] = mapped_column(Text)
     # {"field": {"from": …, "to": …}}, documents by their top-level keys ("stats.pagesProcessed").
     changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
     # What follows is null unless the status changed.
@@ -47,6 +49,8 @@ class JobEvent(Model):
     retry_count: Mapped[int | None] = mapped_column(Integer)
     seconds: Mapped[float | None] = mapped_column(Double)
     error_message: Mapped[str | None] = mapped_column(Text)
+    # Of the job's event before it, and of all the other columns: who alters a row breaks the chain.
+    hash: Mapped[bytes] = mapped_column(LargeBinary, server_default="")
 
 
 class Outbox(Model):

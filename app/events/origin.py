@@ -18,7 +18,8 @@ SYSTEM = Actor("system")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a modification comes from: the actor and the request's id."""
+    """Where a modification comes from: the actor, the request's id, and the address that it came from."""
 
     actor: Actor
     request_id: str | None
+    address: str | None = None

@@ -8,6 +8,7 @@ from uuid import UUID
 from app import database
 from app.database import Statement, timestamp
 from app.events.origin import Origin
+from app.visibility import seen
 
 LARGE_VALUE = 1024
 """Bytes past which a document's value is recorded by its size and digest instead of itself."""
@@ -40,17 +41,50 @@ def _folded(value: str, keep_whole: str) -> str:
     )
 
 
-def append(select: str) -> str:
-    """Return the INSERT of a statement's event.
+_FACTS = (
+    "job_id", "seq", "at", "old_status", "new_status", "changes", "stats", "previous_seq", "retry_count", "seconds",
+    "error_message",
+)  # fmt: skip
+_PROVENANCE = ("action", "actor_type", "actor_id", "actor_name", "request_id", "address")
+
+NO_HASH = "''::bytea"
+"""SQL for what comes before a job's first event."""
+
+
+def event_hash(previous: str, event: str) -> str:
+    """Return SQL for the hash of an `event` that follows one with the hash `previous`.
+
+    It is SHA-256 of the previous hash and of every other column, each in a form that no setting of a session changes.
+    """
+    exact = {
+        "at": f"encode(timestamptz_send({event}.at), 'hex')",
+        "seconds": f"encode(float8send({event}.seconds), 'hex')",
+        "stats": f"{event}.stats::text",  # that there are none is one thing, that they are null another
+    }
+    columns = [exact.get(name, f"{event}.{name}") for name in (*_FACTS, *_PROVENANCE)]
+    content = f"jsonb_build_array({', '.join(columns)})::text"
+    return f"sha256({previous} || convert_to({content}, 'UTF8'))"
+
+
+def happened(select: str, previous: str = NO_HASH) -> str:
+    """Return the clauses ``fact`` and ``event`` of a statement that changes jobs.
 
     `select` gives job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds and
-    error_message, in this order, FROM and WHERE included; the rest are the parameters of `provenance`.
+    error_message, in this order, FROM and WHERE included; the rest are the parameters of `provenance`. `previous` is
+    SQL for the hash of the job's last event, to which each row ``f`` of ``fact`` is chained; the job takes the
+    ``hash`` of its ``event``.
     """
-    return f"""INSERT INTO job_events
-        (job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds, error_message,
-         action, actor_type, actor_id, actor_name, request_id)
-    SELECT e.*, %(action)s::text, %(actor_type)s::text, %(actor_id)s::text, %(actor_name)s::text, %(request_id)s::text
-    FROM ({select}) AS e"""
+    types = dict.fromkeys(_PROVENANCE, "text")
+    provenance = ", ".join(f"%({name})s::{kind} AS {name}" for name, kind in types.items())
+    return f"""fact AS MATERIALIZED (
+        SELECT e.*, {provenance} FROM ({select}) AS e ({", ".join(_FACTS)})
+    ), event AS MATERIALIZED (SELECT f.*, {event_hash(previous, "f")} AS hash FROM fact f)"""
+
+
+_COLUMNS = ", ".join((*_FACTS, *_PROVENANCE, "hash"))
+
+APPEND = f"INSERT INTO job_events ({_COLUMNS}) SELECT {_COLUMNS} FROM event"
+"""The INSERT of what ``event`` holds."""
 
 
 def owe(select: str) -> str:
@@ -71,6 +105,7 @@ def provenance(action: str, origin: Origin) -> dict[str, Any]:
         "actor_id": origin.actor.id,
         "actor_name": origin.actor.name,
         "request_id": origin.request_id,
+        "address": origin.address,
     }
 
 
@@ -93,6 +128,7 @@ HISTORY = Statement(
         e.request_id, e.action, e.old_status, e.new_status, e.changes) AS r)
     FROM job_events e
     WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
+        AND EXISTS (SELECT FROM scrape_jobs j WHERE j.id = e.job_id AND {seen("j")})
     ORDER BY e.seq LIMIT %(limit)s::int
     """,
 )

@@ -5,7 +5,8 @@ import math
 from typing import Any, NoReturn
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from app.errors import InvalidJSON, UnsupportedContentEncoding, UnsupportedMediaType
 from app.http.envelope import JSON
@@ -21,7 +22,10 @@ def raw_body() -> bytes:
     """Return the request's body; raises UnsupportedContentEncoding, or RequestEntityTooLarge past MAX_BYTES."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedContentEncoding
-    data = request.get_data(cache=True)
+    try:
+        data = request.get_data(cache=True)
+    except ParseException:  # its text quotes what came
+        raise BadRequest from None
     # Werkzeug reads a body without a stated length up to the limit, and says nothing of what it leaves.
     if request.content_length is None and len(data) >= MAX_BYTES and request.environ["wsgi.input"].read(1):
         raise RequestEntityTooLarge
@@ -40,8 +44,11 @@ def register(app: Flask) -> None:
         if request.content_length or request.headers.get("Transfer-Encoding"):
             stream = request.environ["wsgi.input"]
             for _ in range(DRAINED_BYTES // DRAIN_STEP):
-                if not stream.read(DRAIN_STEP):
-                    return response
+                try:
+                    if not stream.read(DRAIN_STEP):
+                        return response
+                except ParseException:
+                    break
             response.headers["Connection"] = "close"
         return response
 

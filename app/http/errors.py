@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask, Response
+from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
 
 from app import errors
@@ -41,6 +42,10 @@ def _media_type(error: errors.UnsupportedMediaType) -> Answer:
     return Answer(415, "Unsupported media type", f"Content-Type must be {error.expected}", headers)
 
 
+def _not_authenticated(error: errors.NotAuthenticated) -> Answer:
+    return Answer(401, "Not authenticated", error.reason, {"WWW-Authenticate": 'Bearer realm="scrape-jobs"'})
+
+
 def _transition(error: errors.TransitionRefused) -> Answer:
     details = "Maximum retries reached ({} of {})".format(*error.retries) if error.retries else None
     return Answer(400, f"Cannot transition from '{error.current}' to '{error.wanted}'", details)
@@ -58,6 +63,9 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.UnsupportedContentEncoding: lambda _: Answer(
         415, "Unsupported content encoding", "A body must come as it is, without Content-Encoding"
     ),
+    errors.NotAuthenticated: _not_authenticated,
+    errors.NotAllowed: lambda error: Answer(403, "Not allowed", f"This needs the scope {' or '.join(error.scopes)}"),
+    errors.KeyNotFound: lambda _: Answer(404, "Key not found"),
     errors.JobNotFound: lambda _: Answer(404, "Job not found"),
     errors.TransitionRefused: _transition,
     errors.RetriesUsedUp: _transition,
@@ -81,6 +89,7 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseTimeout: lambda error: Answer(500, failure_text(), error.details),
     errors.LockTimeout: lambda error: Answer(500, failure_text(), error.details),
+    errors.DatabaseForbids: lambda error: Answer(500, failure_text(), error.details),
 }
 """Every exception of the family, by its own class; a test proves that none is missing."""
 
@@ -89,6 +98,7 @@ _HTTP_TEXTS: Mapping[int, tuple[str, str | None]] = {
     404: ("Not found", "There is no such route"),
     405: ("Method not allowed", None),
     413: ("Request body too large", "A body may have at most 1 MiB"),
+    429: ("Too many requests", None),
 }
 
 
@@ -112,6 +122,8 @@ def _answer_http(error: HTTPException) -> Response:
     if status >= 500:
         return _answer_unexpected(error)
     text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
+    if isinstance(error, RateLimitExceeded):
+        details = error.description
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After", "Location")}
     return failure(status, text, details, headers)
 

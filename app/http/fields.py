@@ -157,7 +157,7 @@ class Word(fields.Field[str]):
         self.pattern = re.compile(pattern, re.ASCII)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
-        if not isinstance(value, str) or not self.pattern.fullmatch(value):
+        if not isinstance(value, str) or not self.pattern.fullmatch(value) or sanitise(value) != value:
             raise self.make_error("invalid")
         return value
 
@@ -222,6 +222,11 @@ class Name(Message):
         if not 1 <= len(name) <= self.longest:
             raise self.make_error("invalid")
         return name
+
+
+def is_id(text: str) -> bool:
+    """Tell whether `text` is a UUID in its form of 36 characters."""
+    return _UUID.fullmatch(text) is not None
 
 
 def parse_id(text: str, name: str = "id") -> uuid.UUID:

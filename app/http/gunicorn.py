@@ -1,6 +1,7 @@
 """What gunicorn says by itself, in this service's forms: its logs, and its answers to what is no HTTP request."""
 
 import json
+import re
 import socket
 import time
 from typing import Any
@@ -9,6 +10,7 @@ import gunicorn.util
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
+from app.http.headers import POLICY
 from app.http.presence import leave
 from app.http.request_id import new_request_id
 
@@ -24,6 +26,9 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         self.error_log.propagate = True
         self.error_log.setLevel(self.LOG_LEVELS.get(cfg.loglevel.lower(), 20))
         self.access_log.disabled = True
+
+    def debug(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log nothing: it would quote the paths of requests, which the application logs in a safe form."""
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log a warning, without what it quotes of a malformed request: that may be a secret."""
@@ -72,6 +77,8 @@ def _write_error(client: socket.socket, status: int, reason: str, message: str) 
         f"Content-Length: {len(body)}",
         f"X-Request-ID: {new_request_id()}",
         "X-Content-Type-Options: nosniff",
+        f"Content-Security-Policy: {POLICY}",
+        "Referrer-Policy: no-referrer",
         "Cache-Control: no-store",
     )
     gunicorn.util.write_nonblock(client, ("\r\n".join(head) + "\r\n\r\n" + body).encode("ascii"))
@@ -79,4 +86,4 @@ def _write_error(client: socket.socket, status: int, reason: str, message: str) 
 
 def _unquoted(message: str) -> str:
     """Return the beginning of gunicorn's message, up to where it quotes the request."""
-    return message.partition("'")[0].rstrip(" :").encode("ascii", "replace").decode()
+    return re.split("['\"]", message, maxsplit=1)[0].rstrip(" :").encode("ascii", "replace").decode()

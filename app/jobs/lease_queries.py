@@ -9,20 +9,21 @@ from app.events import queries as events
 from app.events.origin import Origin
 from app.jobs.queries import Representation, job_json, tag
 from app.jobs.states import Status
+from app.visibility import seen
 
-_TAKEN = events.append(
-    f"SELECT job.id, job.version, picked.t, '{Status.PENDING}'::text, job.status, "
+_TAKEN = events.happened(
+    f"SELECT picked.id, picked.version + 1, picked.t, '{Status.PENDING}'::text, '{Status.RUNNING}'::text, "
     + events.changes(
         {
-            "started_at": (timestamp("picked.started_at"), timestamp("job.started_at")),
+            "started_at": (timestamp("picked.started_at"), timestamp("picked.t")),
             "scheduled_for": (timestamp("picked.scheduled_for"), "NULL::text"),
-            "worker_id": ("picked.worker_id", "job.worker_id"),
+            "worker_id": ("picked.worker_id", "%(worker_id)s::text"),
         },
         {},
         keep_whole="false",
     )
-    + ", job.stats, picked.status_seq, job.retry_count, NULL::float8, NULL::text"
-    " FROM picked JOIN job ON job.id = picked.id"
+    + ", picked.stats, picked.status_seq, picked.retry_count, NULL::float8, NULL::text FROM picked",
+    previous="(SELECT picked.chain FROM picked WHERE picked.id = f.job_id)",
 )
 
 
@@ -33,15 +34,16 @@ def take(only: str = "") -> str:
     they are afterwards are ``job``. Of parameters they take worker_id and lease_seconds. `only` is a condition on `j`
     that names the one job where the statement is about one.
     """
-    return f"""job AS (
+    return f"""{_TAKEN}, job AS (
         UPDATE scrape_jobs j SET
             status = '{Status.RUNNING}', started_at = picked.t, scheduled_for = NULL,
             worker_id = %(worker_id)s::text, lease_token = picked.token, lease_seconds = %(lease_seconds)s::int,
             lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int), cancel_heard_at = NULL,
-            updated_at = picked.t, version = picked.version + 1, status_seq = picked.version + 1
-        FROM picked WHERE j.id = picked.id {only}
+            updated_at = picked.t, version = picked.version + 1, status_seq = picked.version + 1,
+            chain = event.hash
+        FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id {only}
         RETURNING j.*
-    ), event AS ({_TAKEN}),
+    ), appended AS ({events.APPEND}),
     owed AS ({events.owe("SELECT job.id, job.version, job.updated_at FROM job")}),
     uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM job")})"""
 
@@ -54,7 +56,7 @@ HEARTBEAT = Statement(
     WITH cur AS MATERIALIZED (
         SELECT j.id, now() + make_interval(secs => j.lease_seconds) AS until FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text AND j.status = '{Status.RUNNING}'
-            AND j.lease_seconds IS NOT NULL
+            AND j.lease_seconds IS NOT NULL AND {seen("j")}
         FOR NO KEY UPDATE
     ), job AS (
         UPDATE scrape_jobs j SET lease_expires_at = greatest(j.lease_expires_at, cur.until)
@@ -71,6 +73,12 @@ def extend(job_id: UUID, lease_token: str) -> Representation | None:
     return Representation(job_id, *rows[0]) if rows else None
 
 
+_HEARD = events.happened(
+    "SELECT cur.id, cur.version + 1, cur.t, cur.status, cur.status, '{}'::jsonb, NULL::jsonb, NULL::bigint, NULL::int,"
+    " NULL::float8, NULL::text FROM cur",
+    previous="(SELECT cur.chain FROM cur)",
+)
+
 HEAR = Statement(
     "record_hearing",
     # Promises: once for each cancellation, the event that the worker was told of it.
@@ -78,17 +86,13 @@ HEAR = Statement(
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text AND j.status = '{Status.CANCELLED}'
-            AND j.cancel_heard_at IS NULL
+            AND j.cancel_heard_at IS NULL AND {seen("j")}
         FOR NO KEY UPDATE
-    ), job AS (
-        UPDATE scrape_jobs j SET cancel_heard_at = cur.t, updated_at = cur.t, version = cur.version + 1
-        FROM cur WHERE j.id = cur.id AND j.id = %(id)s::uuid RETURNING j.*
-    ), event AS ({
-        events.append(
-            "SELECT job.id, job.version, job.updated_at, job.status, job.status, '{}'::jsonb, NULL::jsonb,"
-            " NULL::bigint, NULL::int, NULL::float8, NULL::text FROM job"
-        )
-    })
+    ), {_HEARD}, job AS (
+        UPDATE scrape_jobs j SET
+            cancel_heard_at = cur.t, updated_at = cur.t, version = cur.version + 1, chain = event.hash
+        FROM cur, event WHERE j.id = cur.id AND j.id = %(id)s::uuid RETURNING j.*
+    ), appended AS ({events.APPEND})
     SELECT {tag("job")}, {job_json("job")} FROM job
     """,
 )
@@ -109,7 +113,8 @@ LEASE = Statement(
     # Promises: the job, and whether it is a cancelled one whose worker holds the token.
     f"""
     SELECT coalesce(j.lease_token = %(lease_token)s::text, false) AND j.status = '{Status.CANCELLED}',
-        {tag("j")}, {job_json("j")} FROM scrape_jobs j WHERE j.id = %(id)s::uuid
+        {tag("j")}, {job_json("j")} FROM scrape_jobs j
+    WHERE j.id = %(id)s::uuid AND {seen("j")}
     """,
 )
 
@@ -126,7 +131,7 @@ def read_cancelled(job_id: UUID, lease_token: str) -> tuple[bool, Representation
 WORKER = Statement(
     "read_worker",
     # Promises: who holds, or held, the job.
-    "SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid",
+    f"SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen('j')}",
 )
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, cast, literal, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app import database
+from app import database, visibility
 from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.queries import job_json
 
@@ -49,13 +49,16 @@ class Filters:
     created_before: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the SQL conditions that all have to hold."""
+        """Return the SQL conditions that all have to hold, those of who asks among them."""
         equal = {
             ScrapeJob.domain: self.domain,
             ScrapeJob.job_type: self.job_type,
             ScrapeJob.customer_config_id: self.customer_config_id,
         }
+        owner = visibility.customer()
         found = [column == value for column, value in equal.items() if value is not None]
+        if owner is not None:
+            found.append(ScrapeJob.customer_config_id == owner)
         if self.status is not None:
             found.append(ScrapeJob.status.in_(self.status))
         if self.tag is not None:

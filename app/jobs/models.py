@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, Text, TextClause, Uuid, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, LargeBinary, Text, TextClause, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -104,6 +104,8 @@ class ScrapeJob(Model):
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     # Counts the modifications, from 1: the ETag, and the seq of the event that made it.
     version: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    # The hash of its last event, by which the next one is chained to it.
+    chain: Mapped[bytes] = mapped_column(LargeBinary, server_default="")
     # The version with which it took its status.
     status_seq: Mapped[int] = mapped_column(BigInteger, server_default="1")
 

@@ -11,6 +11,7 @@ from app.errors import DocumentTooLarge
 from app.events import queries as events
 from app.events.origin import Origin
 from app.jobs.states import ENDED, FINAL, Status, allowed_transitions, sources
+from app.visibility import seen
 
 MAX_DOCUMENT = 256 * 1024
 """Bytes that stats, metadata or config may take, as PostgreSQL writes them."""
@@ -68,7 +69,7 @@ class Representation(NamedTuple):
 GET = Statement(
     "get_job",
     # Promises: the job as of now, or no row; one lookup by the primary key.
-    f"SELECT {tag('j')}, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid",
+    f"SELECT {tag('j')}, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen('j')}",
 )
 
 
@@ -80,21 +81,21 @@ def get(job_id: UUID) -> Representation | None:
 
 # ---------------------------------------------------------------------------------------------------------- create
 
-_CREATED = events.append(
-    "SELECT job.id, job.version, job.created_at, NULL::text, job.status, "
+_CREATED = events.happened(
+    f"SELECT n.id, 1::bigint, n.moment, NULL::text, '{Status.PENDING}'::text, "
     + events.changes(
         {
-            "domain": ("NULL::text", "job.domain"),
-            "job_type": ("NULL::text", "job.job_type"),
-            "priority": ("NULL::int", "job.priority"),
-            "max_retries": ("NULL::int", "job.max_retries"),
-            "customer_config_id": ("NULL::uuid", "job.customer_config_id"),
-            "scheduled_for": ("NULL::text", timestamp("job.scheduled_for")),
+            "domain": ("NULL::text", "n.domain"),
+            "job_type": ("NULL::text", "n.job_type"),
+            "priority": ("NULL::int", "n.priority"),
+            "max_retries": ("NULL::int", "n.max_retries"),
+            "customer_config_id": ("NULL::uuid", "n.customer_config_id"),
+            "scheduled_for": ("NULL::text", timestamp("n.scheduled_for")),
         },
-        {"config": ("'{}'::jsonb", "job.config"), "metadata": ("'{}'::jsonb", "job.metadata")},
+        {"config": ("'{}'::jsonb", "n.config"), "metadata": ("'{}'::jsonb", "n.metadata")},
         keep_whole="false",
     )
-    + ", job.stats, NULL::bigint, job.retry_count, NULL::float8, NULL::text FROM job"
+    + ", '{}'::jsonb, NULL::bigint, 0, NULL::float8, NULL::text FROM n WHERE NOT EXISTS (SELECT FROM large)"
 )
 
 CREATE = Statement(
@@ -103,23 +104,23 @@ CREATE = Statement(
     # The answers' order is for the caller to make.
     f"""
     WITH n AS MATERIALIZED (
-        SELECT * FROM jsonb_to_recordset(%(jobs)s::jsonb) AS r
+        -- As precise as it is shown, so that created_after the time of a job that was read leaves that job out.
+        SELECT r.*, date_trunc('milliseconds', now()) AS moment FROM jsonb_to_recordset(%(jobs)s::jsonb) AS r
             (id uuid, domain_id uuid, customer_config_id uuid, domain text, job_type text, priority int,
              max_retries int, max_concurrent int, config jsonb, metadata jsonb, scheduled_for timestamptz)
     ), large AS MATERIALIZED (
         SELECT n.id, d.name
         FROM n, LATERAL (VALUES ('config', n.config), ('metadata', n.metadata)) AS d (name, document)
         WHERE octet_length(d.document::text) > {MAX_DOCUMENT} LIMIT 1
-    ), job AS (
+    ), {_CREATED}, job AS (
         INSERT INTO scrape_jobs
             (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, max_concurrent, config,
-             metadata, scheduled_for, created_at, updated_at)
+             metadata, scheduled_for, created_at, updated_at, chain)
         SELECT n.id, n.domain_id, n.customer_config_id, n.domain, n.job_type, n.priority, n.max_retries,
-            n.max_concurrent, n.config, n.metadata, n.scheduled_for, moment, moment
-        -- As precise as it is shown, so that created_after the time of a job that was read leaves that job out.
-        FROM n, date_trunc('milliseconds', now()) AS moment WHERE NOT EXISTS (SELECT FROM large)
+            n.max_concurrent, n.config, n.metadata, n.scheduled_for, n.moment, n.moment, event.hash
+        FROM n JOIN event ON event.job_id = n.id
         RETURNING *
-    ), event AS ({_CREATED}), uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM job")})
+    ), appended AS ({events.APPEND}), uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM job")})
     SELECT job.id, NULL, {tag("job")}, {job_json("job")} FROM job
     UNION ALL SELECT large.id, large.name, NULL, NULL FROM large
     """,
@@ -168,27 +169,28 @@ _RETRY_COUNT = (
 _STARTED_AT = f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
 _COMPLETED_AT = f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t WHEN retries THEN NULL ELSE completed_at"
 
-_CHANGED = events.append(
-    "SELECT job.id, job.version, cur.t, cur.status, job.status, "
+_CHANGED = events.happened(
+    "SELECT cur.id, cur.version + 1, cur.t, cur.status, new.status, "
     + events.changes(
         {
-            "error_message": ("cur.error_message", "job.error_message"),
-            "retry_count": ("cur.retry_count", "job.retry_count"),
-            "started_at": (timestamp("cur.started_at"), timestamp("job.started_at")),
-            "completed_at": (timestamp("cur.completed_at"), timestamp("job.completed_at")),
-            "scheduled_for": (timestamp("cur.scheduled_for"), timestamp("job.scheduled_for")),
-            "worker_id": ("cur.worker_id", "job.worker_id"),
+            "error_message": ("cur.error_message", "new.error_message"),
+            "retry_count": ("cur.retry_count", "new.retry_count"),
+            "started_at": (timestamp("cur.started_at"), timestamp("new.started_at")),
+            "completed_at": (timestamp("cur.completed_at"), timestamp("new.completed_at")),
+            "scheduled_for": (timestamp("cur.scheduled_for"), timestamp("new.scheduled_for")),
+            "worker_id": ("cur.worker_id", "new.worker_id"),
         },
-        {"stats": ("cur.stats", "job.stats"), "metadata": ("cur.metadata", "job.metadata")},
+        {"stats": ("cur.stats", "new.stats"), "metadata": ("cur.metadata", "new.metadata")},
         keep_whole="cur.retries",
     )
-    + f""", CASE WHEN cur.moves THEN job.stats END, CASE WHEN cur.moves THEN cur.status_seq END,
-        CASE WHEN cur.moves THEN job.retry_count END,
-        CASE WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND job.completed_at >= job.started_at
-                THEN extract(epoch FROM job.completed_at - job.started_at)::float8
-            WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND job.completed_at < job.started_at THEN 0 END,
-        CASE WHEN cur.moves AND job.status = '{Status.FAILED}' THEN job.error_message END
-    FROM cur, job"""
+    + f""", CASE WHEN cur.moves THEN new.stats END, CASE WHEN cur.moves THEN cur.status_seq END,
+        CASE WHEN cur.moves THEN new.retry_count END,
+        CASE WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND new.completed_at >= new.started_at
+                THEN extract(epoch FROM new.completed_at - new.started_at)::float8
+            WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND new.completed_at < new.started_at THEN 0 END,
+        CASE WHEN cur.moves AND new.status = '{Status.FAILED}' THEN new.error_message END
+    FROM cur, new, judged WHERE judged.refusal IS NULL""",
+    previous="(SELECT cur.chain FROM cur)",
 )
 
 CHANGE = Statement(
@@ -202,7 +204,7 @@ CHANGE = Statement(
         SELECT j.*, greatest(now(), j.updated_at) AS t, coalesce(%(status)s::text, j.status) AS wanted,
             coalesce(%(status)s::text, j.status) <> j.status AS moves,
             coalesce(%(status)s::text, j.status) <> j.status AND %(status)s::text = '{Status.PENDING}' AS retries
-        FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE
+        FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")} FOR NO KEY UPDATE
     ), new AS MATERIALIZED (
         SELECT cur.wanted AS status,
             {_set("error_message", "text", otherwise="WHEN retries THEN NULL ELSE error_message")},
@@ -242,18 +244,18 @@ CHANGE = Statement(
                 THEN 'metadata'
         END AS refusal
         FROM cur, new
-    ), job AS (
+    ), {_CHANGED}, job AS (
         UPDATE scrape_jobs j SET
             status = new.status, error_message = new.error_message, stats = new.stats,
             retry_count = new.retry_count, started_at = new.started_at, completed_at = new.completed_at,
             metadata = new.metadata, scheduled_for = new.scheduled_for, worker_id = new.worker_id,
             lease_token = new.lease_token, lease_seconds = new.lease_seconds, lease_expires_at = new.lease_expires_at,
             updated_at = cur.t, version = cur.version + 1,
-            status_seq = CASE WHEN cur.moves THEN cur.version + 1 ELSE cur.status_seq END
-        FROM cur, new, judged
-        WHERE j.id = cur.id AND j.id = %(id)s::uuid AND judged.refusal IS NULL
+            status_seq = CASE WHEN cur.moves THEN cur.version + 1 ELSE cur.status_seq END, chain = event.hash
+        FROM cur, new, event
+        WHERE j.id = cur.id AND j.id = %(id)s::uuid
         RETURNING j.*
-    ), event AS ({_CHANGED}),
+    ), appended AS ({events.APPEND}),
     owed AS ({events.owe("SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves")}),
     uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM cur, job WHERE cur.moves")})
     SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, {tag("job")}, {job_json("job")}
@@ -334,7 +336,8 @@ def document_text(value: Any) -> str:
 LOCK_DOCUMENTS = Statement(
     "lock_documents",
     # Promises: the job's status and documents, which nobody else changes until the transaction ends; or no row.
-    "SELECT j.status, j.stats, j.metadata FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE",
+    "SELECT j.status, j.stats, j.metadata FROM scrape_jobs j"
+    f" WHERE j.id = %(id)s::uuid AND {seen('j')} FOR NO KEY UPDATE",
 )
 
 

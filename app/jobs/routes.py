@@ -13,6 +13,7 @@ from app.http.query import query
 from app.jobs import schemas, service
 from app.jobs.answers import demands, job_answer
 from app.jobs.list_queries import ORDERS
+from app.tenancy.scopes import Scope
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
@@ -20,7 +21,7 @@ UPDATED = "Job updated successfully"
 
 
 @blueprint.get("")
-@operation("Failed to list scrape jobs")
+@operation("Failed to list scrape jobs", Scope.JOBS_READ)
 def list_jobs() -> Response:
     """List jobs, a page at a time."""
     asked = query(schemas.LIST)
@@ -30,13 +31,14 @@ def list_jobs() -> Response:
 
 
 @blueprint.post("")
-@operation("Failed to create scrape job")
+@operation("Failed to create scrape job", Scope.JOBS_WRITE)
 @idempotent()
 def create_jobs() -> Response:
     """Create one job, or all of an array of them."""
     body = json_body()
-    created = service.create(schemas.parse_new_jobs(body), origin())
-    if isinstance(body, list):
+    in_batch = isinstance(body, list)
+    created = service.create(schemas.parse_new_jobs(body), origin(), in_batch=in_batch)
+    if in_batch:
         return envelope.success(f"[{','.join(job.json for job in created)}]", status=201)
     job = created[0]
     location = {"Location": f"{blueprint.url_prefix}/{job.id}", "ETag": etag(job.tag)}
@@ -44,7 +46,7 @@ def create_jobs() -> Response:
 
 
 @blueprint.get("/<id>")
-@operation("Failed to fetch scrape job")
+@operation("Failed to fetch scrape job", Scope.JOBS_READ)
 def get_job(id: str) -> Response:
     """Show a job."""
     job = service.get(parse_id(id))
@@ -54,7 +56,7 @@ def get_job(id: str) -> Response:
 
 
 @blueprint.put("/<id>")
-@operation("Failed to update scrape job")
+@operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
     job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body())
@@ -62,7 +64,7 @@ def update_job(id: str) -> Response:
 
 
 @blueprint.patch("/<id>")
-@operation("Failed to update scrape job")
+@operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def patch_job(id: str) -> Response:
     """Update a job by a JSON Merge Patch."""
     job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body(MERGE_PATCH))
@@ -70,7 +72,7 @@ def patch_job(id: str) -> Response:
 
 
 @blueprint.delete("/<id>")
-@operation("Failed to cancel scrape job")
+@operation("Failed to cancel scrape job", Scope.JOBS_CANCEL)
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
     job_id, reason = parse_id(id), query(schemas.CANCEL)["reason"]
@@ -78,7 +80,7 @@ def cancel_job(id: str) -> Response:
 
 
 @blueprint.get("/<id>/history")
-@operation("Failed to fetch scrape job history")
+@operation("Failed to fetch scrape job history", Scope.JOBS_READ)
 def job_history(id: str) -> Response:
     """Show what happened to a job, oldest first."""
     job_id, asked = parse_id(id), query(schemas.HISTORY)

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from app import database
-from app.errors import JobNotFound, NotCancellable, TransitionRefused
+from app import database, visibility
+from app.errors import InvalidInput, JobNotFound, NotCancellable, TransitionRefused
 from app.events import queries as events
 from app.events.origin import Origin
 from app.jobs import list_queries, queries
@@ -19,14 +19,29 @@ from app.text import sanitise
 CANCELLED = "Cancelled via API"
 
 
-def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Representation]:
+def create(jobs: Sequence[Mapping[str, Any]], origin: Origin, *, in_batch: bool = False) -> Sequence[Representation]:
     """Create all of `jobs` (fields as `CreateSchema` gives them) or none, and return them in their order.
 
-    Raises DocumentTooLarge or DatabaseFailure.
+    Raises InvalidInput, which says which of them it is about where they come `in_batch`; DocumentTooLarge or
+    DatabaseFailure.
     """
-    created = queries.create(jobs, origin)
+    places = [f"[{number}]." if in_batch else "" for number in range(len(jobs))]
+    created = queries.create([_owned(job, place) for job, place in zip(jobs, places, strict=True)], origin)
     record_created([job["id"] for job in jobs], origin)
     return created
+
+
+def _owned(job: Mapping[str, Any], place: str) -> Mapping[str, Any]:
+    """Return the new job as one of the customer's to whom the caller is bound, if it is.
+
+    Raises InvalidInput, which names the job's `place`, where it is somebody else's.
+    """
+    owner = visibility.customer()
+    if owner is None:
+        return job
+    if job["customer_config_id"] not in (None, str(owner)):
+        raise InvalidInput(f"Invalid {place}customer_config_id: must be the one that the key is bound to, or absent")
+    return {**job, "customer_config_id": str(owner)}
 
 
 def get(job_id: UUID) -> Representation:

@@ -12,6 +12,7 @@ one domain and one limit each, where everything that is full is one step.
 """
 
 from app.jobs.models import MAX_PRIORITY
+from app.visibility import PARAMETER, seen
 
 AGING_SECONDS = 4 * 3600
 WINDOW = 150
@@ -33,7 +34,7 @@ def _room(limit: str, domain: str) -> str:
 WANTED = (
     "(%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))"
     " AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))"
-    " AND (%(customer)s::uuid IS NULL OR j.customer_config_id = %(customer)s::uuid)"
+    f" AND {seen('j')}"
 )
 """Whether the worker takes `j`."""
 
@@ -99,7 +100,7 @@ def _fine(values: str = "", condition: str = "") -> str:
 LANES = {
     "all": _coarse(),
     "types": _coarse("unnest(%(job_types)s::text[])", "AND j.job_type = v.value"),
-    "customer": _coarse(condition="AND j.customer_config_id = %(customer)s::uuid"),
+    "customer": _coarse(condition=f"AND j.customer_config_id = %({PARAMETER})s::uuid"),
     "domains": _fine("unnest(%(domains)s::text[]) AS v (value) CROSS JOIN LATERAL", "AND j.domain = v.value"),
     "all_domains": _fine(),
 }

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app import database
+from app import database, visibility
 from app.database import Statement, timestamp
 from app.events import queries as events
 from app.events.origin import Origin
@@ -14,6 +14,7 @@ from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY
 from app.jobs.queries import job_json
 from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
+from app.visibility import seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,6 @@ class Wanted:
 
     job_types: Sequence[str] | None = None
     domains: Sequence[str] | None = None
-    customer: UUID | None = None
     domain_limit: int | None = None
 
     def parameters(self) -> dict[str, Any]:
@@ -30,7 +30,6 @@ class Wanted:
         return {
             "job_types": self.job_types,
             "domains": self.domains,
-            "customer": None if self.customer is None else str(self.customer),
             "domain_limit": self.domain_limit,
         }
 
@@ -39,7 +38,7 @@ class Wanted:
         """The lanes to read first: those that hold the fewest jobs that are not wanted."""
         if self.domains is not None:
             return "domains"
-        if self.customer is not None:
+        if visibility.customer() is not None:
             return "customer"
         return "all" if self.job_types is None else "types"
 
@@ -98,6 +97,7 @@ def _claim(lanes: str) -> Statement:
             {_GOES_ON}
         ORDER BY rank, id
         """,
+        counts_everybody=True,
     )
 
 
@@ -111,6 +111,7 @@ def _next(lanes: str) -> Statement:
         UNION ALL SELECT NULL, NULL, NULL, NULL, 0, (SELECT off FROM cut), {_GOES_ON}
         ORDER BY rank, id
         """,
+        counts_everybody=True,
     )
 
 
@@ -208,7 +209,7 @@ PLACE = Statement(
         (SELECT sum(lane.ahead)::bigint FROM (
             SELECT (SELECT count(*) FROM (
                 SELECT FROM scrape_jobs o
-                WHERE (o.status = 'pending') IS TRUE AND o.priority = p.priority
+                WHERE (o.status = 'pending') IS TRUE AND o.priority = p.priority AND {seen("o")}
                     AND (greatest(o.scheduled_for, o.created_at), o.id)
                         < ({DUE} + (p.priority - j.priority) * interval '{AGING_SECONDS} seconds', j.id)
                     AND greatest(o.scheduled_for, o.created_at) <= now()
@@ -217,9 +218,11 @@ PLACE = Statement(
         ) AS lane) AS ahead,
         {LIMIT}, j.max_concurrent,
         CASE WHEN {LIMIT} IS NOT NULL
-            THEN (SELECT count(*) FROM scrape_jobs r WHERE (r.status = 'running') IS TRUE AND r.domain = j.domain) END
-    FROM scrape_jobs j WHERE j.id = %(id)s::uuid
+            THEN (SELECT count(*) FROM scrape_jobs r WHERE (r.status = 'running') IS TRUE AND r.domain = j.domain
+                AND {seen("r")}) END
+    FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")}
     """,
+    counts_everybody=True,
 )
 
 

@@ -23,6 +23,7 @@ from app.queue import schemas, service
 from app.queue.queries import Leased, Wanted
 from app.queue.service import Worker
 from app.queue.waiting import WaitingRoom
+from app.tenancy.scopes import Scope
 from app.vault import Vault
 
 
@@ -43,7 +44,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
     routes = Blueprint("queue", __name__, url_prefix="/api/scrape-jobs")
 
     @routes.post("/next")
-    @operation("Failed to take scrape jobs")
+    @operation("Failed to take scrape jobs", Scope.QUEUE_WORK)
     def take_jobs() -> Response:
         """Take the jobs that come next, or wait for some."""
         asked = schemas.NEXT.parse(object_of(json_body()))
@@ -65,20 +66,20 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         return room.wait(attempt, asked["wait_seconds"], caller_is_gone) or _jobs(())
 
     @routes.get("/next")
-    @operation("Failed to fetch the next scrape jobs")
+    @operation("Failed to fetch the next scrape jobs", Scope.JOBS_READ, Scope.QUEUE_WORK)
     def upcoming_jobs() -> Response:
         """Show the jobs that come next, and take none."""
         asked = query(schemas.UPCOMING)
         return _jobs(service.upcoming(_wanted(asked["job_types"], asked["domains"]), asked["limit"]))
 
     @routes.get("/<id>/queue")
-    @operation("Failed to fetch the place in the queue")
+    @operation("Failed to fetch the place in the queue", Scope.JOBS_READ)
     def job_place(id: str) -> Response:
         """Show where a job stands in the queue, and why it has not started."""
         return envelope.success(json.dumps(service.place(parse_id(id), options.domain_limit)))
 
     @routes.post("/<id>/heartbeat")
-    @operation("Failed to extend the lease")
+    @operation("Failed to extend the lease", Scope.QUEUE_WORK)
     @idempotent()
     def heartbeat(id: str) -> Response:
         """Extend a lease."""
@@ -87,7 +88,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         return job_answer(leases.heartbeat(job_id, required_lease_token(), origin()))
 
     @routes.post("/<id>/retry")
-    @operation("Failed to retry scrape job")
+    @operation("Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
     @idempotent()
     def retry_job(id: str) -> Response:
         """Send a failed job, or with its token a running one, back to pending."""
@@ -96,7 +97,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         return job_answer(_retry(job_id, schemas.error_message(asked), how), "Job queued for retry")
 
     @routes.post("/<id>/release")
-    @operation("Failed to release scrape job")
+    @operation("Failed to release scrape job", Scope.QUEUE_WORK)
     @idempotent()
     def release_job(id: str) -> Response:
         """Give a running job back unfinished."""

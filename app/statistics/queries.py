@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app import database
+from app import database, visibility
 from app.database import Statement
 from app.jobs.states import Status
 from app.statistics.models import ALL_TIME
 from app.statistics.windows import DAY, HOUR, MINUTE, SIX_HOURS, TEN_MINUTES, Cover, Moment, Span, cover
+from app.visibility import PARAMETER
 
 GROWTH = 1.0816
 """How much wider each bucket of the durations is than the one before: its middle is within 4 % of all in it."""
@@ -235,8 +236,10 @@ _KINDS = {"all": "t.domain = ''", "domain": "t.domain = %(domain)s::text", "kind
 
 
 def _matches(row: str) -> str:
+    """Return SQL for whether a `row` of totals, or what an event contributes, is asked for and is the caller's."""
+    conditions = {"customer": "customer", "domain": "domain", "job_type": "job_type", PARAMETER: "customer"}
     return " AND ".join(
-        f"(%({name})s::text IS NULL OR {row}.{name} = %({name})s::text)" for name in ("customer", "domain", "job_type")
+        f"(%({name})s::text IS NULL OR {row}.{of} = %({name})s::text)" for name, of in conditions.items()
     )
 
 
@@ -386,7 +389,7 @@ def read(
     start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
 ) -> list[Figures]:
     """Return the figures of all jobs and then of each group, at most MOST_GROUPS of them and one more."""
-    by_kind = bool(customer or job_type or group in ("domain", "job_type"))
+    by_kind = bool(customer or visibility.customer() or job_type or group in ("domain", "job_type"))
     kinds = "domain" if domain is not None else "kinds" if by_kind else "all"
     finest = GRAINS_OF_ALL if kinds == "all" else GRAINS_OF_KINDS
     grains = [grain for grain in finest if group != "hour" or grain <= HOUR]

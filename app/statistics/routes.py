@@ -8,12 +8,13 @@ from app.http import envelope
 from app.http.operation import operation
 from app.http.query import query
 from app.statistics import schemas, service
+from app.tenancy.scopes import Scope
 
 blueprint = Blueprint("statistics", __name__, url_prefix="/api/scrape-jobs")
 
 
 @blueprint.get("/stats")
-@operation("Failed to fetch scrape job statistics")
+@operation("Failed to fetch scrape job statistics", Scope.JOBS_READ)
 def show_statistics() -> Response:
     """Show the figures of a window of time, of all jobs or some, together and by group."""
     asked = query(schemas.STATISTICS)

@@ -23,7 +23,8 @@ FAN_OUT = Statement(
     ), gone AS (
         DELETE FROM outbox o USING taken WHERE o.job_id = taken.job_id AND o.seq = taken.seq
     ), message AS MATERIALIZED (
-        SELECT e.job_id, e.seq, j.domain, j.job_type, e.new_status, (SELECT row_to_json(m)::text FROM (SELECT
+        SELECT e.job_id, e.seq, j.domain, j.job_type, j.customer_config_id, e.new_status,
+            (SELECT row_to_json(m)::text FROM (SELECT
             'job_status_changed' AS event, e.job_id, j.domain, e.old_status, e.new_status, e.stats,
             {timestamp("e.at")} AS timestamp) AS m) AS body
         FROM taken JOIN job_events e USING (job_id, seq) JOIN scrape_jobs j ON j.id = taken.job_id
@@ -34,6 +35,7 @@ FAN_OUT = Statement(
             ON (w.statuses IS NULL OR m.new_status = ANY(w.statuses))
             AND (w.job_types IS NULL OR m.job_type = ANY(w.job_types))
             AND (w.domains IS NULL OR m.domain = ANY(w.domains))
+            AND (w.customer_config_id IS NULL OR w.customer_config_id = m.customer_config_id)
     )
     SELECT count(*) FROM taken
     """,

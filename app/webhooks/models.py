@@ -22,6 +22,8 @@ class WebhookEndpoint(Model):
     statuses: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     job_types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     domains: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    # Whose jobs it is told of; null: everybody's.
+    customer_config_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     description: Mapped[str | None] = mapped_column(Text)
     active: Mapped[bool] = mapped_column(Boolean)
     # Why the service itself took `active` away.

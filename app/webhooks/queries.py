@@ -8,6 +8,7 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
+from app.visibility import seen
 
 WITHDRAWN = "No longer in the settings"
 
@@ -20,15 +21,15 @@ ROTATION_HOURS = 24
 _ENDPOINT_FIELDS = ("url", "statuses", "job_types", "domains", "description", "active")
 
 
-def _endpoint_json(endpoint: str, secret: str = "") -> str:
-    """Return SQL for an endpoint's JSON text; `secret`, a select item, stands in it at creation and rotation alone."""
+def _endpoint_json(endpoint: str, shown: str = "") -> str:
+    """Return SQL for an endpoint's JSON text; `shown`, a select item, stands in it at creation and rotation alone."""
     return f"""(SELECT row_to_json(r)::text FROM (SELECT
         {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types, {endpoint}.domains,
-        {endpoint}.description, {endpoint}.active, {endpoint}.disabled_reason,
+        {endpoint}.description, {endpoint}.customer_config_id, {endpoint}.active, {endpoint}.disabled_reason,
         {timestamp(f"{endpoint}.failing_since")} AS failing_since, {endpoint}.from_settings,
         {timestamp(f"{endpoint}.previous_secret_until")} AS previous_secret_until,
         {timestamp(f"{endpoint}.created_at")} AS created_at,
-        {timestamp(f"{endpoint}.updated_at")} AS updated_at{secret}) AS r)"""
+        {timestamp(f"{endpoint}.updated_at")} AS updated_at{shown}) AS r)"""
 
 
 _FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (url text, statuses text[], job_types text[],
@@ -39,9 +40,9 @@ CREATE_ENDPOINT = Statement(
     # Promises: the endpoint, and the only answer but rotation's that shows its secret.
     f"""
     INSERT INTO webhook_endpoints AS w
-        (id, url, statuses, job_types, domains, description, active, secret, created_at, updated_at)
+        (id, url, statuses, job_types, domains, description, active, secret, customer_config_id, created_at, updated_at)
     SELECT %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, %(sealed)s::text,
-        now(), now()
+        %(tenant)s::uuid, now(), now()
     FROM {_FIELDS_OF_JSON}
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
     """,
@@ -49,7 +50,7 @@ CREATE_ENDPOINT = Statement(
 
 GET_ENDPOINT = Statement(
     "get_webhook_endpoint",
-    f"SELECT {_endpoint_json('w')} FROM webhook_endpoints w WHERE w.id = %(id)s::uuid",
+    f"SELECT {_endpoint_json('w')} FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {seen('w')}",
 )
 
 LIST_ENDPOINTS = Statement(
@@ -57,7 +58,7 @@ LIST_ENDPOINTS = Statement(
     # Promises: at most `limit` endpoints, oldest first, from after the id `after` on (ids are made in time's order).
     f"""
     SELECT w.id, {_endpoint_json("w")} FROM webhook_endpoints w
-    WHERE w.id > %(after)s::uuid ORDER BY w.id LIMIT %(limit)s::int
+    WHERE w.id > %(after)s::uuid AND {seen("w")} ORDER BY w.id LIMIT %(limit)s::int
     """,
 )
 
@@ -76,7 +77,7 @@ UPDATE_ENDPOINT = Statement(
         failing_since = CASE WHEN f.active THEN NULL ELSE w.failing_since END,
         updated_at = now()
     FROM {_FIELDS_OF_JSON}
-    WHERE w.id = %(id)s::uuid
+    WHERE w.id = %(id)s::uuid AND {seen("w")}
     RETURNING {_endpoint_json("w")}
     """,
 )
@@ -88,7 +89,7 @@ ROTATE_SECRET = Statement(
     UPDATE webhook_endpoints w SET
         previous_secret = w.secret, previous_secret_until = now() + make_interval(hours => %(hours)s::int),
         secret = %(sealed)s::text, updated_at = now()
-    WHERE w.id = %(id)s::uuid
+    WHERE w.id = %(id)s::uuid AND {seen("w")}
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
     """,
 )
@@ -96,7 +97,7 @@ ROTATE_SECRET = Statement(
 DELETE_ENDPOINT = Statement(
     "delete_webhook_endpoint",
     # Promises: the endpoint is gone, after every fan-out that still saw it.
-    "DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid RETURNING w.id",
+    f"DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {seen('w')} RETURNING w.id",
 )
 
 DROP_DELIVERIES = Statement(

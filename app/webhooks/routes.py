@@ -13,6 +13,7 @@ from app.http.idempotency import idempotent
 from app.http.operation import operation
 from app.http.query import query
 from app.targets import Policy
+from app.tenancy.scopes import Scope
 from app.vault import Vault
 from app.webhooks import schemas, service
 
@@ -22,7 +23,7 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
     routes = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
 
     @routes.post("")
-    @operation("Failed to create webhook")
+    @operation("Failed to create webhook", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def create_webhook() -> Response:
         """Make an endpoint; the answer shows its secret, once."""
@@ -31,7 +32,7 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
         return envelope.success(created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"})
 
     @routes.get("")
-    @operation("Failed to list webhooks")
+    @operation("Failed to list webhooks", Scope.WEBHOOKS_MANAGE)
     def list_webhooks() -> Response:
         """List the endpoints, oldest first."""
         asked = query(schemas.PAGE)
@@ -39,41 +40,41 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
         return pagination.page("webhooks", service.page(after, asked["limit"] + 1), asked["limit"])
 
     @routes.get("/<id>")
-    @operation("Failed to fetch webhook")
+    @operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE)
     def get_webhook(id: str) -> Response:
         """Show an endpoint."""
         return envelope.success(service.get(parse_id(id)))
 
     @routes.put("/<id>")
-    @operation("Failed to update webhook")
+    @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE)
     def update_webhook(id: str) -> Response:
         """Change an endpoint: what is absent stays."""
         webhook_id, changes = parse_id(id), schemas.parse_update(json_body())
         return envelope.success(service.update(webhook_id, changes, policy), message="Webhook updated successfully")
 
     @routes.delete("/<id>")
-    @operation("Failed to delete webhook")
+    @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE)
     def delete_webhook(id: str) -> Response:
         """Remove an endpoint, with what it is owed."""
         service.delete(parse_id(id))
         return envelope.success("null", message="Webhook deleted successfully")
 
     @routes.post("/<id>/rotate-secret")
-    @operation("Failed to rotate webhook secret")
+    @operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def rotate_secret(id: str) -> Response:
         """Give an endpoint a new secret, which the answer shows, once; the old one is valid for another day."""
         return envelope.success(service.rotate_secret(parse_id(id), vault))
 
     @routes.post("/<id>/test")
-    @operation("Failed to test webhook")
+    @operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def test_webhook(id: str) -> Response:
         """Send an endpoint a test event."""
         return envelope.success(service.test(parse_id(id)), status=202)
 
     @routes.get("/<id>/deliveries")
-    @operation("Failed to list webhook deliveries")
+    @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE)
     def list_deliveries(id: str) -> Response:
         """List what an endpoint was sent and is owed, newest first, each with its tries."""
         webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
@@ -82,14 +83,14 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
         return pagination.page(name, service.deliveries(webhook_id, asked.get("status"), before, limit + 1), limit)
 
     @routes.post("/<id>/deliveries/<delivery_id>/redeliver")
-    @operation("Failed to redeliver webhook")
+    @operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def redeliver(id: str, delivery_id: str) -> Response:
         """Send a delivery again."""
         return envelope.success(service.redeliver(parse_id(id), parse_id(delivery_id, "delivery_id")), status=202)
 
     @routes.post("/<id>/redeliver")
-    @operation("Failed to redeliver webhooks")
+    @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def redeliver_failed(id: str) -> Response:
         """Send everything again that was given up since a time."""

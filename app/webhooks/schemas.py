@@ -87,8 +87,8 @@ class DeliveriesSchema(PageSchema):
 
 READ_ONLY = frozenset(
     {
-        "id", "secret", "disabled_reason", "failing_since", "from_settings", "previous_secret_until", "created_at",
-        "updated_at",
+        "id", "secret", "customer_config_id", "disabled_reason", "failing_since", "from_settings",
+        "previous_secret_until", "created_at", "updated_at",
     }
 )  # fmt: skip
 """An endpoint's fields that an update leaves alone, so that a client may send back what it read."""

@@ -187,7 +187,7 @@ class Sender:
             error = _explained(failure)
         if attempt.is_overdue:  # whatever it looks like: a socket that was shut looks like a short answer
             status, error = None, f"No complete answer within {DEADLINE_SECONDS:.0f} s"
-        kept = sanitise(text[:KEPT_BYTES].decode("utf-8", "replace"))
+        kept = sanitise(text.decode("utf-8", "replace"))[:KEPT_BYTES]
         return Answer(status, kept, error, retry_after, time.monotonic() - began)
 
     def close(self) -> None:

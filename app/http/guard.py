@@ -1,0 +1,64 @@
+"""The door: who asks, whether it may, and whose rows it sees."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from flask import Flask, g, request
+
+from app.errors import NotAllowed, NotAuthenticated
+from app.http.operation import Operation, current
+from app.http.preconditions import LEASE_HEADER
+from app.tenancy.scopes import allows
+from app.tenancy.service import ANYBODY, Caller
+from app.visibility import bound_to
+
+SCHEME = "bearer "
+
+
+def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
+    """Make `app` ask every request for a key, of which `caller_of` knows the holder; None: keys are off."""
+
+    @app.before_request
+    def _enter() -> None:
+        g.visibility = ExitStack()
+        if request.url_rule is None or request.method == "OPTIONS":  # what there is, is no secret; browsers ask keyless
+            return
+        declared = current()
+        is_open = declared is not None and declared.is_open
+        g.caller = ANYBODY if caller_of is None or is_open else _authenticated(caller_of)
+        if not is_open and not _may(g.caller, declared):
+            raise NotAllowed(declared.scopes if declared else ())
+        g.visibility.enter_context(bound_to(g.caller.customer))
+
+    @app.teardown_request
+    def _leave(_error: BaseException | None) -> None:
+        if "visibility" in g:
+            g.visibility.close()
+
+
+def caller() -> Caller:
+    """Return who sent the current request."""
+    found: Caller = g.caller
+    return found
+
+
+def known_caller() -> Caller | None:
+    """Return who sent the current request, as far as that is known."""
+    found: Caller | None = g.get("caller")
+    return found
+
+
+def _authenticated(caller_of: Callable[[str], Caller]) -> Caller:
+    header = request.headers.get("Authorization", "")
+    if not header.lower().startswith(SCHEME):
+        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
+    return caller_of(header[len(SCHEME) :].strip())
+
+
+def _may(who: Caller, declared: Operation | None) -> bool:
+    if declared is None:  # an endpoint that has not said what it needs is for nobody
+        return False
+    enough = list(declared.scopes)
+    if declared.with_lease is not None and LEASE_HEADER in request.headers:
+        enough.append(declared.with_lease)
+    return allows(who.scopes, enough)

@@ -1,0 +1,62 @@
+"""Whose rows a statement sees: the one place that narrows every query to the caller's customer.
+
+A statement says ``AND`` with `seen`, and `app.database` gives it the customer of whoever asks. Where nobody has said
+who asks, nothing is read: a thread or a command that does the service's own work says so with `everything`.
+
+Behind that stands a second wall, the row security of PostgreSQL, for a role that is not the tables' owner: what
+`row_security` says for each statement is what its policies compare a row's customer with.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+PARAMETER = "tenant"
+
+SETTING = "scrape_jobs.customer"
+"""The name in PostgreSQL of what `row_security` says."""
+
+_customer: ContextVar[UUID | None] = ContextVar("customer")
+
+
+class NobodyAsksError(RuntimeError):
+    """A query of what is somebody's was run without saying for whom: a mistake in the program."""
+
+
+def seen(row: str) -> str:
+    """Return the SQL condition that the row called `row`, with a customer_config_id, is the caller's to see."""
+    return f"(%({PARAMETER})s::uuid IS NULL OR {row}.customer_config_id = %({PARAMETER})s::uuid)"
+
+
+def customer() -> UUID | None:
+    """Return the customer to whose rows the caller is bound; None: it sees all. Raises NobodyAsksError."""
+    try:
+        return _customer.get()
+    except LookupError:
+        raise NobodyAsksError("say for whom: app.visibility.bound_to or everything") from None
+
+
+def row_security() -> str:
+    """Return whose rows PostgreSQL itself lets a statement see: a customer's, ``all``, or ``nobody``'s."""
+    try:
+        return str(_customer.get() or "all")
+    except LookupError:
+        return "nobody"
+
+
+@contextmanager
+def bound_to(owner: UUID | None) -> Iterator[None]:
+    """See only the rows of `owner`, or all where that is None."""
+    token = _customer.set(owner)
+    try:
+        yield
+    finally:
+        _customer.reset(token)
+
+
+@contextmanager
+def everything() -> Iterator[None]:
+    """See all rows, for the service's own work."""
+    with bound_to(None):
+        yield

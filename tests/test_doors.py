@@ -1,0 +1,359 @@
+"""Who may do what: every route, asked with every kind of key, and what a customer's key can see."""
+
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.config import Settings
+from app.factory import create_app
+from app.http.operation import _OPERATIONS
+from app.tenancy import secrets, service
+from app.tenancy.scopes import Scope
+from tests.conftest import migrate, new_database
+from tests.service import ROOT, environment, wait_until
+
+JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
+NO_ID = "0190f3a0-0000-7000-8000-000000000000"
+ONE, OTHER = uuid.uuid4(), uuid.uuid4()
+HOOK = {"url": "http://93.184.216.34/hook"}
+READ, WRITE, CANCEL = {Scope.JOBS_READ}, {Scope.JOBS_WRITE}, {Scope.JOBS_CANCEL}
+WORK, MANAGE, METRICS = {Scope.QUEUE_WORK}, {Scope.WEBHOOKS_MANAGE}, {Scope.METRICS_READ}
+
+
+@dataclass
+class Call:
+    """A request to one route, and the scopes of which one lets it in."""
+
+    method: str
+    path: str
+    scopes: set[Scope]
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+CALLS: Mapping[tuple[str, str], Call] = {
+    ("GET", "/api/scrape-jobs"): Call("GET", JOBS, READ),
+    ("POST", "/api/scrape-jobs"): Call("POST", JOBS, WRITE, {"domain": "example.com"}),
+    ("GET", "/api/scrape-jobs/<id>"): Call("GET", JOBS + "/{job}", READ),
+    ("PUT", "/api/scrape-jobs/<id>"): Call("PUT", JOBS + "/{job}", WRITE, {"stats": {"a": 1}}),
+    ("PATCH", "/api/scrape-jobs/<id>"): Call("PATCH", JOBS + "/{job}", WRITE, {"stats": {"a": 1}}, MERGE),
+    ("DELETE", "/api/scrape-jobs/<id>"): Call("DELETE", JOBS + "/{job}", CANCEL),
+    ("GET", "/api/scrape-jobs/<id>/history"): Call("GET", JOBS + "/{job}/history", READ),
+    ("GET", "/api/scrape-jobs/<id>/queue"): Call("GET", JOBS + "/{job}/queue", READ),
+    ("POST", "/api/scrape-jobs/<id>/retry"): Call("POST", JOBS + "/{job}/retry", WRITE),
+    ("POST", "/api/scrape-jobs/<id>/release"): Call("POST", JOBS + "/{job}/release", WORK),
+    ("POST", "/api/scrape-jobs/<id>/heartbeat"): Call("POST", JOBS + "/{job}/heartbeat", WORK),
+    ("POST", "/api/scrape-jobs/next"): Call(
+        "POST", JOBS + "/next", WORK, {"worker_id": "w", "domains": ["no.example"]}
+    ),
+    ("GET", "/api/scrape-jobs/next"): Call("GET", JOBS + "/next", READ | WORK),
+    ("GET", "/api/scrape-jobs/stats"): Call("GET", JOBS + "/stats", READ),
+    ("GET", "/metrics"): Call("GET", "/metrics", METRICS),
+    ("POST", "/api/webhooks"): Call("POST", HOOKS, MANAGE, HOOK),
+    ("GET", "/api/webhooks"): Call("GET", HOOKS, MANAGE),
+    ("GET", "/api/webhooks/<id>"): Call("GET", HOOKS + "/{hook}", MANAGE),
+    ("PUT", "/api/webhooks/<id>"): Call("PUT", HOOKS + "/{hook}", MANAGE, {"description": "x"}),
+    ("DELETE", "/api/webhooks/<id>"): Call("DELETE", HOOKS + "/{hook}", MANAGE),
+    ("POST", "/api/webhooks/<id>/rotate-secret"): Call("POST", HOOKS + "/{hook}/rotate-secret", MANAGE),
+    ("POST", "/api/webhooks/<id>/test"): Call("POST", HOOKS + "/{hook}/test", MANAGE),
+    ("GET", "/api/webhooks/<id>/deliveries"): Call("GET", HOOKS + "/{hook}/deliveries", MANAGE),
+    ("POST", "/api/webhooks/<id>/deliveries/<delivery_id>/redeliver"): Call(
+        "POST", HOOKS + "/{hook}/deliveries/" + NO_ID + "/redeliver", MANAGE
+    ),
+    ("POST", "/api/webhooks/<id>/redeliver"): Call(
+        "POST", HOOKS + "/{hook}/redeliver", MANAGE, {"failed_since": "2024-01-01T00:00:00Z"}
+    ),
+}
+OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
+OF_ONE = [call for (_, rule), call in CALLS.items() if "<id>" in rule]
+"""The calls that are about one job or webhook."""
+
+
+class House:
+    """An application whose doors are locked, and keys to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.app: Flask = create_app(Settings(database_url=url, rate_limit=False))
+        self.client: FlaskClient = self.app.test_client()
+        self.admin = self.key(Scope.ALL)
+
+    def key(self, *scopes: Scope, customer: uuid.UUID | None = None, seconds: float | None = None) -> str:
+        with self.app.app_context():
+            key, _ = service.create("a test's key", scopes, customer, seconds)
+        return str(key)
+
+    def call(self, call: Call, key: str | None, job: str = NO_ID, hook: str = NO_ID) -> TestResponse:
+        headers = {**call.headers, **({} if key is None else {"Authorization": f"Bearer {key}"})}
+        path = call.path.format(job=job, hook=hook)
+        return self.client.open(path, method=call.method, json=call.json, headers=headers)
+
+    def ask(self, method: str, path: str, key: str, json: Any = None, **headers: str) -> TestResponse:
+        return self.call(Call(method, path, set(), json, headers), key)
+
+    def make(self, key: str, path: str, fields: dict[str, Any]) -> dict[str, Any]:
+        answer = self.ask("POST", path, key, fields)
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.get_json()["data"]
+        return made
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            rows = cursor.fetchall() if cursor.description else []
+        connection.close()
+        return rows
+
+
+@pytest.fixture(scope="module")
+def house(server_url: str) -> Iterator[House]:
+    for url in new_database(server_url):
+        migrate(url)
+        house = House(url)
+        yield house
+        with house.app.app_context():
+            house.app.extensions["sqlalchemy"].engine.dispose()
+
+
+def refusal(answer: TestResponse) -> tuple[int, dict[str, Any]]:
+    return answer.status_code, answer.get_json()
+
+
+def not_authenticated(details: str) -> tuple[int, dict[str, Any]]:
+    return 401, {"success": False, "error": "Not authenticated", "details": details}
+
+
+# ------------------------------------------------------------------------------------------------------ every route
+
+
+def test_every_route_is_in_the_table_and_says_what_it_needs(house: House) -> None:
+    routes = {
+        (method, rule.rule): house.app.view_functions[rule.endpoint]
+        for rule in house.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert set(routes) == set(CALLS) | OPEN
+    for where, view in routes.items():
+        declared = _OPERATIONS[view]
+        assert set(declared.scopes) == (set() if where in OPEN else CALLS[where].scopes)
+        assert declared.is_open == (where in OPEN)
+
+
+@pytest.mark.parametrize("where", sorted(CALLS), ids=" ".join)
+def test_nobody_comes_in_without_a_valid_key(house: House, where: tuple[str, str]) -> None:
+    call = CALLS[where]
+    answer = house.call(call, None)
+    assert refusal(answer) == not_authenticated("Send a key: Authorization: Bearer <key>")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="scrape-jobs"'
+    wrong = house.admin[:-1] + ("A" if house.admin[-1] != "A" else "B")
+    for key in ("x", str(secrets.new()), wrong, house.admin + "x", house.key(Scope.ALL, seconds=-1)):
+        assert refusal(house.call(call, key)) == not_authenticated("The key is not valid")
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+@pytest.mark.parametrize("where", sorted(CALLS), ids=" ".join)
+def test_each_scope_opens_what_it_says_and_nothing_else(house: House, where: tuple[str, str], scope: Scope) -> None:
+    call = CALLS[where]
+    answer = house.call(call, house.key(scope))
+    if scope is Scope.ALL or scope in call.scopes:
+        assert answer.status_code not in (401, 403), answer.text
+    else:
+        needed = " or ".join(_OPERATIONS[view_of(house.app, where)].scopes)
+        body = {"success": False, "error": "Not allowed", "details": f"This needs the scope {needed}"}
+        assert refusal(answer) == (403, body)
+
+
+def view_of(app: Flask, where: tuple[str, str]) -> Callable[..., Any]:
+    rules = app.url_map.iter_rules()
+    return next(
+        app.view_functions[r.endpoint] for r in rules if (r.rule, where[0] in (r.methods or ())) == (where[1], True)
+    )
+
+
+@pytest.mark.parametrize("call", OF_ONE, ids=lambda call: f"{call.method} {call.path}")
+def test_what_is_somebody_else_s_does_not_exist(house: House, call: Call) -> None:
+    foreign = house.key(*(set(Scope) - {Scope.ALL, Scope.METRICS_READ}), customer=OTHER)
+    job = house.make(house.admin, JOBS, {"domain": "example.com", "customer_config_id": str(ONE)})["id"]
+    own = house.key(Scope.WEBHOOKS_MANAGE, customer=ONE)
+    hook = house.make(own, HOOKS, HOOK)["id"]
+    call = Call(call.method, call.path, call.scopes, call.json, {**call.headers, "X-Lease-Token": "t"})
+    theirs, nobodys = house.call(call, foreign, job, hook), house.call(call, foreign)
+    assert (theirs.status_code, theirs.data) == (nobodys.status_code, nobodys.data)
+    assert theirs.status_code == 404
+    assert house.ask("GET", f"{JOBS}/{job}", house.admin).get_json()["data"]["stats"] == {}
+
+
+def test_health_needs_no_key_and_no_route_is_none_for_everybody(house: House) -> None:
+    assert house.client.get("/healthz").status_code == house.client.get("/readyz").status_code == 200
+    assert house.client.get("/api/nothing").status_code == 404
+
+
+def test_a_worker_s_key_reports_on_what_it_holds_alone(house: House) -> None:
+    job = house.make(house.admin, JOBS, {"domain": "worked.example"})
+    worker = house.key(Scope.QUEUE_WORK)
+    ask = {"worker_id": "w", "domains": ["worked.example"]}
+    (taken,) = house.ask("POST", f"{JOBS}/next", worker, ask).get_json()["data"]
+    url, stats = f"{JOBS}/{job['id']}", {"stats": {"a": 1}}
+    assert house.ask("PUT", url, worker, stats).status_code == 403
+    assert house.ask("PUT", url, worker, stats, **{"X-Lease-Token": "wrong"}).status_code == 409
+    assert house.ask("PUT", url, worker, stats, **{"X-Lease-Token": taken["lease_token"]}).status_code == 200
+
+
+# ---------------------------------------------------------------------------------------------------------- customers
+
+
+def test_a_customer_s_key_makes_and_sees_that_customer_s_alone(house: House) -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    scopes = set(Scope) - {Scope.ALL, Scope.METRICS_READ}
+    key = house.key(*scopes, customer=one)
+    mine = house.make(key, JOBS, {"domain": "mine.example"})
+    assert mine["customer_config_id"] == str(one)
+    house.make(house.admin, JOBS, {"domain": "mine.example", "customer_config_id": str(other), "priority": 10})
+    house.make(house.admin, JOBS, {"domain": "mine.example", "priority": 10})
+    for path in (JOBS, f"{JOBS}?domain=mine.example", f"{JOBS}?sort=priority", f"{JOBS}/next?limit=9"):
+        assert [job["id"] for job in house.ask("GET", path, key).get_json()["data"]] == [mine["id"]]
+    assert house.ask("GET", f"{JOBS}?customer_config_id={other}", key).get_json()["data"] == []
+    assert house.ask("GET", f"{JOBS}/stats", key).get_json()["data"]["total"] == 1
+    assert house.ask("GET", f"{JOBS}/stats?customer_config_id={other}", key).get_json()["data"]["total"] == 0
+    groups = house.ask("GET", f"{JOBS}/stats?group_by=domain", key).get_json()["data"]["groups"]
+    assert [(group["key"], group["total"]) for group in groups] == [("mine.example", 1)]
+    assert house.ask("GET", f"{JOBS}/{mine['id']}/queue", key).get_json()["data"]["position"] == 1
+    taken = house.ask("POST", f"{JOBS}/next", key, {"worker_id": "w", "limit": 9}).get_json()["data"]
+    assert [job["id"] for job in taken] == [mine["id"]]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_customer_s_key_makes_nothing_for_others(house: House, batch: bool) -> None:
+    key = house.key(Scope.JOBS_WRITE, customer=ONE)
+    job: Any = {"domain": "example.com", "customer_config_id": str(OTHER)}
+    answer = house.ask("POST", JOBS, key, [{"domain": "example.com"}, job] if batch else job)
+    place = "[1]." if batch else ""
+    error = f"Invalid {place}customer_config_id: must be the one that the key is bound to, or absent"
+    assert refusal(answer) == (400, {"success": False, "error": error})
+    named = house.make(key, JOBS, {"domain": "example.com", "customer_config_id": str(ONE)})
+    assert named["customer_config_id"] == str(ONE)
+
+
+def test_a_customer_s_webhooks_are_told_of_that_customer_s_jobs_alone(house: House) -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    key = house.key(Scope.WEBHOOKS_MANAGE, customer=one)
+    hook = house.make(key, HOOKS, HOOK)
+    everybodys = house.make(house.admin, HOOKS, HOOK)
+    assert (hook["customer_config_id"], everybodys["customer_config_id"]) == (str(one), None)
+    assert [found["id"] for found in house.ask("GET", HOOKS, key).get_json()["data"]] == [hook["id"]]
+    owners = {}
+    for owner in (one, other, None):
+        fields = {"domain": "told.example", "customer_config_id": owner and str(owner)}
+        job = house.make(house.admin, JOBS, fields)
+        owners[job["id"]] = owner
+        house.ask("PUT", f"{JOBS}/{job['id']}", house.admin, {"status": "running"})
+    from app.webhooks.dispatch_queries import fan_out
+
+    with house.app.app_context():
+        fan_out(500)
+    told = house.rows(
+        "SELECT endpoint_id::text, job_id::text FROM webhook_deliveries WHERE job_id = ANY(%s::uuid[])", list(owners)
+    )
+    assert {owners[job] for endpoint, job in told if endpoint == hook["id"]} == {one}
+    assert {owners[job] for endpoint, job in told if endpoint == everybodys["id"]} == {one, other, None}
+
+
+# --------------------------------------------------------------------------------------------------------------- keys
+
+
+def flask(house: House, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(DATABASE_URL=house.url), capture_output=True, text=True, check=False
+    )
+
+
+def test_a_key_is_made_printed_once_listed_and_taken_back(house: House) -> None:
+    made = flask(house, "keys", "create", "ops", "--scope", "jobs:read", "--scope", "jobs:write", "--expires", "90d")
+    key = made.stdout.strip()
+    assert re.fullmatch(r"sjk_[0-9a-z]{12}_[A-Za-z0-9_-]{43}", key)
+    assert made.stdout == f"{key}\n"
+    assert house.ask("GET", JOBS, key).status_code == 200
+    digests = house.rows("SELECT digest FROM api_keys WHERE id = %s", key.split("_")[1])
+    assert key.split("_", 2)[2].encode() not in bytes(digests[0][0])
+    listed = flask(house, "keys", "list").stdout
+    assert key.split("_")[1] in listed
+    assert key not in listed
+    assert flask(house, "keys", "revoke", key.split("_")[1]).returncode == 0
+    deadline = time.monotonic() + 5
+    while house.ask("GET", JOBS, key).status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    again = flask(house, "keys", "revoke", key)
+    assert (again.returncode, again.stderr) == (
+        1,
+        "Error: There is no such key that is valid; flask keys list shows all\n",
+    )
+
+
+def test_a_key_is_rotated_and_the_old_one_stays_valid_for_a_while(house: House) -> None:
+    old = house.key(Scope.JOBS_READ, customer=ONE)
+    new = flask(house, "keys", "rotate", old, "--grace", "1h").stdout.strip()
+    assert new != old
+    assert [house.ask("GET", JOBS, key).status_code for key in (old, new)] == [200, 200]
+    house.rows("UPDATE api_keys SET expires_at = now() WHERE id = %s RETURNING id", old.split("_")[1])
+    time.sleep(service.REMEMBERED_SECONDS + 0.2)
+    assert [house.ask("GET", JOBS, key).status_code for key in (old, new)] == [401, 200]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nobody"], "Invalid scope: must be one or more of jobs:read"),
+        (["\u200b", "--scope", "all"], "Invalid name: must be 1 to 100 visible characters"),
+        (["x", "--scope", "everything"], "'everything' is not one of"),
+        (["x", "--scope", "all", "--customer", str(ONE)], "a key bound to a customer must have neither"),
+        (["x", "--scope", "all", "--customer", "7"], "'7' is not a valid UUID"),
+        (["x", "--scope", "all", "--expires", "soon"], "'soon' is no length of time such as 90d"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_not_made(house: House, words: list[str], complaint: str) -> None:
+    done = flask(house, "keys", "create", *words)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+    assert done.stdout == ""
+
+
+def test_when_a_key_was_last_used_is_noted(house: House) -> None:
+    key = house.key(Scope.JOBS_READ)
+    house.ask("GET", JOBS, key)
+    noting = house.app.extensions["note_of_use"]
+    noting.start()
+    seen = "SELECT last_used_at > now() - interval '1 min' FROM api_keys WHERE id = %s"
+    wait_until(lambda: house.rows(seen, key.split("_")[1]) == [(True,)])
+    noting.stop()
+
+
+def test_the_history_names_the_key(house: House) -> None:
+    key = house.key(Scope.JOBS_WRITE, Scope.JOBS_READ)
+    job = house.make(key, JOBS, {"domain": "example.com"})
+    (event,) = house.ask("GET", f"{JOBS}/{job['id']}/history", key).get_json()["data"]
+    assert event["actor"] == {"type": "key", "id": key.split("_")[1], "name": "a test's key"}
+    assert house.rows("SELECT address FROM job_events WHERE job_id = %s", job["id"]) == [("127.0.0.1",)]
+
+
+def test_two_keys_equal_idempotency_keys_are_two(house: House) -> None:
+    first, second = (house.key(Scope.JOBS_WRITE) for _ in range(2))
+    header = {"Idempotency-Key": uuid.uuid4().hex}
+    ids = {
+        house.ask("POST", JOBS, key, {"domain": "e.example"}, **header).get_json()["data"]["id"]
+        for key in (first, second)
+    }
+    assert len(ids) == 2
