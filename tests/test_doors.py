@@ -6,11 +6,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -21,7 +23,7 @@ from app.http.operation import _OPERATIONS
 from app.tenancy import secrets, service
 from app.tenancy.scopes import Scope
 from tests.conftest import migrate, new_database
-from tests.service import ROOT, environment, wait_until
+from tests.service import ROOT, Service, environment, wait_until
 
 JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
 NO_ID = "0190f3a0-0000-7000-8000-000000000000"
@@ -301,6 +303,26 @@ def test_a_key_is_made_printed_once_listed_and_taken_back(house: House) -> None:
         1,
         "Error: There is no such key that is valid; flask keys list shows all\n",
     )
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_a_key_that_ended_is_refused_within_5_seconds_in_every_process(house: House, end: str) -> None:
+    with Service(house.url, SCRAPE_JOBS_AUTH="keys", WEB_CONCURRENCY="3", THREADS="2") as running:
+        key = house.key(Scope.JOBS_READ, seconds=3 if end == "expired" else None)
+        ended = time.monotonic() + (3 if end == "expired" else 0)
+
+        def statuses() -> set[int]:
+            """Ask on many connections at once, so that every process is asked."""
+            header = {"Authorization": f"Bearer {key}"}
+            with ThreadPoolExecutor(12) as pool:
+                asked = [pool.submit(requests.get, running.jobs, headers=header, timeout=10) for _ in range(36)]
+                return {one.result().status_code for one in asked}
+
+        assert statuses() == {200}
+        if end == "revoked":
+            assert flask(house, "keys", "revoke", key).returncode == 0
+            ended = time.monotonic()
+        wait_until(lambda: statuses() == {401}, ended + 5 - time.monotonic())
 
 
 def test_a_key_is_rotated_and_the_old_one_stays_valid_for_a_while(house: House) -> None:
