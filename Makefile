@@ -26,6 +26,7 @@ bench: $(VENV)/dev  ## Measure (figures as ratios of paired rounds; ARGS=--quick
 	@$(BIN)/python -m bench.webhooks $(ARGS)
 	@$(BIN)/python -m bench.queue $(ARGS)
 	@$(BIN)/python -m bench.statistics $(ARGS)
+	@$(BIN)/python -m bench.doors $(ARGS)
 
 lint: $(VENV)/dev  ## Check style (ruff), types (mypy), the direction of imports (import-linter) and safety (bandit)
 	@$(BIN)/ruff check .

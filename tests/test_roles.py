@@ -4,8 +4,6 @@ The two group roles belong to the whole server and stay on it; everything else i
 them. Owner and logins are no superusers: to such nothing would be refused.
 """
 
-import importlib
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -24,7 +22,6 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy.engine import make_url
 
-import app
 from app.config import Settings
 from app.database import Statement
 from app.factory import create_app
@@ -33,6 +30,7 @@ from app.vault import new_key
 from tests.conftest import migrate, new_database
 from tests.receiver import Receiver
 from tests.service import ROOT, Service, wait_until
+from tests.statements import statements
 
 ROLES = ROOT / "deploy" / "roles.sql"
 SERVICE, RETENTION = "scrape_jobs_service", "scrape_jobs_retention"
@@ -168,18 +166,6 @@ OF_OWNER = {"create_api_key", "revoke_api_key"}
 OF_RETENTION = {"prunable_span", "look_for_old_jobs", "remove_old_jobs"}
 OF_ANYBODY = {"lock_domain", "lock_totals"}
 """Statements that no table is named in."""
-
-
-def statements() -> Mapping[str, Statement]:
-    """Return all statements of the application by name."""
-    found: dict[str, Statement] = {}
-    for module in pkgutil.walk_packages(app.__path__, "app."):
-        for value in vars(importlib.import_module(module.name)).values():
-            for each in value.values() if isinstance(value, dict) else (value,):
-                if isinstance(each, Statement):
-                    found[each.name] = each
-    assert {"change_job", "claim_all", "fan_out_status_changes", "count_events", "remove_old_jobs"} < set(found)
-    return found
 
 
 class Prepared:

@@ -1,7 +1,6 @@
 """Customers that share one service: what the key of one is answered, and does, is as if no other customer existed."""
 
 import contextlib
-import gc
 import json
 import statistics
 import threading
@@ -39,6 +38,7 @@ from app.webhooks.dispatch_queries import fan_out
 from tests.conftest import migrate, new_database
 from tests.receiver import Receiver
 from tests.service import wait_until
+from tests.statements import statements
 from tests.test_round_trips import Proxy
 
 JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
@@ -900,11 +900,6 @@ ABOUT_CUSTOMERS = (
     "scrape_jobs", "job_events", "outbox", "uncounted_events", "webhook_endpoints", "webhook_deliveries",
     "idempotency_keys", "api_keys", "job_totals",
 )  # fmt: skip
-
-
-def statements() -> dict[str, Statement]:
-    """Return all the statements that there are, by name."""
-    return {found.name: found for found in gc.get_objects() if isinstance(found, Statement)}
 
 
 def test_every_statement_is_narrowed_to_the_caller_or_known_to_need_no_narrowing() -> None:
