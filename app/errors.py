@@ -55,6 +55,15 @@ class NotAllowed(ScrapeJobError):
         self.scopes = scopes
 
 
+class TooManyRequests(ScrapeJobError):
+    """The caller, or the job, has had the `amount` a minute of this `kind` of requests."""
+
+    def __init__(self, amount: int, kind: str) -> None:
+        super().__init__(amount, kind)
+        self.amount = amount
+        self.kind = kind
+
+
 class KeyNotFound(ScrapeJobError):
     """There is no such key, or it is not valid any more."""
 

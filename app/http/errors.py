@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Flask, Response
-from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException
 
 from app import errors
@@ -65,6 +64,9 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     ),
     errors.NotAuthenticated: _not_authenticated,
     errors.NotAllowed: lambda error: Answer(403, "Not allowed", f"This needs the scope {' or '.join(error.scopes)}"),
+    errors.TooManyRequests: lambda error: Answer(
+        429, "Too many requests", f"At most {error.amount} {error.kind} a minute"
+    ),
     errors.KeyNotFound: lambda _: Answer(404, "Key not found"),
     errors.JobNotFound: lambda _: Answer(404, "Job not found"),
     errors.TransitionRefused: _transition,
@@ -98,7 +100,6 @@ _HTTP_TEXTS: Mapping[int, tuple[str, str | None]] = {
     404: ("Not found", "There is no such route"),
     405: ("Method not allowed", None),
     413: ("Request body too large", "A body may have at most 1 MiB"),
-    429: ("Too many requests", None),
 }
 
 
@@ -122,8 +123,6 @@ def _answer_http(error: HTTPException) -> Response:
     if status >= 500:
         return _answer_unexpected(error)
     text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
-    if isinstance(error, RateLimitExceeded):
-        details = error.description
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After", "Location")}
     return failure(status, text, details, headers)
 
