@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from typing import Any, NoReturn
 
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 OURS = "scrape-jobs-metrics-"
@@ -21,9 +21,17 @@ from app.embedded import DataFolderInUse, EmbeddedPostgres  # noqa: E402
 from app.http import gunicorn as ours  # noqa: E402
 from app.http import logs  # noqa: E402
 
+
+def _forget_metrics() -> None:
+    """Remove what was counted, where the folder is ours."""
+    if os.path.basename(os.environ[METRICS]).startswith(OURS):
+        shutil.rmtree(os.environ[METRICS], ignore_errors=True)
+
+
 try:
     settings = Settings.from_environ(os.environ)
 except SettingsError as error:
+    _forget_metrics()
     sys.exit("\n".join(error.lines))
 
 bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
@@ -59,16 +67,22 @@ def on_starting(server: Any) -> None:
         server.log.warning(warning)
     for host, *_ in (address for address in server.cfg.address if isinstance(address, tuple)):
         if settings.auth == "off" and not is_loopback(host):
-            sys.exit(f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed")
+            _refuse(f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed")
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = _embedded.start()
         except (DataFolderInUse, OSError) as error:
-            sys.exit(f"SCRAPE_JOBS_DATA_DIR: {error}")
+            _refuse(f"SCRAPE_JOBS_DATA_DIR: {error}")
     if settings.database_url is None or settings.migrate:
         upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
         if subprocess.run(upgrade, check=False).returncode:  # noqa: S603 - fixed words
-            sys.exit("The database schema could not be brought up to date: see above")
+            _refuse("The database schema could not be brought up to date: see above")
+
+
+def _refuse(reason: str) -> NoReturn:
+    """Do not start, and say why."""
+    on_exit(None)
+    sys.exit(reason)
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
@@ -126,5 +140,4 @@ def child_exit(_server: Any, worker: Any) -> None:
 def on_exit(_server: Any) -> None:
     """Stop what was started, and remove what was written."""
     _embedded.stop()
-    if os.path.basename(os.environ[METRICS]).startswith(OURS):
-        shutil.rmtree(os.environ[METRICS], ignore_errors=True)
+    _forget_metrics()
