@@ -6,6 +6,7 @@ Without DATABASE_URL the embedded PostgreSQL is started before the workers and s
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -62,12 +63,9 @@ signal.signal(signal.SIGINT, _leave)
 
 
 def on_starting(server: Any) -> None:
-    """Refuse open doors, start the embedded PostgreSQL where it is the one to use, bring the schema up to date."""
+    """Start the embedded PostgreSQL where it is the one to use, bring the schema up to date."""
     for warning in settings.warnings(os.environ):
         server.log.warning(warning)
-    for host, *_ in (address for address in server.cfg.address if isinstance(address, tuple)):
-        if settings.auth == "off" and not is_loopback(host):
-            _refuse(f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed")
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = _embedded.start()
@@ -77,6 +75,11 @@ def on_starting(server: Any) -> None:
         upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
         if subprocess.run(upgrade, check=False).returncode:  # noqa: S603 - fixed words
             _refuse("The database schema could not be brought up to date: see above")
+
+
+def _host(listener: socket.socket) -> str | None:
+    """Return the address that is listened on; None where it is a Unix socket's path."""
+    return str(listener.getsockname()[0]) if listener.family in (socket.AF_INET, socket.AF_INET6) else None
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -114,7 +117,11 @@ def _runners(worker: Any) -> list[Any]:
 
 
 def when_ready(server: Any) -> None:
-    """Tell people where it listens, where the data lies, and how to call it."""
+    """Refuse open doors; tell people where it listens, where the data lies, and how to call it."""
+    for listener in server.LISTENERS:  # whatever made them: a setting, an argument, or who started us
+        host = _host(listener.sock)
+        if settings.auth == "off" and host is not None and not is_loopback(host):
+            _refuse(f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed")
     data = "as DATABASE_URL says" if settings.database_url else os.path.abspath(settings.data_dir)
     url = f"http://{server.cfg.bind[0]}"
     locked = settings.auth == "keys"

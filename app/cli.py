@@ -195,6 +195,8 @@ def _keys() -> AppGroup:
             found = keys.all_keys()
         for key in found:
             state = "valid" if key.is_valid else "revoked" if key.revoked_at else "expired"
+            if key.is_valid and key.revoked_at:
+                state = f"valid until {_moment(key.revoked_at)}"
             owner = str(key.customer_config_id or "all")
             moments = (_moment(at) for at in (key.created_at, key.expires_at, key.last_used_at))
             rows.append((key.id, key.name, ",".join(key.scopes), owner, *moments, state))

@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg2
 import psycopg2.errors
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Select
+from sqlalchemy import Select, event
 from sqlalchemy.orm import DeclarativeBase
 
 from app import visibility
@@ -51,13 +51,13 @@ else:
 class Statement:
     """SQL with a name; parameters stand as ``%(name)s`` and carry a cast where PostgreSQL could not tell their type.
 
-    One that `counts_everybody` has to count what other customers' jobs occupy: row security does not stand in its way,
-    its own conditions alone keep their rows from the caller.
+    One that goes `past_row_security` has to reach rows that are not, or not any more, known to be the caller's: what
+    other customers' jobs occupy, what belonged to something that is gone. Its own conditions alone say which.
     """
 
     name: str
     sql: str
-    counts_everybody: bool = False
+    past_row_security: bool = False
 
     @functools.cached_property
     def prepare(self) -> str:
@@ -106,7 +106,7 @@ def run(statement: Statement, parameters: Parameters) -> list[Row]:
     if visibility.PARAMETER in statement.parameters:
         owner = visibility.customer()
         parameters = {**parameters, visibility.PARAMETER: None if owner is None else str(owner)}
-    whose = "all" if statement.counts_everybody else visibility.row_security()
+    whose = "all" if statement.past_row_security else visibility.row_security()
     unit = _open.get()
     with translated_errors():
         if unit is not None:
@@ -151,19 +151,13 @@ def _run_prepared(connection: Any, statement: Statement, parameters: Parameters,
 def _execute(connection: Any, sql: str, parameters: Parameters, whose: str) -> list[Row]:
     """Run `sql` with row security set to `whose` rows, in the same round trip."""
     cursor = connection.cursor()
-    setting = _setting(connection.info, whose)
-    cursor.execute(setting + sql, parameters)
-    connection.info[_WHOSE] = whose
+    cursor.execute(_for_rows_of(whose, sql), parameters)
     return list(cursor.fetchall())
 
 
-_WHOSE = "row_security"
-
-
-def _setting(info: Mapping[str, Any], whose: str) -> str:
-    """Return the SET that has to go before a statement; nothing where the connection is so set already."""
-    is_set = _prepares and info.get(_WHOSE) == whose  # behind a pooler nobody knows
-    return "" if is_set else f"SET {visibility.SETTING} = '{whose}'; "
+def _for_rows_of(whose: str, sql: str) -> str:
+    """Return `sql` after the SET that goes before it, each time: behind a pooler nobody knows what was set before."""
+    return f"SET {visibility.SETTING} = '{whose}'; {sql}"
 
 
 def fetch(query: Select[Any]) -> list[Row]:
@@ -173,9 +167,12 @@ def fetch(query: Select[Any]) -> list[Row]:
     """
     whose = visibility.row_security()
     with translated_errors(), db.engine.connect() as connection:
-        if setting := _setting(connection.info, whose):
-            connection.exec_driver_sql(setting)
-            connection.info[_WHOSE] = whose
+        event.listen(
+            connection,
+            "before_cursor_execute",
+            lambda _connection, _cursor, sql, values, *_: (_for_rows_of(whose, sql), values),
+            retval=True,
+        )
         return [tuple(row) for row in connection.execute(query)]
 
 
@@ -197,7 +194,6 @@ def transaction() -> Iterator[None]:
             connection.commit()
         except BaseException:
             if not connection.dbapi_connection.closed:
-                connection.info.pop(_WHOSE, None)
                 connection.rollback()
             raise
         finally:

@@ -40,11 +40,15 @@ class UnsupportedContentEncoding(ScrapeJobError):
 
 
 class NotAuthenticated(ScrapeJobError):
-    """Nobody knows who asks; `reason` says why in a few safe words."""
+    """Nobody knows who asks; `reason` says why in a few safe words.
 
-    def __init__(self, reason: str) -> None:
+    `key_id` is the id of the key where it is one that was valid once, for the log alone.
+    """
+
+    def __init__(self, reason: str, key_id: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.key_id = key_id
 
 
 class NotAllowed(ScrapeJobError):

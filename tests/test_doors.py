@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -213,6 +214,18 @@ def test_a_worker_s_key_reports_on_what_it_holds_alone(house: House) -> None:
     assert house.ask("PUT", url, worker, stats, **{"X-Lease-Token": taken["lease_token"]}).status_code == 200
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_to_cancel_by_an_update_needs_what_a_cancellation_needs(house: House, method: str) -> None:
+    job = house.make(house.admin, JOBS, {"domain": "example.com"})["id"]
+    headers = MERGE if method == "PATCH" else {}
+    cancel = Call(method, f"{JOBS}/{job}", WRITE, {"status": "cancelled"}, headers)
+    refused = house.call(cancel, house.key(Scope.JOBS_WRITE))
+    assert refusal(refused)[1]["details"] == "This needs the scope jobs:cancel"
+    assert refused.status_code == 403
+    assert house.ask("GET", f"{JOBS}/{job}", house.admin).get_json()["data"]["status"] == "pending"
+    assert house.call(cancel, house.key(Scope.JOBS_WRITE, Scope.JOBS_CANCEL)).status_code == 200
+
+
 # ---------------------------------------------------------------------------------------------------------- customers
 
 
@@ -305,6 +318,30 @@ def test_a_key_is_made_printed_once_listed_and_taken_back(house: House) -> None:
     )
 
 
+def test_a_key_that_is_taken_back_while_it_is_rotated_has_no_successor(house: House) -> None:
+    old = house.key(Scope.JOBS_READ)
+    number = house.rows("SELECT count(*) FROM api_keys")[0][0]
+    with closing(psycopg2.connect(house.url)) as rival, rival.cursor() as cursor:
+        cursor.execute("UPDATE api_keys SET revoked_at = now() WHERE id = %s", [old.split("_")[1]])
+        with ThreadPoolExecutor(1) as pool:
+            rotation = pool.submit(flask, house, "keys", "rotate", old)
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+            wait_until(lambda: house.rows(waiting), 20)
+            rival.commit()
+            assert rotation.result().stderr == "Error: There is no such key that is valid; flask keys list shows all\n"
+    assert house.rows("SELECT count(*) FROM api_keys") == [(number,)]
+
+
+def test_what_a_key_was_made_for_is_not_shortened_by_rotations(house: House) -> None:
+    first = house.key(Scope.JOBS_READ)
+    for _ in range(2):  # the second time within the grace of the first
+        made = flask(house, "keys", "rotate", first, "--grace", "1h").stdout.strip()
+        assert house.rows("SELECT expires_at, revoked_at FROM api_keys WHERE id = %s", made.split("_")[1]) == [
+            (None, None)
+        ]
+    assert "valid until" in flask(house, "keys", "list").stdout
+
+
 @pytest.mark.parametrize("end", ["revoked", "expired"])
 def test_a_key_that_ended_is_refused_within_5_seconds_in_every_process(house: House, end: str) -> None:
     with Service(house.url, SCRAPE_JOBS_AUTH="keys", WEB_CONCURRENCY="3", THREADS="2") as running:
@@ -361,6 +398,24 @@ def test_when_a_key_was_last_used_is_noted(house: House) -> None:
     seen = "SELECT last_used_at > now() - interval '1 min' FROM api_keys WHERE id = %s"
     wait_until(lambda: house.rows(seen, key.split("_")[1]) == [(True,)])
     noting.stop()
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("fe80::1%<b>password=hunter2", "fe80::1"),
+        ("<b>password=hunter2", None),
+    ],
+)
+def test_of_what_a_proxy_says_an_address_is_kept_and_nothing_else(house: House, told: str, kept: str | None) -> None:
+    app = create_app(Settings(database_url=house.url, auth="off", rate_limit=False, trusted_proxies=1))
+    answer = app.test_client().post(JOBS, json={"domain": "example.com"}, headers={"X-Forwarded-For": told})
+    job = answer.get_json()["data"]["id"]
+    assert house.rows("SELECT address FROM job_events WHERE job_id = %s", job) == [(kept,)]
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
 
 
 def test_the_history_names_the_key(house: House) -> None:

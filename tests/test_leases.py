@@ -162,6 +162,8 @@ def test_at_the_last_attempt_a_lost_job_stays_failed(jobs: Jobs) -> None:
     message = "Lease expired: no sign of life from worker gone"
     assert (job["status"], job["retry_count"], job["error_message"]) == ("failed", 3, message)
     assert jobs.sweep() == 0
+    assert jobs.put(job_id, stats={"late": 1}, error_message="I am back") == 409
+    assert (jobs.show(job_id)["stats"], jobs.show(job_id)["error_message"]) == ({}, message)
 
 
 def test_a_job_that_runs_without_a_lease_is_left_alone(jobs: Jobs) -> None:

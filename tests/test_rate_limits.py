@@ -348,7 +348,7 @@ def test_the_settings_set_the_limits_and_a_refusal_is_logged_with_who_and_from_w
     assert statuses("updates", job, 3) == [200, 200, 429]
     assert statuses("creations", job, 5) == [201, 201, 201, 201, 429]
     assert statuses("updates", other, 3) == [200, 200, 429]
-    assert statuses("updates", make_job(client)["id"], 2) == [200, 429]  # the caller's fifth, not counting the refused
+    assert statuses("updates", make_job(client)["id"], 1) == [429]  # it is the caller's sixth, counting the refused
 
     refused = [record for record in caplog.records if record.name == "app.requests" and record.msg == "refused"]
     assert len(refused) == 5

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.engine import URL, make_url
 from werkzeug.test import TestResponse
 
+from app import visibility
 from app.config import Settings
 from app.factory import create_app
 from tests.factories import make_job, new_domain
@@ -117,8 +118,10 @@ def counted(database_url: str) -> Iterator[Counted]:
 
 def assert_one_turn(turns: list[str]) -> None:
     assert len(turns) == 1, turns
-    assert turns[0].split()[0] not in ("BEGIN", "COMMIT", "ROLLBACK", "SET", "PREPARE")
-    assert turns[0] != "SELECT 1"
+    whose, _, sql = turns[0].partition("; ")
+    assert whose == f"SET {visibility.SETTING} = 'all'"
+    assert sql.split()[0] not in ("BEGIN", "COMMIT", "ROLLBACK", "SET", "PREPARE")
+    assert sql != "SELECT 1"
 
 
 def test_the_proxy_sees_every_statement(counted: Counted) -> None:

@@ -21,6 +21,10 @@ from app.factory import create_app
 from app.jobs import service as jobs
 from app.jobs.changes import Demands
 from app.jobs.models import ScrapeJob
+from app.targets import Policy
+from app.vault import Vault
+from app.webhooks import service as webhooks
+from app.webhooks.schemas import NEW_ENDPOINT
 from tests.conftest import migrate, new_database
 
 ONE, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -150,6 +154,21 @@ def test_what_failed_or_was_rolled_back_leaves_no_other_caller_s_sight_behind(
             _see_all_and_fail()
         with visibility.bound_to(ONE), database.transaction():
             assert forgetful(ALL_JOBS) == [(made[ONE],)]
+
+
+def test_a_customer_s_webhook_goes_with_all_that_it_is_owed(app: Flask, owner_url: str) -> None:
+    hook, fields = uuid.uuid4(), NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
+    with visibility.bound_to(ONE):
+        webhooks.create(hook, fields, Policy.parse(()), Vault(()))
+        webhooks.test(hook)
+    owed = "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = %s"
+    with owners_cursor(owner_url) as cursor:
+        cursor.execute(owed, [str(hook)])
+        assert cursor.fetchone() == (1,)
+        with visibility.bound_to(ONE):
+            webhooks.delete(hook)
+        cursor.execute(owed, [str(hook)])
+        assert cursor.fetchone() == (0,)
 
 
 def test_every_table_that_is_of_customers_has_the_wall(owner_url: str) -> None:

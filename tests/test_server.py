@@ -3,15 +3,17 @@
 import json
 import socket
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.client import HTTPResponse
 from typing import Any
 
 import pytest
 import requests
 
-from tests.service import Service
+from tests.service import ROOT, Service, environment
 
 MIB = 1024 * 1024
 
@@ -214,3 +216,31 @@ def test_no_body_and_no_secret_is_in_the_log(service: Service) -> None:
     logged = service.logs()
     assert job["id"] in logged
     assert [name for name, mark in marks.items() if mark in logged] == []
+
+
+def test_without_keys_a_socket_that_was_handed_over_has_to_be_loopback_too(database_url: str) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as handed_over:  # as systemd does it
+        found = subprocess.run(
+            ["bash", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" -m gunicorn wsgi:app 3<&"$1"',
+             sys.executable, str(handed_over.fileno())],
+            cwd=ROOT, env=environment(DATABASE_URL=database_url), pass_fds=[handed_over.fileno()],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert found.returncode != 0
+    complaint = "0.0.0.0 is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+    assert complaint in found.stderr.splitlines()
+
+
+def test_who_has_no_key_and_does_not_go_on_talking_holds_nobody_up(database_url: str) -> None:
+    with (
+        Service(database_url, SCRAPE_JOBS_AUTH="keys", WEB_CONCURRENCY="1", THREADS="2") as locked,
+        ExitStack() as stack,
+    ):
+        half = b"POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
+        callers = []
+        for _ in range(4):
+            callers.append(stack.enter_context(socket.create_connection(("127.0.0.1", locked.port), timeout=15)))
+            callers[-1].sendall(half)
+        for caller in callers:
+            assert caller.recv(12) == b"HTTP/1.1 401"
+        assert requests.get(f"{locked.url}/healthz", timeout=15).status_code == 200

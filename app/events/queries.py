@@ -74,8 +74,7 @@ def happened(select: str, previous: str = NO_HASH) -> str:
     SQL for the hash of the job's last event, to which each row ``f`` of ``fact`` is chained; the job takes the
     ``hash`` of its ``event``.
     """
-    types = dict.fromkeys(_PROVENANCE, "text")
-    provenance = ", ".join(f"%({name})s::{kind} AS {name}" for name, kind in types.items())
+    provenance = ", ".join(f"%({name})s::text AS {name}" for name in _PROVENANCE)
     return f"""fact AS MATERIALIZED (
         SELECT e.*, {provenance} FROM ({select}) AS e ({", ".join(_FACTS)})
     ), event AS MATERIALIZED (SELECT f.*, {event_hash(previous, "f")} AS hash FROM fact f)"""
@@ -98,7 +97,7 @@ def leave_uncounted(select: str) -> str:
 
 
 def provenance(action: str, origin: Origin) -> dict[str, Any]:
-    """Return the parameters that every statement with an `append` takes."""
+    """Return the parameters that every statement with the clauses of `happened` takes."""
     return {
         "action": action,
         "actor_type": origin.actor.type,

@@ -41,6 +41,9 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def _drain(response: Response) -> Response:
+        if response.status_code in (401, 403, 429):  # nothing is awaited from who was not let in
+            response.headers["Connection"] = "close"
+            return response
         if request.content_length or request.headers.get("Transfer-Encoding"):
             stream = request.environ["wsgi.input"]
             for _ in range(DRAINED_BYTES // DRAIN_STEP):

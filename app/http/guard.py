@@ -8,7 +8,7 @@ from flask import Flask, g, request
 from app.errors import NotAllowed, NotAuthenticated
 from app.http.operation import Operation, current
 from app.http.preconditions import LEASE_HEADER
-from app.tenancy.scopes import allows
+from app.tenancy.scopes import Scope, allows
 from app.tenancy.service import ANYBODY, Caller
 from app.visibility import bound_to
 
@@ -48,11 +48,28 @@ def known_caller() -> Caller | None:
     return found
 
 
+def actor_id() -> str | None:
+    """Return the id, or the kind, of who sent the current request, for the log; that of a key that is over, too."""
+    who = known_caller()
+    former: str | None = g.get("former_key")
+    return former if who is None else who.actor.id or who.actor.type
+
+
+def demand(scope: Scope) -> None:
+    """Go on only where the caller has `scope`. Raises NotAllowed."""
+    if not allows(caller().scopes, (scope,)):
+        raise NotAllowed((scope,))
+
+
 def _authenticated(caller_of: Callable[[str], Caller]) -> Caller:
     header = request.headers.get("Authorization", "")
     if not header.lower().startswith(SCHEME):
         raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
-    return caller_of(header[len(SCHEME) :].strip())
+    try:
+        return caller_of(header[len(SCHEME) :].strip())
+    except NotAuthenticated as error:
+        g.former_key = error.key_id
+        raise
 
 
 def _may(who: Caller, declared: Operation | None) -> bool:

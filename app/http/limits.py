@@ -12,6 +12,7 @@ from limits import RateLimitItem, RateLimitItemPerMinute, WindowStats
 from limits.strategies import RateLimiter
 
 from app.errors import TooManyRequests
+from app.http.fields import is_id
 from app.http.guard import caller
 from app.http.limit_storage import PROCESS, SHARED
 from app.http.operation import current
@@ -102,10 +103,10 @@ def _counts() -> list[_Count]:
     if request.endpoint == "jobs.create_jobs":
         return [_Count(CREATIONS, _caller())]
     job = (request.view_args or {}).get("id") if request.blueprint in ("jobs", "queue") else None
-    if job is None:
+    if job is None or not is_id(job):
         return [_Count(UPDATES, _caller())]
     # What is sent at another customer's job is not counted with what that customer sends, and so does not show.
-    return [_Count(JOB_UPDATES, f"{job} {caller().customer or 'all'}".lower()), _Count(UPDATES, _caller())]
+    return [_Count(UPDATES, _caller()), _Count(JOB_UPDATES, f"{job} {caller().customer or 'all'}".lower())]
 
 
 def _caller() -> str:

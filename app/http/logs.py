@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from flask import Flask, Response, g, request
 
 from app.http.fields import is_id
-from app.http.guard import known_caller
+from app.http.guard import actor_id, known_caller
 from app.http.measurement import METHODS
 from app.http.origin import address
 from app.http.request_id import request_id
@@ -81,7 +81,6 @@ def register(app: Flask) -> None:
     def _finish(response: Response) -> Response:
         level = logging.WARNING if _is_refusal(response.status_code) else logging.INFO
         if log.isEnabledFor(level):
-            who = known_caller()
             log.log(
                 level,
                 "request" if level == logging.INFO else "refused",
@@ -93,7 +92,7 @@ def register(app: Flask) -> None:
                     "ms": round((time.perf_counter() - g.started) * 1000, 2),
                     "request_id": request_id(),
                     "job_id": _job_id(),
-                    "actor": who and (who.actor.id or who.actor.type),
+                    "actor": actor_id(),
                     "address": address(),
                 },
             )

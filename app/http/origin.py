@@ -12,7 +12,7 @@ from app.http.request_id import request_id
 def address() -> str | None:
     """Return the address of whoever calls; what a proxy calls one may be anything."""
     try:
-        return str(ip_address(request.remote_addr or ""))
+        return str(ip_address((request.remote_addr or "").partition("%")[0]))
     except ValueError:
         return None
 

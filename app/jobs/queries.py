@@ -217,7 +217,7 @@ CHANGE = Statement(
             CASE WHEN retries THEN t + make_interval(secs => %(delay_seconds)s::float8)
                 WHEN moves THEN NULL ELSE scheduled_for END AS scheduled_for,
             CASE WHEN retries THEN NULL ELSE worker_id END AS worker_id,
-            CASE WHEN retries THEN NULL ELSE lease_token END AS lease_token,
+            CASE WHEN retries OR %(lease_expired)s::bool THEN NULL ELSE lease_token END AS lease_token,
             -- It outlives a cancellation, until the one last report.
             CASE WHEN moves AND wanted <> '{Status.CANCELLED}' THEN NULL
                 WHEN status = '{Status.CANCELLED}' AND %(lease_token)s::text IS NOT NULL THEN NULL

@@ -1,10 +1,13 @@
 """The jobs' endpoints."""
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from app.http import envelope, pagination
 from app.http.body import MERGE_PATCH, json_body
 from app.http.fields import parse_id
+from app.http.guard import demand
 from app.http.idempotency import idempotent
 from app.http.operation import operation
 from app.http.origin import origin
@@ -13,6 +16,7 @@ from app.http.query import query
 from app.jobs import schemas, service
 from app.jobs.answers import demands, job_answer
 from app.jobs.list_queries import ORDERS
+from app.jobs.states import Status
 from app.tenancy.scopes import Scope
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
@@ -59,7 +63,7 @@ def get_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
-    job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body())
+    job_id, fields = parse_id(id), _allowed(schemas.UPDATE.parse(json_body()))
     return job_answer(service.update(job_id, fields, demands(), origin()), UPDATED)
 
 
@@ -67,8 +71,15 @@ def update_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def patch_job(id: str) -> Response:
     """Update a job by a JSON Merge Patch."""
-    job_id, fields = parse_id(id), schemas.UPDATE.parse(json_body(MERGE_PATCH))
+    job_id, fields = parse_id(id), _allowed(schemas.UPDATE.parse(json_body(MERGE_PATCH)))
     return job_answer(service.patch(job_id, fields, demands(), origin()), UPDATED)
+
+
+def _allowed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be updated; to cancel by it needs what a cancellation needs."""
+    if fields.get("status") == Status.CANCELLED:
+        demand(Scope.JOBS_CANCEL)
+    return fields
 
 
 @blueprint.delete("/<id>")

@@ -32,7 +32,7 @@ RUNNING = Statement(
     "count_running_by_domain",
     # Promises: how many jobs of each domain run.
     "SELECT j.domain, count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE GROUP BY j.domain",
-    counts_everybody=True,
+    past_row_security=True,
 )
 
 CANDIDATES = Statement(
@@ -57,7 +57,7 @@ COUNT = Statement(
     "count_running",
     # Promises: how many jobs of the domain run.
     "SELECT count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE AND j.domain = %(domain)s::text",
-    counts_everybody=True,
+    past_row_security=True,
 )
 
 TAKE = Statement(

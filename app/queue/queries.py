@@ -97,7 +97,7 @@ def _claim(lanes: str) -> Statement:
             {_GOES_ON}
         ORDER BY rank, id
         """,
-        counts_everybody=True,
+        past_row_security=True,
     )
 
 
@@ -111,7 +111,7 @@ def _next(lanes: str) -> Statement:
         UNION ALL SELECT NULL, NULL, NULL, NULL, 0, (SELECT off FROM cut), {_GOES_ON}
         ORDER BY rank, id
         """,
-        counts_everybody=True,
+        past_row_security=True,
     )
 
 
@@ -222,7 +222,7 @@ PLACE = Statement(
                 AND {seen("r")}) END
     FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")}
     """,
-    counts_everybody=True,
+    past_row_security=True,
 )
 
 

@@ -29,6 +29,7 @@ class ApiKey(Model):
     customer_config_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # From when on it is taken back; after a rotation that is ahead.
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # To the minute, so that a key in use is not a row in constant change.
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -10,7 +10,7 @@ from app.database import Statement
 
 _COLUMNS = (
     "k.id, k.name, k.digest, k.scopes, k.customer_config_id, k.created_at, k.expires_at, k.revoked_at, k.last_used_at,"
-    " k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())"
+    " coalesce(k.revoked_at > now(), true) AND coalesce(k.expires_at > now(), true)"
 )
 
 CREATE = Statement(
@@ -38,12 +38,11 @@ LIST = Statement(
 
 REVOKE = Statement(
     "revoke_api_key",
-    # Promises: the key is invalid after `seconds`, and not later than it was to be; or no row: no such valid key.
+    # Promises: the key is invalid after `seconds`, or before, if it was to be; or no row: no such key that is not
+    # revoked already.
     f"""
-    UPDATE api_keys k SET
-        revoked_at = CASE WHEN %(seconds)s::float8 = 0 THEN now() ELSE k.revoked_at END,
-        expires_at = least(k.expires_at, now() + make_interval(secs => %(seconds)s::float8))
-    WHERE k.id = %(id)s::text AND k.revoked_at IS NULL RETURNING {_COLUMNS}
+    UPDATE api_keys k SET revoked_at = least(k.revoked_at, now() + make_interval(secs => %(seconds)s::float8))
+    WHERE k.id = %(id)s::text AND coalesce(k.revoked_at > now(), true) RETURNING {_COLUMNS}
     """,
 )
 

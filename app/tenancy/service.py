@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app import database
-from app.errors import InvalidInput, KeyNotFound, NotAuthenticated
+from app.errors import DatabaseFailure, InvalidInput, KeyNotFound, NotAuthenticated
 from app.events.origin import ANONYMOUS, Actor
 from app.tenancy import queries, secrets
 from app.tenancy.queries import StoredKey
@@ -31,6 +31,8 @@ class Caller:
     scopes: frozenset[str]
     customer: UUID | None
 
+
+INVALID = "The key is not valid"
 
 ANYBODY = Caller(ANONYMOUS, frozenset({Scope.ALL}), None)
 """Who asks where keys are off."""
@@ -68,8 +70,8 @@ def revoke(key_id: str) -> StoredKey:
 def rotate(key_id: str, grace_seconds: float) -> tuple[Key, StoredKey]:
     """Make a key that may do the same, and let the old one end after `grace_seconds`.
 
-    The new one lives as long from now as the old one was made for. Raises KeyNotFound or DatabaseFailure, and then
-    nothing has changed.
+    Where the old one was to expire, the new one lives as long from now as that was made for. Raises KeyNotFound or
+    DatabaseFailure, and then nothing has changed.
     """
     key = secrets.new()
     with database.transaction():
@@ -78,7 +80,8 @@ def rotate(key_id: str, grace_seconds: float) -> tuple[Key, StoredKey]:
             raise KeyNotFound
         lifetime = None if old.expires_at is None else (old.expires_at - old.created_at).total_seconds()
         made = queries.create(key.id, key.digest, old.name, old.scopes, old.customer_config_id, lifetime)
-        queries.revoke(key_id, grace_seconds)
+        if queries.revoke(key_id, grace_seconds) is None:  # taken back meanwhile
+            raise KeyNotFound
     return key, made
 
 
@@ -94,8 +97,10 @@ class KeyRing:
         """Return who holds the key `text`. Raises NotAuthenticated or DatabaseFailure."""
         key = secrets.parse(text)
         stored = None if key is None else self._stored(key.id)
-        if key is None or stored is None or not key.fits(stored.digest) or not stored.is_valid:
-            raise NotAuthenticated("The key is not valid")
+        if key is None or stored is None or not key.fits(stored.digest):
+            raise NotAuthenticated(INVALID)
+        if not stored.is_valid:
+            raise NotAuthenticated(INVALID, stored.id)
         self._used.add(stored.id)
         actor = Actor("key", stored.id, stored.name)
         return Caller(actor, frozenset(stored.scopes), stored.customer_config_id)
@@ -104,8 +109,12 @@ class KeyRing:
         """Record which keys were used since the last time. Raises DatabaseFailure."""
         with self._lock:
             used, self._used = self._used, set()
-        if used:
-            queries.note_use(sorted(used))
+        try:
+            if used:
+                queries.note_use(sorted(used))
+        except DatabaseFailure:
+            self._used |= used  # for the next time
+            raise
 
     def _stored(self, key_id: str) -> StoredKey | None:
         now = time.monotonic()
