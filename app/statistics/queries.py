@@ -52,13 +52,12 @@ def _number(value: str) -> str:
     )
 
 
-_MEMORY = """(x."memoryUsage" #>> '{}')"""
-_MEMORY_PATTERN = r"^ *([0-9]{1,12}(?:\.[0-9]{1,18})?) *([kKmMgGtT]?)(?:i?[bB])? *$"
-_MEMORY_MB = f"""CASE WHEN {_MEMORY} ~ '{_MEMORY_PATTERN}' THEN
-    (regexp_match({_MEMORY}, '{_MEMORY_PATTERN}'))[1]::float8
-    * CASE upper((regexp_match({_MEMORY}, '{_MEMORY_PATTERN}'))[2])
-        WHEN 'K' THEN 0.001 WHEN 'G' THEN 1000.0 WHEN 'T' THEN 1000000.0
-        ELSE CASE WHEN {_MEMORY} ~* 'b' AND {_MEMORY} !~* 'm' THEN 0.000001 ELSE 1.0 END END END"""
+_MEMORY_PATTERN = r"^ *([0-9]{1,12}(?:\.[0-9]{1,18})?) *([kKmMgGtT]?)(i?[bB])? *$"
+_MEMORY_MB = f"""(SELECT m[1]::float8 * CASE upper(m[2])
+        WHEN 'K' THEN 0.001 WHEN 'M' THEN 1.0 WHEN 'G' THEN 1000.0 WHEN 'T' THEN 1000000.0
+        ELSE CASE WHEN m[3] IS NULL THEN 1.0 ELSE 0.000001 END END
+    FROM regexp_match(x."memoryUsage" #>> '{{}}', '{_MEMORY_PATTERN}') AS m)"""
+"""SQL for the megabytes that a text such as 150MB or 1.5 GiB tells, or null; a bare number counts as such."""
 
 _BUCKET = (
     f"CASE WHEN e.seconds < {SHORTEST} THEN {NO_DURATION} ELSE floor(ln(e.seconds) / ln({GROWTH}::float8))::int END"
