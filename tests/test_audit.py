@@ -344,7 +344,8 @@ def test_a_new_job_is_told_alone_or_in_a_batch_and_repeated_once(ledger: Ledger,
     assert first == again
     jobs = [first] if size is None else first
     changes = {
-        "domain": (None, "example.com"), "job_type": (None, "domain_scrape"), "priority": (None, 5),
+        "domain_id": (None, jobs[0]["domain_id"]), "domain": (None, "example.com"),
+        "job_type": (None, "domain_scrape"), "priority": (None, 5),
         "max_retries": (None, 3), "customer_config_id": (None, new["customer_config_id"]), "config.depth": (None, 2),
     }  # fmt: skip
     for job in jobs:

@@ -109,6 +109,7 @@ def test_a_life_is_told_from_its_beginning_to_its_end(client: FlaskClient) -> No
 
     changes = [
         {
+            "domain_id": diff(None, made["domain_id"]),
             "domain": diff(None, domain),
             "job_type": diff(None, "domain_scrape"),
             "priority": diff(None, 5),
@@ -201,11 +202,14 @@ def test_each_job_of_an_array_has_its_own_beginning(client: FlaskClient) -> None
 
 
 def test_all_that_a_new_job_was_given_is_told(client: FlaskClient) -> None:
-    customer = str(uuid.uuid4())
+    customer, domain_id = str(uuid.uuid4()), str(uuid.uuid4())
     due = "2031-01-01T00:00:00.000Z"
-    job = make_job(client, customer_config_id=customer, scheduled_for=due, job_type="x", priority=9)
+    job = make_job(
+        client, domain_id=domain_id, customer_config_id=customer, scheduled_for=due, job_type="x", priority=9
+    )
     (entry,) = history(client, job)
     assert entry["changes"] == {
+        "domain_id": diff(None, domain_id),
         "domain": diff(None, job["domain"]),
         "job_type": diff(None, "x"),
         "priority": diff(None, 9),

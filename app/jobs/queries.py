@@ -85,6 +85,7 @@ _CREATED = events.happened(
     f"SELECT n.id, 1::bigint, n.moment, NULL::text, '{Status.PENDING}'::text, "
     + events.changes(
         {
+            "domain_id": ("NULL::uuid", "n.domain_id"),
             "domain": ("NULL::text", "n.domain"),
             "job_type": ("NULL::text", "n.job_type"),
             "priority": ("NULL::int", "n.priority"),
