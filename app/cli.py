@@ -243,7 +243,8 @@ def _audit() -> AppGroup:
     def verify() -> None:
         """Check the chain of every job's events; names the first one of each job that was changed, removed or added.
 
-        Exits with 1 where there is one. Jobs may change meanwhile.
+        A job that is not as its last event left it misses one after that. Exits with 1 where anything is found. Jobs
+        may change meanwhile.
         """
         faults = []
         with _own_work():

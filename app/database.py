@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from app import visibility
 from app.connections import translated_errors
+from app.errors import DatabaseTimeout
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,30 @@ def run(statement: Statement, parameters: Parameters) -> list[Row]:
             return _execute(unit.connection, statement.sql, parameters, whose)
         with _connection() as connection:
             return _run_prepared(connection, statement, parameters, whose)
+
+
+class Batches:
+    """A statement of which a part is done at a time, so many rows as its parameter ``limit`` says.
+
+    The parts become smaller where one takes longer than a statement may: there is no telling how large rows are.
+    """
+
+    def __init__(self, statement: Statement, limit: int) -> None:
+        self._statement = statement
+        self._limit = limit
+
+    def run(self, parameters: Parameters) -> list[Row]:
+        """Do the next part, and return its rows.
+
+        Raises DatabaseFailure or one of its kind; DatabaseTimeout only where even a single row takes too long.
+        """
+        while True:
+            try:
+                return run(self._statement, {**parameters, "limit": self._limit})
+            except DatabaseTimeout:
+                if self._limit == 1:
+                    raise
+                self._limit = max(1, self._limit // 4)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 What is proved is what hashes without a secret can prove. Who may write every table, and takes the trouble to make
 all hashes from the altered event on anew, up to the one that the job keeps, leaves no trace here; nor does who removes
-a job with all that belongs to it, as the retention command does, or takes it back to an earlier event with its version
-and chain. Against these the roles of deploy/roles.sql stand.
+a job with all that belongs to it, as the retention command does, or takes it back to an earlier event with its status,
+time, version and chain. Against these the roles of deploy/roles.sql stand.
 """
 
 import json
@@ -29,10 +29,13 @@ from flask import Flask
 from flask_migrate import upgrade
 from werkzeug.test import TestResponse
 
+from app import database
 from app.config import Settings
 from app.connections import SERVER_OPTIONS
+from app.errors import DatabaseTimeout
+from app.events import audit_queries
 from app.events import queries as events
-from app.events.audit_queries import EVENTS_BATCH, FIRST_ID
+from app.events.audit_queries import EVENTS_BATCH, FIRST_ID, FIRST_SEQ
 from app.factory import create_app
 from app.queue import sweeper
 from app.tenancy import service as keys
@@ -479,7 +482,7 @@ def renumbered(*pairs: tuple[int, int]) -> str:
     return ";".join([*aside, "UPDATE job_events SET seq = -1000 - seq WHERE job_id = %(job)s AND seq < -900"])
 
 
-def copied(seq: int, to: int, job: str = "%(job)s") -> str:
+def copied(seq: int, to: int | str, job: str = "%(job)s") -> str:
     return (
         f"INSERT INTO job_events SELECT (jsonb_populate_record(e, jsonb_build_object('seq', {to}, 'job_id', {job}))).*"
         f" FROM job_events e WHERE job_id = %(job)s AND seq = {seq}"
@@ -536,6 +539,10 @@ TAMPERINGS: Mapping[str, tuple[Sequence[str], int, str]] = {
     "the version raised": ([of_job("version = 6")], 5, "missing after"),
     "the version lowered": ([of_job("version = 4")], 5, "added"),
     "the version lowered twice": ([of_job("version = 3")], 4, "added"),
+    "all removed, and the job before it": ([removed("> 0"), of_job("version = 0, chain = ''")], 0, "missing after"),
+    "all removed, and the job far before it": ([removed("> 0"), of_job("version = -7")], 0, "missing after"),
+    "the job's status changed": ([of_job("status = 'failed'")], 5, "missing after"),
+    "the job's time changed": ([of_job("updated_at = updated_at - interval '1 us'")], 5, "missing after"),
     "the job removed": (["DELETE FROM scrape_jobs WHERE id = %(job)s"], 1, "without a job"),
 }  # fmt: skip
 """What may be done to a job with five events, and the first one that is then not as it was."""
@@ -573,6 +580,36 @@ def test_a_history_that_is_another_job_s_now_is_found(ledger: Ledger, new_id: st
     ledger.sql("UPDATE scrape_jobs SET id = %(n)s WHERE id = %(j)s", j=job, n=new_id)
     ledger.sql("UPDATE job_events SET job_id = %(n)s WHERE job_id = %(j)s", j=job, n=new_id)
     assert ledger.verify() == [fault(new_id, 1, "changed")]
+
+
+def test_a_walk_ends_with_the_last_job_that_there_can_be_however_full_its_step_is(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_queries, "JOBS_BATCH", 1)
+    job, last = ledger.life(), "ffffffff-ffff-ffff-ffff-ffffffffffff"
+    ledger.sql("UPDATE scrape_jobs SET id = %(n)s WHERE id = %(j)s", j=job, n=last)
+    ledger.sql("DELETE FROM job_events WHERE job_id = %(j)s", j=job)
+    assert ledger.verify() == [fault(last, 0, "missing after")]
+
+
+def test_the_very_first_event_that_there_can_be_is_looked_at(ledger: Ledger) -> None:
+    job = ledger.life()
+    ledger.sql(copied(1, FIRST_SEQ, f"'{FIRST_ID}'"), job=job)
+    assert ledger.verify() == [fault(FIRST_ID, FIRST_SEQ, "without a job")]
+    ledger.sql("UPDATE scrape_jobs SET id = %(n)s WHERE id = %(j)s", j=job, n=str(FIRST_ID))
+    ledger.sql("UPDATE job_events SET job_id = %(n)s WHERE job_id = %(j)s", j=job, n=str(FIRST_ID))
+    assert ledger.verify() == [fault(FIRST_ID, FIRST_SEQ, "added")]
+
+
+@pytest.mark.parametrize("version", [0, -1, -7])
+def test_a_history_that_was_removed_is_missed_when_another_has_begun(ledger: Ledger, version: int) -> None:
+    _, job = ledger.life(), ledger.life()
+    ledger.sql(removed("> 0"), job=job)
+    ledger.sql(of_job(f"version = {version}, chain = ''"), job=job)
+    for pages in range(3):
+        ledger.change(job, stats={"pagesProcessed": pages})
+    first = fault(job, 1, "missing before") if version == 0 else fault(job, version + 1, "added")
+    assert ledger.verify() == [first]
 
 
 def test_events_of_a_job_that_there_never_was_are_one_fault_however_many(ledger: Ledger) -> None:
@@ -656,7 +693,8 @@ def test_odd_values_are_the_same_when_they_are_read_again(ledger: Ledger) -> Non
             f"""
             WITH cur AS (SELECT * FROM scrape_jobs WHERE id = %(id)s::uuid),
             {events.happened(event, previous="(SELECT cur.chain FROM cur)")}, job AS (
-                UPDATE scrape_jobs j SET version = event.seq, chain = event.hash FROM event WHERE j.id = event.job_id)
+                UPDATE scrape_jobs j SET version = event.seq, chain = event.hash, updated_at = event.at
+                FROM event WHERE j.id = event.job_id)
             {events.APPEND}
             """,
             id=job,
@@ -667,17 +705,17 @@ def test_odd_values_are_the_same_when_they_are_read_again(ledger: Ledger) -> Non
 
 
 OLD_JOBS = """
-WITH job AS (
-    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, created_at, updated_at,
-        version, status_seq)
-    SELECT gen_random_uuid(), gen_random_uuid(), 'old.example', 'scrape', 'running', 5, 3, now(), now(), events, 2
-    FROM unnest(%(events)s::int[]) AS events RETURNING *
-), odd AS (
+WITH odd AS (
     SELECT row_number() OVER () AS place, o.* FROM (VALUES
         (timestamptz '2024-02-29 23:59:59.999999Z', float8 'NaN', jsonb '{"a": 1.0, "b": 1, "c": 1e400}', 'é 😀'),
         (timestamptz '1969-12-31 23:59:59.000001Z', float8 'Infinity', jsonb '{"": null, "\\u00e9": [-0.0]}', NULL),
         (timestamptz '2024-03-31 01:30:00+01', float8 '-0', NULL, ''),
         (timestamptz '9999-12-31 23:59:59.5Z', NULL, jsonb '{}', 'null')) AS o (at, seconds, stats, name)
+), job AS (
+    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, created_at, updated_at,
+        version, status_seq)
+    SELECT gen_random_uuid(), gen_random_uuid(), 'old.example', 'scrape', 'running', 5, 3, odd.at, odd.at, events, 2
+    FROM unnest(%(events)s::int[]) AS events JOIN odd ON odd.place = 1 + events %% 4 RETURNING *
 ), event AS (
     INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, actor_id, actor_name,
         request_id, changes, stats, previous_seq, retry_count, seconds, error_message)
@@ -715,9 +753,8 @@ def test_what_is_pruned_is_not_missed_and_what_is_kept_is_still_watched(ledger: 
     gone, kept = ([ledger.life() for _ in range(3)] for _ in range(2))
     for job in gone:
         ledger.done("DELETE", f"{JOBS}/{job}")
-    ledger.sql("UPDATE scrape_jobs SET updated_at = updated_at - interval '100 days'")
     ledger.sql("TRUNCATE outbox, uncounted_events")
-    pruned = ledger.app.test_cli_runner().invoke(args=["jobs", "prune", "--older-than", "90d"])
+    pruned = ledger.app.test_cli_runner().invoke(args=["jobs", "prune", "--older-than", "0s"])
     assert pruned.stdout == "Removed 3 jobs; kept 3 jobs of that age.\n"
     assert ledger.verify() == []
     ledger.sql("DELETE FROM job_events WHERE job_id = %(job)s AND seq = 1", job=kept[1])
@@ -741,7 +778,28 @@ def test_a_history_of_any_length_is_verified_in_steps(ledger: Ledger, monkeypatc
         assert hurried.verify() == [fault(job, 6, "changed")]
 
 
-# ------------------------------------------------------------------------------------------------------- the command
+@pytest.mark.parametrize("statement", ["verify_events", "verify_ends_of_histories"])
+def test_a_step_that_takes_too_long_is_done_in_smaller_ones(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    _, other = ledger.life(), ledger.life()
+    ledger.sql(removed("= 5"), job=other)
+    seen, run = [], database.run
+
+    def reluctant(asked: database.Statement, parameters: database.Parameters) -> list[database.Row]:
+        if asked.name == statement:
+            seen.append(parameters["limit"])
+            if parameters["limit"] > 1:
+                raise DatabaseTimeout
+        return run(asked, parameters)
+
+    monkeypatch.setattr(database, "run", reluctant)
+    assert ledger.verify() == [fault(other, 4, "missing after")]
+    assert seen == sorted(seen, reverse=True)
+    assert seen.count(1) > 2
+
+
+# ------------------------------------------------------------------------------------------------------- the commands
 
 
 def test_the_command_says_all_is_well_or_names_what_is_not_and_exits_with_1(ledger: Ledger) -> None:
@@ -924,9 +982,8 @@ def test_a_life_of_many_at_once_is_told_in_full_and_verifies_all_the_while(
         )
         == []
     )
-    ledger.sql("UPDATE scrape_jobs SET updated_at = updated_at - interval '100 days'")
     wait_until(lambda: ledger.sql("SELECT 1 FROM outbox UNION ALL SELECT 1 FROM uncounted_events") == [], 30)
-    pruned = flask(ledger.url, "jobs", "prune", "--older-than", "90d")
+    pruned = flask(ledger.url, "jobs", "prune", "--older-than", "0s")
     assert re.match(r"Removed [1-9]\d* jobs?; kept", pruned.stdout), pruned.stderr
     well = flask(ledger.url, "audit", "verify")
     assert (well.returncode, well.stdout) == (0, f"{ALL_IS_WELL}\n")

@@ -4,6 +4,7 @@ import itertools
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,11 +14,12 @@ from sqlalchemy import create_engine, event
 
 from app.connections import driver_url
 from app.database import Statement
+from app.events.audit_queries import EVENTS_BATCH, JOBS_BATCH, VERIFY_ENDS, VERIFY_EVENTS
 from app.events.origin import ANONYMOUS, Origin
 from app.events.queries import HISTORY, provenance
 from app.jobs.list_queries import ORDERS, Filters, page_query
 from app.jobs.queries import CHANGE, GET, LOCK_DOCUMENTS
-from app.visibility import PARAMETER, everything
+from app.visibility import PARAMETER, SETTING, everything
 from tests.conftest import migrate, new_database
 
 JOBS = 100_000
@@ -60,18 +62,36 @@ class Database:
             cursor.execute(sql, parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def plan(self, sql: str, parameters: Mapping[str, Any]) -> str:
-        return json.dumps(self.rows(f"EXPLAIN (FORMAT JSON) {sql}", parameters)[0][0], indent=1)
+    def plan(self, sql: str, parameters: Mapping[str, Any], *, run: bool = False) -> str:
+        options = "ANALYZE, FORMAT JSON" if run else "FORMAT JSON"
+        return json.dumps(self.rows(f"EXPLAIN ({options}) {sql}", parameters)[0][0], indent=1)
 
-    def plans(self, statement: Statement, parameters: Mapping[str, Any]) -> Iterator[str]:
-        """Return the plan for these values, and the one for any values that a prepared statement may come to have."""
+    def plans(self, statement: Statement, parameters: Mapping[str, Any], *, run: bool = False) -> Iterator[str]:
+        """Return the plan for these values, and the one for any values that a prepared statement may come to have.
+
+        With `run` they are carried out, and undone, and tell how many rows were looked at.
+        """
         values = {PARAMETER: None, **parameters}
-        yield self.plan(statement.sql, values)
+        self.rows("BEGIN")
+        yield self.plan(statement.sql, values, run=run)
+        self.rows("ROLLBACK")
         self.rows(statement.prepare, {})
-        self.rows("SET plan_cache_mode = force_generic_plan")
-        yield self.plan(statement.execute, values)
+        self.rows("SET plan_cache_mode = force_generic_plan; BEGIN")
+        yield self.plan(statement.execute, values, run=run)
+        self.rows("ROLLBACK")
         self.rows("RESET plan_cache_mode")
         self.rows(f"DEALLOCATE {statement.prepared_name}")
+
+    @contextmanager
+    def as_other_than_the_owner(self) -> Iterator[None]:
+        """Be somebody to whom row security applies, and who sees all."""
+        role = f"other_{uuid.uuid4().hex}"
+        self.rows(f"CREATE ROLE {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+        self.rows(f"SET ROLE {role}; SET {SETTING} = 'all'")
+        try:
+            yield
+        finally:
+            self.rows(f"RESET ROLE; RESET {SETTING}; DROP OWNED BY {role}; DROP ROLE {role}")
 
     def plan_of_page(self, sort: str, filters: Filters, after: Sequence[Any] | None) -> str:
         """Return the plan of a page's query, as the engine sends it."""
@@ -124,6 +144,20 @@ def assert_plans_use(plans: Sequence[str], index: str) -> None:
         assert index in {node.get("Index Name") for node in nodes(plan)}, plan
 
 
+def rows_looked_at(plan: str) -> dict[str, float]:
+    """Return by index how many rows of the tables were looked at, of a plan that was carried out.
+
+    What was planned for others and never begun does not count.
+    """
+    looked_at: dict[str, float] = {}
+    for node in nodes(plan):
+        if "Scan" in node["Node Type"] and node.get("Relation Name") in TABLES and node["Actual Loops"]:
+            rows = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            by = node.get("Index Name", node["Node Type"])
+            looked_at[by] = max(looked_at.get(by, 0), rows)
+    return looked_at
+
+
 def any_job(database: Database) -> str:
     return str(database.rows("SELECT id FROM scrape_jobs LIMIT 1")[0][0])
 
@@ -171,6 +205,7 @@ def test_a_history_is_read_by_its_primary_key_in_its_order(filled: Database) -> 
 
 
 MOMENT = datetime(2024, 2, 1, tzinfo=UTC)
+MIDDLE = "80000000-0000-0000-0000-000000000000"
 POSITIONS: Mapping[str, Sequence[Any]] = {
     "created_at": (MOMENT, uuid.UUID(int=7)),
     "-created_at": (MOMENT, uuid.UUID(int=7)),
@@ -220,3 +255,22 @@ def test_a_list_without_filters_is_read_in_its_order_from_where_the_page_starts(
 
 def test_a_rare_tag_is_found_by_the_index_of_tags(filled: Database) -> None:
     assert_plans_use([filled.plan_of_page("-created_at", Filters(tag="rare"), None)], "scrape_jobs_tags")
+
+
+STEPS: Mapping[str, tuple[Statement, int, Mapping[str, Any]]] = {
+    "events": (VERIFY_EVENTS, EVENTS_BATCH, {"after": MIDDLE, "after_seq": 2}),
+    "ends": (VERIFY_ENDS, JOBS_BATCH, {"after": MIDDLE}),
+}
+
+
+@pytest.mark.parametrize("walled", [False, True], ids=["as the owner", "behind row security"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_of_the_audit_looks_at_its_own_rows_alone_and_by_key(filled: Database, name: str, walled: bool) -> None:
+    statement, limit, parameters = STEPS[name]
+    with filled.as_other_than_the_owner() if walled else nullcontext():
+        plans = list(filled.plans(statement, {**parameters, "limit": limit, "at_first": False}, run=True))
+    assert len(plans) == 2
+    for plan in plans:
+        looked_at = rows_looked_at(plan)
+        assert set(looked_at) <= {"scrape_jobs_pkey", "job_events_pkey"}, plan
+        assert max(looked_at.values()) <= limit + 1, plan

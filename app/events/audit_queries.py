@@ -1,28 +1,30 @@
 """The audit's SQL: whether every event is as it was written, and none is missing or has been added."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import database
-from app.database import Statement, timestamp
-from app.errors import DatabaseTimeout
+from app.database import Batches, Statement, timestamp
 from app.events.queries import NO_HASH, event_hash
 
-JOBS_BATCH = 2000
 EVENTS_BATCH = 2000
+JOBS_BATCH = 200
 
 FIRST_ID = UUID(int=0)
 FIRST_SEQ = -(2**63)
+"""There is nothing before these: who begins with them looks at them, too (`at_first`), who goes on does not."""
 
 VERIFY_EVENTS = Statement(
     "verify_events",
     # Promises: of the next events by key, how many there were, how many jobs began with them, where they end, and the
-    # first one of each job that is not as it has to be. An event is numbered from 1 without a gap, hashed with the one
-    # before, and the last one is known to its job.
+    # first one of each job that is not as it has to be. An event is numbered from 1, a creation, without a gap; it is
+    # hashed with the one before, and its job is as the last one left it.
+    # Each job is looked up by its key: a join is planned for any limit, and so to read all jobs for every batch.
     f"""
     WITH batch AS MATERIALIZED (
-        SELECT e.* FROM job_events e WHERE (e.job_id, e.seq) > (%(after)s::uuid, %(after_seq)s::bigint)
+        SELECT e.* FROM job_events e WHERE (e.job_id, e.seq) >= (%(after)s::uuid, %(after_seq)s::bigint)
+            AND (%(at_first)s::bool OR (e.job_id, e.seq) <> (%(after)s::uuid, %(after_seq)s::bigint))
         ORDER BY e.job_id, e.seq LIMIT %(limit)s::int
     ), last AS (SELECT b.job_id, b.seq FROM batch b ORDER BY b.job_id DESC, b.seq DESC LIMIT 1
     ), followed AS MATERIALIZED (
@@ -37,10 +39,17 @@ VERIFY_EVENTS = Statement(
             WHEN f.seq > j.version OR f.seq <= f.previous_number THEN 'added'
             WHEN f.seq > f.previous_number + 1 THEN 'missing before'
             WHEN f.hash <> {event_hash("f.previous", "f")} THEN 'changed'
-            WHEN f.seq = j.version AND f.hash <> j.chain
-                AND NOT EXISTS (SELECT FROM job_events n WHERE n.job_id = f.job_id AND n.seq > f.seq) THEN 'changed'
+            WHEN f.seq = 1 AND f.old_status IS NOT NULL THEN 'missing before'
+            WHEN f.seq = j.version
+                AND NOT EXISTS (SELECT FROM job_events n WHERE n.job_id = f.job_id AND n.seq > f.seq)
+            THEN CASE
+                WHEN f.hash <> j.chain THEN 'changed'
+                WHEN (f.new_status, f.at) <> (j.status, j.updated_at) THEN 'missing after'
+            END
         END AS fault
-        FROM followed f LEFT JOIN scrape_jobs j ON j.id = f.job_id
+        FROM followed f LEFT JOIN LATERAL (
+            SELECT o.id, o.version, o.chain, o.status, o.updated_at FROM scrape_jobs o WHERE o.id = f.job_id LIMIT 1
+        ) AS j ON true
     ), wrong AS (SELECT DISTINCT ON (job_id) * FROM judged WHERE fault IS NOT NULL ORDER BY job_id, seq)
     SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM batch b WHERE b.seq = 1), (SELECT job_id FROM last),
         (SELECT seq FROM last), w.job_id, w.seq, w.fault
@@ -51,9 +60,14 @@ VERIFY_EVENTS = Statement(
 VERIFY_ENDS = Statement(
     "verify_ends_of_histories",
     # Promises: of the next jobs by id, how many there were, the last of them, and those whose last events are missing.
-    f"""
+    # Each job has one event at least, whatever its version says.
+    # How many are wanted is hidden from the planner: where row security lets it expect next to no jobs, it would rather
+    # sort all of them than go by their key until there are enough.
+    """
     WITH batch AS MATERIALIZED (
-        SELECT j.id, j.version FROM scrape_jobs j WHERE j.id >= %(start)s::uuid ORDER BY j.id LIMIT {JOBS_BATCH}
+        SELECT j.id, greatest(j.version, 1) AS version FROM scrape_jobs j
+        WHERE j.id >= %(after)s::uuid AND (%(at_first)s::bool OR j.id <> %(after)s::uuid)
+        ORDER BY j.id LIMIT (SELECT %(limit)s::int)
     ), short AS (
         SELECT b.id, coalesce(l.seq, 0) AS seq
         FROM batch b LEFT JOIN LATERAL (
@@ -90,8 +104,8 @@ COUNT = Statement(
 class Fault(NamedTuple):
     """The first event of a job that is not as it was written.
 
-    `kind` is ``changed``, ``added``, ``missing before`` or ``missing after`` (the event number `seq`), or ``without a
-    job``.
+    `kind` is ``changed``, ``added``, ``missing before`` or ``missing after`` (the event number `seq`; after it the job
+    may have changed with no event at all), or ``without a job``.
     """
 
     job_id: UUID
@@ -114,28 +128,17 @@ def count_jobs() -> int:
 def verify() -> Iterator[Step]:
     """Look at all events, batch by batch. Raises DatabaseFailure."""
     wrong: set[UUID] = set()
-    job_id, seq, limit = FIRST_ID, FIRST_SEQ, EVENTS_BATCH
-    while True:
-        try:
-            rows = database.run(VERIFY_EVENTS, {"after": str(job_id), "after_seq": seq, "limit": limit})
-        except DatabaseTimeout:
-            if limit == 1:
-                raise
-            limit = max(1, limit // 4)  # large events
-            continue
-        events, jobs, *last = rows[0][:4]
-        if not events:
-            break
-        job_id, seq = last
+    batches = Batches(VERIFY_EVENTS, EVENTS_BATCH)
+    at: dict[str, Any] = {"after": str(FIRST_ID), "after_seq": FIRST_SEQ, "at_first": True}
+    while (rows := batches.run(at))[0][0]:
+        _, jobs, job_id, seq = rows[0][:4]
         yield Step(jobs, _new([Fault(*row[4:]) for row in rows if row[4] is not None], wrong))
-    start = FIRST_ID
-    while True:
-        rows = database.run(VERIFY_ENDS, {"start": str(start)})
-        jobs, last_job = rows[0][:2]
+        at = {"after": str(job_id), "after_seq": seq, "at_first": False}
+    batches = Batches(VERIFY_ENDS, JOBS_BATCH)
+    at = {"after": str(FIRST_ID), "at_first": True}
+    while (rows := batches.run(at))[0][0]:
         yield Step(0, _new([Fault(row[2], row[3], "missing after") for row in rows if row[2] is not None], wrong))
-        if jobs < JOBS_BATCH:
-            return
-        start = UUID(int=last_job.int + 1)
+        at = {"after": str(rows[0][1]), "at_first": False}
 
 
 def _new(faults: Iterable[Fault], known: set[UUID]) -> list[Fault]:
