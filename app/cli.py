@@ -230,7 +230,7 @@ def _audit() -> AppGroup:
     @group.command("show")
     @click.argument("job", type=click.UUID)
     def show(job: UUID) -> None:
-        """Show everything that is recorded of JOB, the addresses too: an event a line, as JSON."""
+        """Show all that is recorded of JOB, every column of it, the addresses too: an event a line, as JSON."""
         known = False
         with _own_work():
             for event in audit.events(job):

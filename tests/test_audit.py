@@ -35,7 +35,7 @@ from app.connections import SERVER_OPTIONS
 from app.errors import DatabaseTimeout
 from app.events import audit_queries
 from app.events import queries as events
-from app.events.audit_queries import EVENTS_BATCH, FIRST_ID, FIRST_SEQ
+from app.events.audit_queries import EVENTS_BATCH, FIRST_ID, FIRST_SEQ, SHOWN_BATCH
 from app.factory import create_app
 from app.queue import sweeper
 from app.tenancy import service as keys
@@ -778,11 +778,11 @@ def test_a_history_of_any_length_is_verified_in_steps(ledger: Ledger, monkeypatc
         assert hurried.verify() == [fault(job, 6, "changed")]
 
 
-@pytest.mark.parametrize("statement", ["verify_events", "verify_ends_of_histories"])
+@pytest.mark.parametrize("statement", ["verify_events", "verify_ends_of_histories", "events_of_job"])
 def test_a_step_that_takes_too_long_is_done_in_smaller_ones(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    _, other = ledger.life(), ledger.life()
+    job, other = ledger.life(), ledger.life()
     ledger.sql(removed("= 5"), job=other)
     seen, run = [], database.run
 
@@ -795,11 +795,39 @@ def test_a_step_that_takes_too_long_is_done_in_smaller_ones(
 
     monkeypatch.setattr(database, "run", reluctant)
     assert ledger.verify() == [fault(other, 4, "missing after")]
+    assert [event["seq"] for event in shown(ledger, job)] == [1, 2, 3, 4, 5]
     assert seen == sorted(seen, reverse=True)
     assert seen.count(1) > 2
 
 
 # ------------------------------------------------------------------------------------------------------- the commands
+
+
+def shown(ledger: Ledger, job: str) -> list[dict[str, Any]]:
+    """Return what `flask audit show` says of the job's events."""
+    result = ledger.app.test_cli_runner().invoke(args=["audit", "show", job])
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_everything_that_is_recorded_is_shown_as_precisely_as_it_is(ledger: Ledger) -> None:
+    job = ledger.life()
+    for seq in (0, -1, FIRST_SEQ):
+        ledger.sql(copied(3, seq), job=job)
+    rows = ledger.sql("SELECT to_jsonb(e), e.at, e.hash FROM job_events e WHERE job_id = %(job)s ORDER BY seq", job=job)
+    recorded = [{**row, "at": at, "hash": bytes(digest).hex()} for row, at, digest in rows]
+    assert [row["seq"] for row in recorded] == [FIRST_SEQ, -1, 0, 1, 2, 3, 4, 5]
+    assert any(row["at"].microsecond % 1000 for row in recorded)
+    assert {ADDRESS} == {row["address"] for row in recorded}
+    for column in ("stats", "previous_seq", "retry_count", "seconds", "error_message"):
+        assert any(row[column] is not None for row in recorded), column
+    assert [{**event, "at": datetime.fromisoformat(event["at"])} for event in shown(ledger, job)] == recorded
+
+
+def test_a_long_history_is_shown_in_full(ledger: Ledger) -> None:
+    job, last = ledger.life(), 2 * SHOWN_BATCH + 7
+    ledger.sql(copied(3, "n").replace(" WHERE", f", generate_series(6, {last}) AS n WHERE"), job=job)
+    assert [event["seq"] for event in shown(ledger, job)] == list(range(1, last + 1))
 
 
 def test_the_command_says_all_is_well_or_names_what_is_not_and_exits_with_1(ledger: Ledger) -> None:

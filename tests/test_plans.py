@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, event
 
 from app.connections import driver_url
 from app.database import Statement
-from app.events.audit_queries import EVENTS_BATCH, JOBS_BATCH, VERIFY_ENDS, VERIFY_EVENTS
+from app.events.audit_queries import EVENTS, EVENTS_BATCH, JOBS_BATCH, SHOWN_BATCH, VERIFY_ENDS, VERIFY_EVENTS
 from app.events.origin import ANONYMOUS, Origin
 from app.events.queries import HISTORY, provenance
 from app.jobs.list_queries import ORDERS, Filters, page_query
@@ -192,6 +192,11 @@ def test_a_job_is_changed_by_its_primary_key(filled: Database) -> None:
     for plan in plans:
         tables = [node for node in nodes(plan) if node.get("Relation Name") == "scrape_jobs"]
         assert {node["Node Type"] for node in tables} <= {"Index Scan", "ModifyTable"}
+
+
+def test_all_that_is_recorded_of_a_job_is_read_by_its_primary_key(filled: Database) -> None:
+    parameters = {"job_id": any_job(filled), "after_seq": 1, "at_first": False, "limit": SHOWN_BATCH}
+    assert_plans_use(list(filled.plans(EVENTS, parameters)), "job_events_pkey")
 
 
 def test_a_history_is_read_by_its_primary_key_in_its_order(filled: Database) -> None:

@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import database
-from app.database import Batches, Statement, timestamp
-from app.events.queries import NO_HASH, event_hash
+from app.database import Batches, Statement
+from app.events.queries import COLUMNS, NO_HASH, event_hash
 
 EVENTS_BATCH = 2000
 JOBS_BATCH = 200
+SHOWN_BATCH = 50
+"""Few: an event may take most of a megabyte, and they are all in memory at once."""
 
 FIRST_ID = UUID(int=0)
 FIRST_SEQ = -(2**63)
@@ -79,15 +81,16 @@ VERIFY_ENDS = Statement(
     """,
 )
 
+_SHOWN = ", ".join("encode(e.hash, 'hex') AS hash" if name == "hash" else f"e.{name}" for name in COLUMNS)
+
 EVENTS = Statement(
     "events_of_job",
-    # Promises: everything that is recorded of one job, oldest first, a batch from after `after` on.
+    # Promises: everything that is recorded of one job, oldest first: the next `limit` events.
     f"""
-    SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
-        e.seq AS id, {timestamp("e.at")} AS at, e.action, e.actor_type, e.actor_id, e.actor_name, e.request_id,
-        e.address, e.old_status, e.new_status, e.changes, encode(e.hash, 'hex') AS hash) AS r)
-    FROM job_events e WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
-    ORDER BY e.seq LIMIT {EVENTS_BATCH}
+    SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT {_SHOWN}) AS r) FROM job_events e
+    WHERE e.job_id = %(job_id)s::uuid AND e.seq >= %(after_seq)s::bigint
+        AND (%(at_first)s::bool OR e.seq <> %(after_seq)s::bigint)
+    ORDER BY e.seq LIMIT %(limit)s::int
     """,
 )
 
@@ -150,7 +153,8 @@ def _new(faults: Iterable[Fault], known: set[UUID]) -> list[Fault]:
 
 def events(job_id: UUID) -> Iterator[str]:
     """Return all that is recorded of the job as JSON texts, oldest first. Raises DatabaseFailure."""
-    seq = 0
-    while rows := database.run(EVENTS, {"job_id": str(job_id), "after": seq}):
+    batches = Batches(EVENTS, SHOWN_BATCH)
+    at: dict[str, Any] = {"after_seq": FIRST_SEQ, "at_first": True}
+    while rows := batches.run({"job_id": str(job_id), **at}):
         yield from (text for _, text in rows)
-        seq = rows[-1][0]
+        at = {"after_seq": rows[-1][0], "at_first": False}

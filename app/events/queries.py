@@ -46,6 +46,7 @@ _FACTS = (
     "error_message",
 )  # fmt: skip
 _PROVENANCE = ("action", "actor_type", "actor_id", "actor_name", "request_id", "address")
+COLUMNS = (*_FACTS, *_PROVENANCE, "hash")
 
 NO_HASH = "''::bytea"
 """SQL for what comes before a job's first event."""
@@ -80,9 +81,7 @@ def happened(select: str, previous: str = NO_HASH) -> str:
     ), event AS MATERIALIZED (SELECT f.*, {event_hash(previous, "f")} AS hash FROM fact f)"""
 
 
-_COLUMNS = ", ".join((*_FACTS, *_PROVENANCE, "hash"))
-
-APPEND = f"INSERT INTO job_events ({_COLUMNS}) SELECT {_COLUMNS} FROM event"
+APPEND = f"INSERT INTO job_events ({', '.join(COLUMNS)}) SELECT {', '.join(COLUMNS)} FROM event"
 """The INSERT of what ``event`` holds."""
 
 
