@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app import database
-from app.database import Statement
-from app.errors import DatabaseTimeout
+from app.database import Batches, Statement
 from app.jobs.states import ENDED
 
 BATCH = 500
@@ -22,14 +21,18 @@ SPAN = Statement(
 
 _ENDED = ", ".join(f"'{status}'" for status in ENDED)
 
+# What a job says of itself the service's role may change; of events it can only add some. So none of them may be young.
+# How many jobs are wanted is hidden from the planner: where row security lets it expect next to none, it would rather
+# sort them all.
 _OLD = f"""
     old AS MATERIALIZED (
-        SELECT j.id, j.updated_at, j.status FROM scrape_jobs j
+        SELECT j.id, j.updated_at, j.version, j.status FROM scrape_jobs j
         WHERE j.updated_at < %(cutoff)s::timestamptz
             AND (j.updated_at, j.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
-        ORDER BY j.updated_at, j.id LIMIT %(batch)s::int
+        ORDER BY j.updated_at, j.id LIMIT (SELECT %(limit)s::int)
     ), prunable AS MATERIALIZED (
-        SELECT o.id, o.updated_at FROM old o WHERE o.status IN ({_ENDED})
+        SELECT o.id, o.updated_at, o.version FROM old o WHERE o.status IN ({_ENDED})
+            AND NOT EXISTS (SELECT FROM job_events e WHERE e.job_id = o.id AND e.at >= %(cutoff)s::timestamptz)
             AND NOT EXISTS (SELECT FROM outbox x WHERE x.job_id = o.id)
             AND NOT EXISTS (SELECT FROM webhook_deliveries d WHERE d.job_id = o.id AND d.status = 'pending')
             AND NOT EXISTS (SELECT FROM uncounted_events u WHERE u.job_id = o.id)
@@ -39,18 +42,19 @@ _LAST = "(SELECT max(updated_at) FROM old), (SELECT id FROM old ORDER BY updated
 
 LOOK = Statement(
     "look_for_old_jobs",
-    # Promises: how many of the next `batch` old jobs could be removed, how many there are, and where they end.
+    # Promises: how many of the next `limit` old jobs could be removed, how many there are, and where they end.
     f"WITH {_OLD} SELECT (SELECT count(*) FROM prunable), (SELECT count(*) FROM old), {_LAST}",
 )
 
 REMOVE = Statement(
     "remove_old_jobs",
-    # Promises: of the next `batch` old jobs those are gone that are over, owe no webhook and are counted in the
-    # statistics, with all that belongs to them; one that was changed since it was looked at stays.
+    # Promises: of the next `limit` old jobs those are gone that are over, have no young events, owe no webhook and are
+    # counted in the statistics, with all that belongs to them; one that was changed since it was looked at stays.
     f"""
     WITH {_OLD}, gone AS (
         DELETE FROM scrape_jobs j USING prunable p
-        WHERE j.id = p.id AND j.updated_at = p.updated_at AND j.status IN ({_ENDED}) RETURNING j.id
+        WHERE j.id = p.id AND j.version = p.version AND j.updated_at = p.updated_at AND j.status IN ({_ENDED})
+        RETURNING j.id
     ), events AS (DELETE FROM job_events e USING gone WHERE e.job_id = gone.id
     ), deliveries AS (DELETE FROM webhook_deliveries d USING gone WHERE d.job_id = gone.id)
     SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old), {_LAST}
@@ -89,17 +93,11 @@ def prune(old: Span, *, dry_run: bool) -> Iterator[Step]:
     """
     if old.oldest is None:
         return
-    statement = LOOK if dry_run else REMOVE
-    after_time, after_id, batch = "-infinity", _FIRST_ID, BATCH
+    batches = Batches(LOOK if dry_run else REMOVE, BATCH)  # smaller ones of jobs with long histories
+    after_time, after_id = "-infinity", _FIRST_ID
     while True:
-        parameters = {"cutoff": old.cutoff.isoformat(), "after_time": after_time, "after_id": after_id, "batch": batch}
-        try:
-            removed, found, last_time, last_id = database.run(statement, parameters)[0]
-        except DatabaseTimeout:
-            if batch == 1:
-                raise
-            batch = max(1, batch // 4)  # jobs with long histories
-            continue
+        parameters = {"cutoff": old.cutoff.isoformat(), "after_time": after_time, "after_id": after_id}
+        removed, found, last_time, last_id = batches.run(parameters)[0]
         if not found:
             return
         yield Step(removed, found - removed, last_time)

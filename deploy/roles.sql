@@ -71,8 +71,8 @@ GRANT SELECT ON alembic_version TO scrape_jobs_service;
 -- -------------------------------------------------------------------------------------------------------- retention
 
 -- Of jobs that are over, and of what belongs to them, no more is read than tells which these are.
-GRANT DELETE, SELECT (id, status, updated_at) ON scrape_jobs TO scrape_jobs_retention;
-GRANT DELETE, SELECT (job_id) ON job_events TO scrape_jobs_retention;
+GRANT DELETE, SELECT (id, status, updated_at, version) ON scrape_jobs TO scrape_jobs_retention;
+GRANT DELETE, SELECT (job_id, at) ON job_events TO scrape_jobs_retention;
 GRANT DELETE, SELECT (job_id, status) ON webhook_deliveries TO scrape_jobs_retention;
 GRANT SELECT (job_id) ON outbox, uncounted_events TO scrape_jobs_retention;
 GRANT SELECT (id) ON webhook_endpoints TO scrape_jobs_retention; -- the row security of deliveries looks there

@@ -260,6 +260,17 @@ def test_a_job_stays_for_as_long_as_something_is_owed(attic: Attic, status: str,
     assert attic.left() == set()
 
 
+@pytest.mark.parametrize("seq", [1, 2])
+def test_a_job_stays_for_as_long_as_one_of_its_events_is_young_whatever_it_says_itself(attic: Attic, seq: int) -> None:
+    kept, _ = attic.fill(2)
+    young = "UPDATE job_events SET at = now() - interval '89 days' WHERE job_id = %(id)s AND seq = %(seq)s"
+    attic.sql(young, {"id": kept, "seq": seq})
+    assert attic.prune("--dry-run") == "Would remove 1 job; kept 1 job of that age.\n"
+    assert attic.prune() == "Removed 1 job; kept 1 job of that age.\n"
+    assert attic.left() == {kept}
+    assert attic.prune(older_than="88d") == "Removed 1 job; kept 0 jobs of that age.\n"
+
+
 def test_what_has_to_stay_does_not_stand_in_the_way_of_what_comes_after(attic: Attic) -> None:
     kept = attic.fill(1100, "running", days=200) + attic.fill(600, "pending", days=110)
     attic.fill(10, days=150)
@@ -324,6 +335,23 @@ def test_a_job_that_is_only_looked_at_meanwhile_goes(attic: Attic) -> None:
         other.rollback()
         assert pruned.result(30) == "Removed 1 job; kept 0 jobs of that age.\n"
     assert attic.left() == set()
+
+
+def test_a_job_that_changes_meanwhile_without_becoming_younger_stays_with_all_its_events(attic: Attic) -> None:
+    kept, _ = attic.fill(2, "failed")
+    with ThreadPoolExecutor(1) as pool, closing(psycopg2.connect(attic.url)) as other, other.cursor() as cursor:
+        cursor.execute("UPDATE scrape_jobs SET version = 3 WHERE id = %s", (kept,))
+        cursor.execute(
+            "INSERT INTO job_events SELECT (jsonb_populate_record(e, '{\"seq\": 3}')).* FROM job_events e"
+            " WHERE job_id = %s AND seq = 2",
+            (kept,),
+        )
+        pruned = pool.submit(attic.prune)
+        wait_until(attic.somebody_waits_for_a_lock)
+        other.commit()
+        assert pruned.result(30) == "Removed 1 job; kept 1 job of that age.\n"
+    assert attic.left() == {kept}
+    assert attic.sql("SELECT seq FROM job_events ORDER BY seq") == [(1,), (2,), (3,)]
 
 
 def test_a_change_that_comes_too_late_finds_no_job(attic: Attic) -> None:

@@ -27,6 +27,7 @@ from app.database import Statement
 from app.factory import create_app
 from app.tenancy.scopes import Scope
 from app.vault import new_key
+from app.visibility import SETTING
 from tests.conftest import migrate, new_database
 from tests.receiver import Receiver
 from tests.service import ROOT, Service, wait_until
@@ -439,19 +440,44 @@ def test_what_was_tampered_with_is_found_with_the_service_s_role(realm: Realm) -
         realm.sql("owner", "DELETE FROM scrape_jobs WHERE id = %s", job)
 
 
+PRUNE = ("jobs", "prune", "--older-than", "90d")
+
+
+def let_go(realm: Realm, who: str, job: str) -> None:
+    """Make the job old, as far as it says so itself, and owe nothing."""
+    everything = f"SET {SETTING} = 'all';"
+    realm.sql(who, f"{everything} UPDATE scrape_jobs SET updated_at = now() - interval '{OLD}' WHERE id = %s", job)
+    for table in ("outbox", "uncounted_events"):
+        realm.sql(who, f"DELETE FROM {table} WHERE job_id = %s", job)
+
+
+def test_the_service_s_role_cannot_have_young_events_pruned(realm: Realm) -> None:
+    job = make_job(realm)
+    let_go(realm, "service", job)
+    realm.sql(
+        "service",
+        f"SET {SETTING} = 'all'; INSERT INTO job_events SELECT (jsonb_populate_record(e, jsonb_build_object('seq', 3,"
+        f" 'at', now() - interval '{OLD}'))).* FROM job_events e WHERE job_id = %s AND seq = 2",
+        job,
+    )
+    pruned = realm.flask("retention", *PRUNE)
+    assert (pruned.exit_code, pruned.stdout) == (0, "Removed 0 jobs; kept 1 job of that age.\n")
+    assert realm.sql("owner", "SELECT count(*) FROM job_events WHERE job_id = %s", job) == [(3,)]
+    realm.sql("owner", "DELETE FROM scrape_jobs WHERE id = %s", job)
+    realm.sql("owner", "DELETE FROM job_events WHERE job_id = %s", job)
+
+
 def test_only_the_retention_s_role_prunes(realm: Realm) -> None:
     job = make_job(realm)
-    realm.sql("owner", f"UPDATE scrape_jobs SET updated_at = now() - interval '{OLD}' WHERE id = %s", job)
-    realm.sql("owner", "DELETE FROM outbox WHERE job_id = %s", job)
-    realm.sql("owner", "DELETE FROM uncounted_events WHERE job_id = %s", job)
-    prune = ("jobs", "prune", "--older-than", "90d")
-    assert realm.flask("service", *prune, "--dry-run").stdout == "Would remove 1 job; kept 0 jobs of that age.\n"
-    refused = realm.flask("service", *prune)
+    let_go(realm, "owner", job)
+    realm.sql("owner", f"UPDATE job_events SET at = at - interval '{OLD}' WHERE job_id = %s", job)
+    assert realm.flask("service", *PRUNE, "--dry-run").stdout == "Would remove 1 job; kept 0 jobs of that age.\n"
+    refused = realm.flask("service", *PRUNE)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert re.search(r"Error: .*\b(role|rights?|permission)\b", refused.stderr), refused.stderr
     there = "SELECT 1 FROM scrape_jobs j JOIN job_events e ON e.job_id = j.id WHERE j.id = %s"
     assert len(realm.sql("owner", there, job)) == 2
-    removed = realm.flask("retention", *prune)
+    removed = realm.flask("retention", *PRUNE)
     assert (removed.exit_code, removed.stdout) == (0, "Removed 1 job; kept 0 jobs of that age.\n")
     assert realm.sql("owner", "SELECT 1 FROM job_events WHERE job_id = %s", job) == []
     assert realm.flask("service", "audit", "verify").exit_code == 0
