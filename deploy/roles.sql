@@ -40,7 +40,18 @@ REVOKE ALL ON
     scrape_jobs, uncounted_events, webhook_deliveries, webhook_endpoints
 FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE ALL ON FUNCTION running_jobs(text) FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
-REVOKE CREATE ON SCHEMA public FROM PUBLIC; -- as it is anyway since PostgreSQL 15
+REVOKE CREATE ON SCHEMA public -- as it is anyway since PostgreSQL 15
+FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
+
+-- A temporary table comes before one of ours with the same name, for everybody who is lent its connection.
+DO $$
+BEGIN
+    EXECUTE format(
+        'REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention', current_database()
+    );
+END
+$$;
+
 GRANT USAGE ON SCHEMA public TO scrape_jobs_service, scrape_jobs_retention;
 
 -- ---------------------------------------------------------------------------------------------------------- service

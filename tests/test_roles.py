@@ -136,13 +136,17 @@ def test_running_it_again_changes_nothing_and_takes_back_what_was_granted_beside
     before = granted(realm, SERVICE) | granted(realm, RETENTION)
     realm.sql("owner", f"GRANT ALL ON job_events, api_keys TO {SERVICE}, PUBLIC")
     realm.sql("owner", f"GRANT UPDATE (hash), SELECT (stats) ON job_events TO {RETENTION}")
+    database = make_url(realm.urls["owner"]).database
+    realm.sql("owner", f"GRANT CREATE ON SCHEMA public TO {SERVICE}, {RETENTION}")
+    realm.sql("owner", f"GRANT TEMPORARY ON DATABASE {database} TO {SERVICE}, {RETENTION}, PUBLIC")
     assert granted(realm, SERVICE) | granted(realm, RETENTION) > before
     for _ in range(2):
         psql(realm.urls["owner"], ROLES)
         assert granted(realm, SERVICE) | granted(realm, RETENTION) == before
-    assert realm.sql("owner", "SELECT has_table_privilege(%s, 'job_events', 'UPDATE')", realm.names["service"]) == [
-        (False,)
-    ]
+    for who in ("service", "retention"):
+        may = "SELECT has_table_privilege(r, 'job_events', 'UPDATE'), has_schema_privilege(r, 'public', 'CREATE'),"
+        may += " has_database_privilege(r, current_database(), 'TEMPORARY') FROM (VALUES (%s)) AS role (r)"
+        assert realm.sql("owner", may, realm.names[who]) == [(False, False, False)]
 
 
 def granted(realm: Realm, role: str) -> set[tuple[str, str, str, str | None]]:
@@ -278,6 +282,8 @@ REFUSED = (
     "CREATE POLICY p ON job_events USING (true)",
     "DROP TABLE job_events",
     "CREATE TABLE more ()",
+    "CREATE TEMPORARY TABLE job_events (LIKE job_events)",
+    "CREATE TEMPORARY VIEW api_keys AS SELECT '{all}' AS scopes",
     "CREATE FUNCTION running_jobs(text) RETURNS bigint LANGUAGE sql AS 'SELECT 0'",
     f"SET ROLE {RETENTION}",
     f"GRANT {RETENTION} TO CURRENT_USER",
