@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from flask import Flask
 
 from tests.service import ROOT, Service, environment
 
@@ -236,11 +237,66 @@ def test_who_has_no_key_and_does_not_go_on_talking_holds_nobody_up(database_url:
         Service(database_url, SCRAPE_JOBS_AUTH="keys", WEB_CONCURRENCY="1", THREADS="2") as locked,
         ExitStack() as stack,
     ):
-        half = b"POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"
         callers = []
-        for _ in range(4):
+        for call in ("POST /api/scrape-jobs", "POST /nowhere", "OPTIONS /api/scrape-jobs", "PUT /api/scrape-jobs/x"):
             callers.append(stack.enter_context(socket.create_connection(("127.0.0.1", locked.port), timeout=15)))
-            callers[-1].sendall(half)
-        for caller in callers:
-            assert caller.recv(12) == b"HTTP/1.1 401"
+            callers[-1].sendall(f"{call} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{".encode())
+        assert [caller.recv(12) for caller in callers] == [
+            b"HTTP/1.1 401",
+            b"HTTP/1.1 404",
+            b"HTTP/1.1 200",
+            b"HTTP/1.1 401",
+        ]
         assert requests.get(f"{locked.url}/healthz", timeout=15).status_code == 200
+
+
+def hang_up_after(service: Service, request: bytes) -> tuple[int, dict[str, Any]]:
+    """Send `request` and say that nothing more comes; return the status and document of the answer."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        response = HTTPResponse(connection)
+        response.begin()
+        return response.status, json.loads(response.read())
+
+
+CHUNKED = b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("rest", [b"5\r\nab", b"5", b"ffffffffffffffffffff\r\n{}", b"zz\r\n", b""])
+def test_a_body_that_breaks_off_is_no_failure_of_the_service(service: Service, rest: bytes) -> None:
+    request_id = f"r-{uuid.uuid4()}"
+    head = CHUNKED.replace(b"Host: x", b"Host: x\r\nX-Request-ID: " + request_id.encode())
+    assert hang_up_after(service, b"POST /api/scrape-jobs" + head + rest)[0] == 400
+    full = b"100000\r\n" + b" " * MIB + b"\r\n"
+    assert hang_up_after(service, b"POST /api/scrape-jobs" + CHUNKED + full + rest)[0] in (400, 413)
+    assert hang_up_after(service, b"POST /nowhere" + CHUNKED + rest)[0] == 404
+    assert hang_up_after(service, b"GET /healthz" + CHUNKED + rest)[0] == 200
+    (line,) = lines_about(service, request_id)
+    assert (line["message"], line["status"]) == ("request", 400)
+
+
+def test_a_change_that_was_made_is_told_however_a_body_that_nobody_reads_ends(service: Service) -> None:
+    job = service.create()
+    status, answer = hang_up_after(service, f"DELETE /api/scrape-jobs/{job['id']}".encode() + CHUNKED + b"5\r\nab")
+    assert (status, answer["data"]["status"]) == (200, "cancelled")
+
+
+def test_half_of_a_request_is_none(service: Service) -> None:
+    job = service.create()
+    for status in ("running", "failed"):
+        service.change(job["id"], status=status)
+    for body, said in ((b"", 23), (b'{"delay_seconds": 3600}', 24)):
+        head = b" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % said
+        assert hang_up_after(service, f"POST /api/scrape-jobs/{job['id']}/retry".encode() + head + body)[0] == 400
+    assert requests.get(f"{service.jobs}/{job['id']}", timeout=10).json()["data"]["status"] == "failed"
+
+
+def test_who_begins_a_body_and_falls_silent_is_not_waited_for(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.http.body.STALL_SECONDS", 0.2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb", buffering=0) as body:
+        theirs.sendall(b'{"domain": ')
+        environ = {"wsgi.input": body, "wsgi.input_terminated": True, "gunicorn.socket": ours, "CONTENT_LENGTH": "100"}
+        answer = app.test_client().post("/api/scrape-jobs", content_type="application/json", environ_overrides=environ)
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "Bad request")

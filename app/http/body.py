@@ -2,6 +2,9 @@
 
 import json
 import math
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from flask import Flask, Response, request
@@ -15,45 +18,78 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
 DRAIN_STEP = 64 * 1024
 DRAINED_BYTES = 16 * 1024 * 1024
+STALL_SECONDS = 10
+"""How long a caller may send nothing of a body that it has begun."""
+
+BROKEN = (ParseException, OSError)
+"""What reading a body raises that is malformed, or ends before it should."""
+
 MERGE_PATCH = "application/merge-patch+json"
 
 
 def raw_body() -> bytes:
-    """Return the request's body; raises UnsupportedContentEncoding, or RequestEntityTooLarge past MAX_BYTES."""
+    """Return the request's body, all of it.
+
+    Raises UnsupportedContentEncoding; RequestEntityTooLarge past MAX_BYTES; BadRequest where it is malformed, ends
+    before it should, or nothing comes for STALL_SECONDS.
+    """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedContentEncoding
     try:
-        data = request.get_data(cache=True)
-    except ParseException:  # its text quotes what came
+        with _bounded_waits():
+            data = request.get_data(cache=True)
+            # Werkzeug reads a body without a stated length up to the limit, and says nothing of what it leaves.
+            is_cut = request.content_length is None and len(data) >= MAX_BYTES and _input().read(1)
+    except BROKEN:  # its text quotes what came
         raise BadRequest from None
-    # Werkzeug reads a body without a stated length up to the limit, and says nothing of what it leaves.
-    if request.content_length is None and len(data) >= MAX_BYTES and request.environ["wsgi.input"].read(1):
+    if is_cut:
         raise RequestEntityTooLarge
+    if request.content_length is not None and len(data) < request.content_length:  # half of a request is none
+        raise BadRequest
     return data
 
 
 def register(app: Flask) -> None:
-    """Make `app` read what is left of every body.
+    """Make `app` read what is left of a body before it answers.
 
-    A server closes a connection on which part of a request is unread, and the next request on it, which is on its way
-    already, is lost. What is longer than DRAINED_BYTES is not worth it.
+    A caller that is still sending when the connection is closed may never see the answer. What is longer than
+    DRAINED_BYTES is not worth it, nor is anything of who was not let in. The server looks after the rest.
     """
 
     @app.after_request
     def _drain(response: Response) -> Response:
-        if response.status_code in (401, 403, 429):  # nothing is awaited from who was not let in
-            response.headers["Connection"] = "close"
-            return response
-        if request.content_length or request.headers.get("Transfer-Encoding"):
-            stream = request.environ["wsgi.input"]
-            for _ in range(DRAINED_BYTES // DRAIN_STEP):
-                try:
-                    if not stream.read(DRAIN_STEP):
-                        return response
-                except ParseException:
-                    break
-            response.headers["Connection"] = "close"
+        has_body = request.content_length or request.headers.get("Transfer-Encoding")
+        if has_body and _was_let_in(response.status_code):
+            try:
+                with _bounded_waits():
+                    for _ in range(DRAINED_BYTES // DRAIN_STEP):
+                        if not _input().read(DRAIN_STEP):
+                            break
+            except BROKEN:
+                pass  # what the request asked for is done or refused already
         return response
+
+
+def _was_let_in(status: int) -> bool:
+    return request.url_rule is not None and request.method != "OPTIONS" and status not in (401, 403, 429)
+
+
+def _input() -> Any:
+    return request.environ["wsgi.input"]
+
+
+@contextmanager
+def _bounded_waits() -> Iterator[None]:
+    """Let no single wait for the caller take longer than STALL_SECONDS."""
+    connection = request.environ.get("gunicorn.socket")
+    if not isinstance(connection, socket.socket):
+        yield
+        return
+    connection.settimeout(STALL_SECONDS)
+    try:
+        yield
+    finally:
+        connection.settimeout(None)
 
 
 def json_body(media_type: str = JSON) -> Any:
