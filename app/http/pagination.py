@@ -5,7 +5,7 @@ import binascii
 import json
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from flask import Response
@@ -80,7 +80,7 @@ def _typed(value: Any, kind: type) -> Any:
         raise TypeError(value)
     if kind is datetime:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None or moment.isoformat() != value:
+        if moment.utcoffset() != timedelta(0) or moment.isoformat() != value:  # any other may lie past the calendar
             raise ValueError(value)
         return moment
     return uuid.UUID(value)
