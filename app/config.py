@@ -72,8 +72,9 @@ def _secret_fault(text: str) -> None:
 def _check_redis_url(text: str) -> None:
     try:
         parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")
         fits = parts.scheme in ("redis", "rediss", "redis+unix") and (parts.port or 1) > 0
-    except ValueError:  # of the host, or the port
+    except ValueError:  # of the host, its name, or the port
         fits = False
     if not fits:
         raise ValidationError("must be a URL such as redis://host:6379/0")

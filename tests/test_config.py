@@ -297,7 +297,9 @@ def test_the_commands_print_secrets_and_keys_that_the_settings_take() -> None:
     assert settings.secrets_keys == (key.stdout.strip(),)
 
 
-@pytest.mark.parametrize("url", ["redis://h:port", "redis://h:99999", "redis://[::1", "http://h", "h:6379"])
+@pytest.mark.parametrize(
+    "url", ["redis://h:port", "redis://h:99999", "redis://[::1", "redis://a..b", "http://h", "h:6379"]
+)
 def test_what_is_no_url_of_a_redis_is_refused(url: str) -> None:
     assert complaints(REDIS_URL=url) == ["REDIS_URL: must be a URL such as redis://host:6379/0"]
 

@@ -10,9 +10,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from statistics import median
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -224,6 +226,18 @@ def test_who_may_not_see_a_job_does_not_use_up_its_updates(fronts: Open, empty_r
     for _ in range(4):
         assert front.call("updates", job, foreign).status_code in (404, 429)
     assert front.call("updates", job, own).status_code == 200
+
+
+def test_a_worker_uses_up_the_updates_of_no_job_but_for_itself(
+    fronts: Open, empty_redis: Redis, client: FlaskClient
+) -> None:
+    job = make_job(client)["id"]
+    front = fronts(empty_redis.url, auth="keys", updates_of_one_job=3)
+    worker, other, writer = front.key(Scope.QUEUE_WORK), front.key(Scope.QUEUE_WORK), front.key(Scope.JOBS_WRITE)
+    token = {"X-Lease-Token": str(uuid.uuid4())}
+    assert [front.call("updates", job, {**worker, **token}).status_code for _ in range(5)] == [409] * 3 + [429] * 2
+    assert front.call("updates", job, {**other, **token}).status_code == 409
+    assert through(front, "updates", job, 5, writer) == 3
 
 
 def test_who_is_not_let_in_uses_up_nothing(fronts: Open, empty_redis: Redis, client: FlaskClient) -> None:
@@ -604,6 +618,44 @@ def test_a_redis_that_answers_but_takes_nothing_is_away_too(
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert 1 <= len(warnings) <= 10
     assert len(clock.seconds) > 100
+
+
+@pytest.mark.parametrize("answer", [b"+OK\r\n", b"-MOVED x\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_is_no_redis_is_one_that_is_away(
+    fronts: Open, client: FlaskClient, caplog: pytest.LogCaptureFixture, answer: bytes
+) -> None:
+    job = make_job(client)["id"]
+
+    class Speaker(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                while self.request.recv(4096):
+                    self.request.sendall(answer)
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Speaker) as server:
+        server.block_on_close = False  # the client keeps its connections
+        Thread(target=server.serve_forever, daemon=True).start()
+        front = fronts(f"redis://127.0.0.1:{server.server_address[1]}/0", reads=3)
+        statuses = [front.call("reads", job).status_code for _ in range(5)]
+        server.shutdown()
+    assert statuses == [200] * 3 + [429] * 2
+    assert [record for record in caplog.records if record.getMessage().startswith("Redis is away")]
+
+
+def test_a_count_in_redis_that_the_library_cannot_read_fails_nothing(
+    fronts: Open, empty_redis: Redis, client: FlaskClient
+) -> None:
+    job, front = make_job(client)["id"], fronts(empty_redis.url)
+    assert front.call("reads", job).status_code == 200
+    empty_redis.client.set(window_key(empty_redis, "reads"), "9e99", keepttl=True)
+    assert front.call("reads", job).status_code == 429  # it is a number for Redis, and past every limit
+    assert front.call("reads", job).status_code == 200  # by then Redis counts as away
+
+
+def test_the_first_call_is_told_when_its_window_ends(fronts: Open, storage: str | None, client: FlaskClient) -> None:
+    job, front = make_job(client)["id"], fronts(storage, auth="keys")
+    firsts = [front.call("reads", job, front.key()) for _ in range(20)]
+    assert {int(answer.headers["RateLimit-Reset"]) for answer in firsts} == {60}
 
 
 def test_that_redis_is_away_is_measured_even_where_warnings_are_not_logged(

@@ -61,6 +61,11 @@ class _Window:
         return self.previous * (length - (now - self.start)) / length + self.current
 
 
+def _begun(left: float, expiry: int) -> float:
+    """Return the seconds `left` of a window, but never all of them: the library would take that for none."""
+    return min(left, expiry - 0.001)
+
+
 class ProcessStorage(Storage, SlidingWindowCounterSupport):
     """Counts in this process; what is over is removed when the counts have doubled since the last time."""
 
@@ -93,7 +98,7 @@ class ProcessStorage(Storage, SlidingWindowCounterSupport):
         with self._lock:
             window = self._window(key, expiry, now)
             left = expiry - (now - window.start)
-            return window.previous, left if window.previous else 0.0, window.current, left + expiry
+            return window.previous, left if window.previous else 0.0, window.current, _begun(left, expiry) + expiry
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget what was counted."""
@@ -158,7 +163,10 @@ class SharedStorage(Storage, SlidingWindowCounterSupport):
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Return what the window before counted and for how many seconds it still does, and the same of this one."""
-        return self._somewhere(lambda storage: storage.get_sliding_window(key, expiry))
+        previous, previous_left, current, left = self._somewhere(
+            lambda storage: storage.get_sliding_window(key, expiry)
+        )
+        return previous, previous_left, current, _begun(left - expiry, expiry) + expiry
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget what was counted."""
@@ -168,7 +176,7 @@ class SharedStorage(Storage, SlidingWindowCounterSupport):
         if self._may_try():
             try:
                 done = work(self._redis)
-            except RedisError as error:
+            except Exception as error:  # noqa: BLE001 - who limits must not fail what it limits, whatever it is that answers
                 self._lost(error)
             else:
                 self._found()
@@ -184,7 +192,7 @@ class SharedStorage(Storage, SlidingWindowCounterSupport):
                 self._try_at = time.monotonic() + PAUSE_SECONDS
             return is_due
 
-    def _lost(self, error: RedisError) -> None:
+    def _lost(self, error: Exception) -> None:
         with self._lock:
             is_news, self._is_away = not self._is_away, True
             self._try_at = time.monotonic() + PAUSE_SECONDS

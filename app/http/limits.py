@@ -16,6 +16,7 @@ from app.http.fields import is_id
 from app.http.guard import caller
 from app.http.limit_storage import PROCESS, SHARED
 from app.http.operation import current
+from app.tenancy.scopes import Scope, allows
 
 READS, UPDATES, CREATIONS, JOB_UPDATES = "reads", "updates", "creations", "updates of one job"
 
@@ -105,8 +106,18 @@ def _counts() -> list[_Count]:
     job = (request.view_args or {}).get("id") if request.blueprint in ("jobs", "queue") else None
     if job is None or not is_id(job):
         return [_Count(UPDATES, _caller())]
-    # What is sent at another customer's job is not counted with what that customer sends, and so does not show.
-    return [_Count(UPDATES, _caller()), _Count(JOB_UPDATES, f"{job} {caller().customer or 'all'}".lower())]
+    return [_Count(UPDATES, _caller()), _Count(JOB_UPDATES, f"{job.lower()} {_those_who_may_change_it()}")]
+
+
+def _those_who_may_change_it() -> str:
+    """Return with whom the caller shares a job's updates, so that nobody uses up those of others.
+
+    What is sent at another customer's job counts for that customer no more than it shows. A worker, who may change a
+    job only while it holds its lease, has a count of its own: it is not known yet whether it holds it.
+    """
+    who = caller()
+    may_at_any_time = allows(who.scopes, (Scope.JOBS_WRITE, Scope.JOBS_CANCEL))
+    return f"of {who.customer or 'all'}" if may_at_any_time else _caller()
 
 
 def _caller() -> str:
