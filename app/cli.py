@@ -218,9 +218,10 @@ def _keys() -> AppGroup:
     def rotate(id: str, grace: float) -> None:
         """Make a key that may do the same as ID, and print it; the old one ends after the grace time."""
         with _own_work():
-            key, stored = keys.rotate(_key_id(id), grace)
+            old_id = _key_id(id)
+            key, stored = keys.rotate(old_id, grace)
         click.echo(str(key))
-        click.echo(f"Key {stored.id} for {stored.name} takes the place of {_key_id(id)}.", err=True)
+        click.echo(f"Key {stored.id} for {stored.name} takes the place of {old_id}.", err=True)
 
     return group
 
@@ -264,9 +265,14 @@ def _audit() -> AppGroup:
 
 
 def _key_id(text: str) -> str:
-    """Return the id in `text`, which may be the whole key: who has it at hand need not take it apart."""
-    key = key_form.parse(text)
-    return key.id if key else text
+    """Return the id in `text`, which may be the whole key: who has it at hand need not take it apart.
+
+    Raises KeyNotFound where it can be neither.
+    """
+    key_id = key_form.id_in(text)
+    if key_id is None:
+        raise KeyNotFound
+    return key_id
 
 
 def _moment(at: datetime | None) -> str:

@@ -123,6 +123,10 @@ class DocumentTooLarge(ScrapeJobError):
         self.index = index
 
 
+class AnswerUnreadable(ScrapeJobError):
+    """What the first request with this key was answered is kept, but encrypted with a key that is gone."""
+
+
 class IdempotencyKeyReused(ScrapeJobError):
     """The idempotency key came before with another request."""
 

@@ -21,8 +21,9 @@ _INVISIBLE = re.compile(
 # A value in quotes keeps them, so that masking twice masks the same; one without ends where a word or a tag does.
 _QUOTED = r"""\\"[^"\\\n]*|\\'[^'\\\n]*|"(?:\\.|[^"\\\n])*|'(?:\\.|[^'\\\n])*"""
 _VALUE = rf"""(?:{_QUOTED}|[^\s&<>"'\\](?:[^\s&<>]*[^\s&<>,;])?)"""
-_SEPARATOR = r"""\\?["']?[ \t]*(?:=>|[:=])[ \t]*"""
-_QUOTED_SEPARATOR = r"""\\?["'][ \t]*(?:=>|[:=])[ \t]*"""
+_SPACE = r"[^\S\n]"  # of any width, but no end of a line
+_SEPARATOR = rf"""\\?["']?{_SPACE}*(?:=>|[:=]){_SPACE}*"""
+_QUOTED_SEPARATOR = rf"""\\?["']{_SPACE}*(?:=>|[:=]){_SPACE}*"""
 
 # Each pattern is linear in the length of the text: no two repetitions in it can match the same characters.
 _CREDENTIALS = tuple(
@@ -31,17 +32,18 @@ _CREDENTIALS = tuple(
         ("//", r"""[^\s/?#"'<>]*(?=@)"""),  # user and password in a URL
         ("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", "(?:[^-]|-(?!----))*"),  # to its end, or the text's
         # Headers, to the end of their line. No word has to begin here: HTTP_AUTHORIZATION, or one after a colour code.
-        (r"(?:authorization|cookie[2s]?)[ \t]*[:=][ \t]*", r"[^\n]*"),
+        (rf"(?:authorization|cookie[2s]?){_SPACE}*[:=]{_SPACE}*", r"[^\n]*"),
         (rf"(?:authorization|cookie[2s]?){_QUOTED_SEPARATOR}", _VALUE),
-        (r"(?:bearer[ \t]+){1,3}", _VALUE),
+        (rf"(?:bearer{_SPACE}+){{1,3}}", _VALUE),
         # Base64 and no word: with a digit or a sign, or with a capital letter past its beginning.
-        (r"basic[ \t]+", r"(?-i:(?=[A-Za-z]*[0-9+/=]|[A-Z]*[a-z]+[A-Z])[A-Za-z0-9+/]{12,}={0,2})"),
+        (rf"basic{_SPACE}+", r"(?-i:(?=[A-Za-z]*[0-9+/=]|[A-Z]*[a-z]+[A-Z])[A-Za-z0-9+/]{12,}={0,2})"),
         ("sjk_[0-9a-z]{12}_", "[A-Za-z0-9_-]{43}"),  # our own keys
         ("whsec_", "[A-Za-z0-9+/]{24,}={0,2}"),  # the secrets of our own webhooks, and of others
         ("(?-i:A(?:KI|SI)A)", "(?-i:[A-Z0-9]{16})"),  # an AWS access key
         (r"(?-i:eyJ)", r"(?-i:[\w-]{10,}(?:\.[\w-]*){0,4})"),  # a JSON Web Token
         (
-            r"(?:(?:api|access)[_-]?key|passw(?:or)?d|passphrase|pwd|secret[\w-]{0,20}|token(?=[ \t]*=))" + _SEPARATOR,
+            r"(?:(?:api|access)[_-]?key|passw(?:or)?d|passphrase|pwd|secret[\w-]{0,20}|token(?=[^\S\n]*=))"
+            + _SEPARATOR,
             _VALUE,
         ),
         # A bare "token:" is what parsers say of a syntax error, so the colon counts after a quoted name alone.
@@ -61,6 +63,11 @@ def masked(text: str) -> str:
     for pattern in _CREDENTIALS:
         text = pattern.sub(_masked, text)
     return text
+
+
+def one_line(text: str) -> str:
+    """Return `text` as a name by which somebody is called: sanitised, and with single spaces for all that parts it."""
+    return " ".join(sanitise(text).split())
 
 
 def sanitise(text: str) -> str:

@@ -390,6 +390,20 @@ def test_a_key_that_makes_no_sense_is_not_made(house: House, words: list[str], c
     assert done.stdout == ""
 
 
+def test_a_key_s_name_forges_no_line_of_the_list(house: House) -> None:
+    made = flask(house, "keys", "create", "evil\nabcdefghijkl\t root\u00a0 all", "--scope", "jobs:read").stdout.strip()
+    (line,) = [line for line in flask(house, "keys", "list").stdout.splitlines() if "evil" in line]
+    assert line.startswith(f"{made.split('_')[1]}  evil abcdefghijkl root all  jobs:read")
+
+
+@pytest.mark.parametrize("words", [["revoke"], ["rotate"]], ids=" ".join)
+@pytest.mark.parametrize("id", ["abcdefghijkl", "nothing", "", "\udcff"], ids=ascii)
+def test_what_is_no_key_is_said_to_be_none(house: House, words: list[str], id: str) -> None:
+    done = flask(house, "keys", *words, id)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: There is no such key that is valid; flask keys list shows all\n"
+
+
 def test_when_a_key_was_last_used_is_noted(house: House) -> None:
     key = house.key(Scope.JOBS_READ)
     house.ask("GET", JOBS, key)

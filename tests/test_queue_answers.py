@@ -368,6 +368,22 @@ def test_a_kept_answer_shows_its_tokens_to_nobody_who_reads_the_table(
         assert taken["lease_token"] not in kept[0]
 
 
+def test_a_kept_answer_whose_key_is_gone_is_not_made_up(database_url: str) -> None:
+    headers = {"Idempotency-Key": uuid.uuid4().hex}
+    answers = []
+    for _ in range(2):
+        with application(database_url, secrets_keys=(new_key(),)) as app:
+            body = {"worker_id": "w1", "domains": ["nobody.example"]}
+            answers.append(app.test_client().post(f"{JOBS}/next", json=body, headers=headers))
+    assert answers[0].status_code == 200
+    assert answers[1].status_code == 500
+    assert answers[1].get_json() == {
+        "success": False,
+        "error": "Failed to take scrape jobs",
+        "details": "The first answer cannot be read: SCRAPE_JOBS_SECRETS_KEY lacks its key",
+    }
+
+
 @pytest.mark.parametrize("what", ["heartbeat", "release", "retry"])
 def test_a_repeated_request_of_a_worker_is_done_once(client: FlaskClient, what: str) -> None:
     held, key = hold(client), uuid.uuid4().hex

@@ -23,6 +23,10 @@ CUT = "… [truncated]"
         ("Bearer abc.def-ghi_jkl~mno+pqr/stu==", "Bearer ***"),
         ("bearer abc, then", "bearer ***, then"),
         ("BEARER\tabc", "BEARER\t***"),
+        ("Bearer\u00a0abc", "Bearer\u00a0***"),
+        ("password\u3000=\u2003abc", "password\u3000=\u2003***"),
+        ("Authorization\u2009: abc", "Authorization\u2009: ***"),
+        ("password=\nabc", "password=\nabc"),
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: ***"),
         ("authorization:Basic dXNlcjpwYXNz\nHost: a", "authorization:***\nHost: a"),
         ("Proxy-Authorization: Digest abc def", "Proxy-Authorization: ***"),
@@ -268,10 +272,12 @@ def test_a_mebibyte_without_a_secret_is_only_cut(unit: str) -> None:
         ("password=" + " " * 1_000_000, "password= "),
         ("password" + " " * 1_000_000 + "=", "password "),
         ("bearer" + " " * 1_000_000 + "x", "bearer "),
+        ("bearer" + "\u3000" * 1_000_000 + "x", "bearer\u3000"),
+        ("password" + "\u00a0" * 1_000_000 + "=", "password\u00a0"),
         ('password="' + "a" * 1_000_000, 'password="***'),
         ("authorization:" + "a" * 1_000_000, "authorization:***"),
     ],
-    ids=range(21),
+    ids=range(23),
 )
 def test_a_mebibyte_made_of_credentials_is_masked_from_its_start(text: str, start: str) -> None:
     stored = sanitise(text)

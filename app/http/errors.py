@@ -81,6 +81,11 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.IdempotencyKeyInUse: lambda _: Answer(
         409, "Idempotency-Key is in use", "The first request with it is still running", {"Retry-After": "1"}
     ),
+    errors.AnswerUnreadable: lambda _: Answer(
+        500,
+        failure_text(),
+        "The first answer cannot be read: SCRAPE_JOBS_SECRETS_KEY lacks its key",
+    ),
     errors.WebhookNotFound: lambda _: Answer(404, "Webhook not found"),
     errors.DeliveryNotFound: lambda _: Answer(404, "Delivery not found"),
     errors.WebhookInactive: lambda error: Answer(

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from app.errors import InvalidInput
-from app.text import sanitise
+from app.text import one_line, sanitise
 
 MAX_CHOICES = 200
 """Values that a choice of some may name."""
@@ -218,7 +218,7 @@ class Name(Message):
         self.longest = longest
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        name = super()._deserialize(value, attr, data, **kwargs).strip()
+        name = one_line(super()._deserialize(value, attr, data, **kwargs))
         if not 1 <= len(name) <= self.longest:
             raise self.make_error("invalid")
         return name

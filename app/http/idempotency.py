@@ -8,13 +8,13 @@ from typing import ParamSpec
 from flask import Response, request
 
 from app import database, idempotency
-from app.errors import InvalidInput, RetriesUsedUp
+from app.errors import AnswerUnreadable, InvalidInput, RetriesUsedUp
 from app.http.body import raw_body
 from app.http.envelope import JSON
 from app.http.errors import answer
 from app.http.origin import origin
 from app.idempotency import StoredAnswer
-from app.vault import Vault
+from app.vault import SecretUnreadableError, Vault
 
 HEADER = "Idempotency-Key"
 _FIT = re.compile(r"[!-~]{1,255}")
@@ -43,6 +43,7 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
     """Return the answer of `work`, which is done unless the current request's key says that it has been.
 
     What `work` raises undoes it all, and the key is as if it never came; but for RetriesUsedUp, which is an answer.
+    Raises AnswerUnreadable where the first one's was kept with a key of the vault's that is gone.
     """
     key = request.headers.get(HEADER)
     if key is None:
@@ -70,5 +71,8 @@ def _stored(response: Response, vault: Vault | None) -> StoredAnswer:
 
 
 def _replayed(earlier: StoredAnswer, vault: Vault | None) -> Response:
-    body = vault.open(earlier.body) if vault else earlier.body
+    try:
+        body = vault.open(earlier.body) if vault else earlier.body
+    except SecretUnreadableError:
+        raise AnswerUnreadable from None
     return Response(body, earlier.status, {**earlier.headers, "Idempotent-Replayed": "true"}, mimetype=JSON)

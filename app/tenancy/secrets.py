@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 PREFIX = "sjk"
 
-_FORM = re.compile(rf"{PREFIX}_([0-9a-z]{{12}})_([A-Za-z0-9_-]{{43}})")
+_ID = "[0-9a-z]{12}"
+_FORM = re.compile(rf"{PREFIX}_({_ID})_([A-Za-z0-9_-]{{43}})")
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -43,3 +44,9 @@ def parse(text: str) -> Key | None:
     """Return the key that `text` is, or None where it can be none."""
     match = _FORM.fullmatch(text)
     return Key(*match.groups()) if match else None
+
+
+def id_in(text: str) -> str | None:
+    """Return the id that `text` is, or that the key has that it is; None where it can be neither."""
+    key = parse(text)
+    return key.id if key else text if re.fullmatch(_ID, text) else None

@@ -13,7 +13,7 @@ from app.tenancy import queries, secrets
 from app.tenancy.queries import StoredKey
 from app.tenancy.scopes import Scope
 from app.tenancy.secrets import Key
-from app.text import sanitise
+from app.text import one_line
 
 REMEMBERED_SECONDS = 3.0
 """How long a process believes what it has read of a key, valid or not: a revoked one is refused after that."""
@@ -43,7 +43,7 @@ def create(name: str, scopes: Sequence[Scope], customer: UUID | None, seconds: f
 
     Raises InvalidInput or DatabaseFailure.
     """
-    visible = sanitise(name).strip()
+    visible = one_line(name)
     if not 1 <= len(visible) <= MAX_NAME:
         raise InvalidInput(f"Invalid name: must be 1 to {MAX_NAME} visible characters")
     if not scopes:
