@@ -362,6 +362,21 @@ def test_a_key_that_ended_is_refused_within_5_seconds_in_every_process(house: Ho
         wait_until(lambda: statuses() == {401}, ended + 5 - time.monotonic())
 
 
+def test_a_key_that_ends_while_its_request_waits_for_work_gets_none(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "REMEMBERED_SECONDS", 0.1)
+    worker, domain = house.key(Scope.QUEUE_WORK), f"d{uuid.uuid4().hex}.example"
+    body = {"worker_id": "w", "domains": [domain], "wait_seconds": 15}
+    with ThreadPoolExecutor(1) as pool:
+        claim = pool.submit(house.ask, "POST", f"{JOBS}/next", worker, body)
+        time.sleep(0.3)
+        assert flask(house, "keys", "revoke", worker).returncode == 0
+        assert refusal(claim.result(timeout=5)) == not_authenticated("The key is not valid")
+    job = house.make(house.admin, JOBS, {"domain": domain})
+    assert house.ask("GET", f"{JOBS}/{job['id']}", house.admin).get_json()["data"]["status"] == "pending"
+
+
 def test_a_key_is_rotated_and_the_old_one_stays_valid_for_a_while(house: House) -> None:
     old = house.key(Scope.JOBS_READ, customer=ONE)
     new = flask(house, "keys", "rotate", old, "--grace", "1h").stdout.strip()

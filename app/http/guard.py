@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from flask import Flask, g, request
 
@@ -25,7 +26,8 @@ def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
             return
         declared = current()
         is_open = declared is not None and declared.is_open
-        g.caller = ANYBODY if caller_of is None or is_open else _authenticated(caller_of)
+        g.recognise = (lambda: ANYBODY) if caller_of is None or is_open else partial(_authenticated, caller_of)
+        g.caller = g.recognise()
         if not is_open and not _may(g.caller, declared):
             raise NotAllowed(declared.scopes if declared else ())
         g.visibility.enter_context(bound_to(g.caller.customer))
@@ -53,6 +55,11 @@ def actor_id() -> str | None:
     who = known_caller()
     former: str | None = g.get("former_key")
     return former if who is None else who.actor.id or who.actor.type
+
+
+def recognise_again() -> None:
+    """Go on only where the key of the current request, which has waited, is still valid. Raises NotAuthenticated."""
+    g.recognise()
 
 
 def demand(scope: Scope) -> None:

@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 from app.http import envelope
 from app.http.body import json_body, optional_json_body
 from app.http.fields import object_of, parse_id
+from app.http.guard import recognise_again
 from app.http.idempotency import idempotent, once
 from app.http.operation import operation
 from app.http.origin import origin
@@ -58,6 +59,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
             return _jobs(jobs)
 
         def attempt(is_last: bool) -> Response | None:
+            recognise_again()
             try:
                 return once(lambda: take(is_last=is_last), vault)
             except _NothingYet:
