@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from app.config import Settings
 from app.factory import create_app
-from tests.factories import make_job, new_domain, read_history
+from tests.factories import make_job, new_domain, read_all, read_history
 
 JOBS = "/api/scrape-jobs"
 NO_JOB = "0190f3a0-0000-7000-8000-000000000000"
@@ -192,6 +192,34 @@ def test_a_job_that_is_over_has_no_lease(client: FlaskClient) -> None:
     assert failure(client.post(f"{JOBS}/{job_id}/heartbeat", headers=token)) == (409, "Lease lost", None)
     again = client.put(f"{JOBS}/{job_id}", json={"status": "completed"}, headers=token)
     assert again.status_code == 200
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
+@pytest.mark.parametrize(
+    "body", [{"stats": {"a": 1}}, {"metadata": {"a": 1}, "completed_at": "2001-01-01T00:00:00Z"}, {"status": "pending"}]
+)
+def test_when_a_lease_is_over_its_token_changes_nothing_any_more(
+    client: FlaskClient, end: str, body: dict[str, Any]
+) -> None:
+    job_id, token = take_new(client)
+    assert client.put(f"{JOBS}/{job_id}", json={"status": end}, headers=token).status_code == 200
+    before = read_all(client, job_id)
+    assert failure(client.put(f"{JOBS}/{job_id}", json=body, headers=token)) == (409, "Lease lost", None)
+    assert read_all(client, job_id) == before
+
+
+def test_a_worker_that_has_said_that_its_job_failed_may_ask_for_a_retry(client: FlaskClient) -> None:
+    job_id, token = take_new(client)
+    client.put(f"{JOBS}/{job_id}", json={"status": "failed"}, headers=token)
+    again = client.post(f"{JOBS}/{job_id}/retry", headers=token)
+    assert (again.status_code, again.get_json()["data"]["retry_count"]) == (200, 1)
+
+
+def test_who_has_no_lease_is_not_told_the_version(client: FlaskClient) -> None:
+    job_id, _ = take_new(client)
+    headers = {"X-Lease-Token": "of-nobody", "If-Match": '"7"'}
+    answer = client.put(f"{JOBS}/{job_id}", json={"stats": {}}, headers=headers)
+    assert failure(answer) == (409, "Lease lost", None)
 
 
 # ------------------------------------------------------------------------------------------------------- cancellation

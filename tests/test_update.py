@@ -59,8 +59,8 @@ def lease(database_url: str, job: dict[str, Any], token: str) -> None:
     """Lease the running job to whoever has the token."""
     with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE scrape_jobs SET lease_token = %s, worker_id = 'w', lease_expires_at = now() + interval '1 hour'"
-            " WHERE id = %s",
+            "UPDATE scrape_jobs SET lease_token = %s, worker_id = 'w', lease_seconds = 3600,"
+            " lease_expires_at = now() + interval '1 hour' WHERE id = %s",
             (token, job["id"]),
         )
 

@@ -198,7 +198,7 @@ CHANGE = Statement(
     "change_job",
     # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
     # changes, what is owed to the webhooks and the statistics; or not touched at all, and the first refusal named:
-    # version, lease, transition, retries, completed_at, stats, metadata. No row: no such job. The rules are parameters.
+    # lease, version, transition, retries, completed_at, stats, metadata. No row: no such job. The rules are parameters.
     # Time is read once, where the row is locked, and never goes back: now() is from before the wait.
     f"""
     WITH cur AS MATERIALIZED (
@@ -230,15 +230,16 @@ CHANGE = Statement(
         FROM cur
     ), judged AS MATERIALIZED (
         SELECT CASE
-            WHEN NOT cur.version = ANY(%(versions)s::bigint[]) THEN 'version'
             WHEN cur.lease_token IS DISTINCT FROM coalesce(%(lease_token)s::text, cur.lease_token) THEN 'lease'
             WHEN %(lease_expired)s::bool AND (cur.lease_expires_at < cur.t) IS NOT TRUE THEN 'lease'
+            -- The token of a lease that is over is good for a retry, and for saying again how the job ended.
+            WHEN %(lease_token)s::text IS NOT NULL AND cur.lease_seconds IS NULL AND NOT %(must_move)s::bool
+                AND (cur.status = '{Status.CANCELLED}' OR %(status)s::text IS DISTINCT FROM cur.status) THEN 'lease'
+            WHEN NOT cur.version = ANY(%(versions)s::bigint[]) THEN 'version'
             WHEN NOT cur.moves AND %(must_move)s::bool THEN 'transition'
             WHEN cur.moves AND NOT cur.status = ANY(%(entered_from)s::text[]) THEN 'transition'
             WHEN cur.retries AND %(counts_retry)s::bool
                 AND CASE WHEN %(resets_retries)s::bool THEN 0 ELSE cur.retry_count END >= cur.max_retries THEN 'retries'
-            WHEN cur.status = '{Status.CANCELLED}' AND %(lease_token)s::text IS NOT NULL
-                AND cur.lease_seconds IS NULL THEN 'lease'
             WHEN new.status = ANY({_sql_array(FINAL)}) AND new.completed_at IS NULL THEN 'completed_at'
             WHEN %(sets_stats)s::bool AND octet_length(new.stats::text) > {MAX_DOCUMENT} THEN 'stats'
             WHEN %(metadata)s::jsonb IS NOT NULL AND octet_length(new.metadata::text) > {MAX_DOCUMENT}
