@@ -226,6 +226,29 @@ def test_to_cancel_by_an_update_needs_what_a_cancellation_needs(house: House, me
     assert house.call(cancel, house.key(Scope.JOBS_WRITE, Scope.JOBS_CANCEL)).status_code == 200
 
 
+def test_every_refused_attempt_is_in_the_log_with_who_and_what(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    job = house.make(house.admin, JOBS, {"domain": "example.com"})["id"]
+    hook = house.make(house.admin, HOOKS, HOOK)["id"]
+    reader, foreign = house.key(Scope.JOBS_READ), house.key(Scope.JOBS_READ, Scope.WEBHOOKS_MANAGE, customer=ONE)
+    over = house.key(Scope.ALL, seconds=-1)
+    show, manage = f"{JOBS}/{job}", f"{HOOKS}/{hook}"
+    attempts = [  # key, method, path, status, actor
+        ("x", "GET", show, 401, None),
+        (over, "GET", show, 401, over.split("_")[1]),
+        (reader, "DELETE", show, 403, reader.split("_")[1]),
+        (foreign, "GET", show, 404, foreign.split("_")[1]),
+        (foreign, "DELETE", manage, 404, foreign.split("_")[1]),
+    ]
+    with caplog.at_level("WARNING"):
+        ids = [house.ask(method, path, key).headers["X-Request-ID"] for key, method, path, _, _ in attempts]
+    logged = [vars(record) for record in caplog.records if record.msg == "refused"]
+    facts = ("request_id", "method", "status", "actor", "job_id", "webhook_id", "address")
+    assert [tuple(line[fact] for fact in facts) for line in logged] == [
+        (id, method, status, actor, job if path == show else None, hook if path == manage else None, "127.0.0.1")
+        for id, (_, method, path, status, actor) in zip(ids, attempts, strict=True)
+    ]
+
+
 # ---------------------------------------------------------------------------------------------------------- customers
 
 

@@ -91,7 +91,8 @@ def register(app: Flask) -> None:
                     "status": response.status_code,
                     "ms": round((time.perf_counter() - g.started) * 1000, 2),
                     "request_id": request_id(),
-                    "job_id": _job_id(),
+                    "job_id": _id_in_path("jobs", "queue"),
+                    "webhook_id": _id_in_path("webhooks"),
                     "actor": actor_id(),
                     "address": address(),
                 },
@@ -99,9 +100,9 @@ def register(app: Flask) -> None:
         return response
 
 
-def _job_id() -> str | None:
-    """Return the id of the job that the request is about; what stands in its place and is none may be anything."""
-    found = str((request.view_args or {}).get("id", "")) if request.blueprint in ("jobs", "queue") else ""
+def _id_in_path(*blueprints: str) -> str | None:
+    """Return the id of what the request is about, if `blueprints` are about it; what is no id may be anything."""
+    found = str((request.view_args or {}).get("id", "")) if request.blueprint in blueprints else ""
     return found if is_id(found) else None
 
 
