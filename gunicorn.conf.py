@@ -102,7 +102,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Finish what is under way."""
-    if worker.wsgi is not None:
+    if getattr(worker, "wsgi", None) is not None:  # it may be told to stop before it has loaded that
         for runner in _runners(worker):
             runner.stop()
 
