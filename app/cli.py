@@ -147,8 +147,8 @@ def _jobs() -> AppGroup:
         """Remove jobs that are over and have not changed for long, with their history and webhook deliveries.
 
         Kept are jobs that wait or run, jobs of which anything is recorded that is younger, and jobs that still owe a
-        webhook. Statistics keep what they counted. It works
-        in small steps and may be broken off and started again at any time.
+        webhook. Statistics keep what they counted. It works in small steps and may be broken off and started again at
+        any time.
         """
         with _own_work():
             old = retention.span(older_than)

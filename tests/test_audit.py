@@ -640,7 +640,7 @@ SETTINGS: Sequence[Mapping[str, str]] = (
     {"timezone": "Asia/Kathmandu", "datestyle": "SQL,DMY", "bytea_output": "escape", "extra_float_digits": "-15"},
     {"timezone": "America/St_Johns", "datestyle": "German", "intervalstyle": "iso_8601", "extra_float_digits": "3"},
     {"lc_numeric": "C", "standard_conforming_strings": "off", "quote_all_identifiers": "on", "xmlbinary": "hex"},
-    {"plan_cache_mode": "force_custom_plan", "jit": "on", "enable_hashjoin": "off", "enable_sort": "off"},
+    {"plan_cache_mode": "force_custom_plan", "enable_mergejoin": "off", "enable_hashjoin": "off", "enable_sort": "off"},
 )
 STATS = {
     "pagesProcessed": 1.0, "one": 1, "tiny": 5e-324, "huge": 1.7976931348623157e308, "half": 0.1, "minus": -0.0,
