@@ -9,7 +9,7 @@ Behind that stands a second wall, the row security of PostgreSQL, for a role tha
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from uuid import UUID
 
 PARAMETER = "tenant"
@@ -45,14 +45,24 @@ def row_security() -> str:
         return "nobody"
 
 
+def enter(owner: UUID | None) -> Token[UUID | None]:
+    """See only the rows of `owner`, or all where that is None, until `leave` is given the token."""
+    return _customer.set(owner)
+
+
+def leave(token: Token[UUID | None]) -> None:
+    """See what was seen before `enter`."""
+    _customer.reset(token)
+
+
 @contextmanager
 def bound_to(owner: UUID | None) -> Iterator[None]:
     """See only the rows of `owner`, or all where that is None."""
-    token = _customer.set(owner)
+    token = enter(owner)
     try:
         yield
     finally:
-        _customer.reset(token)
+        leave(token)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The door: who asks, whether it may, and whose rows it sees."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 
 from flask import Flask, g, request
@@ -11,7 +10,7 @@ from app.http.operation import Operation, current
 from app.http.preconditions import LEASE_HEADER
 from app.tenancy.scopes import Scope, allows
 from app.tenancy.service import ANYBODY, Caller
-from app.visibility import bound_to
+from app.visibility import enter, leave
 
 SCHEME = "bearer "
 
@@ -21,7 +20,6 @@ def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
 
     @app.before_request
     def _enter() -> None:
-        g.visibility = ExitStack()
         if request.url_rule is None or request.method == "OPTIONS":  # what there is, is no secret; browsers ask keyless
             return
         declared = current()
@@ -30,12 +28,12 @@ def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
         g.caller = g.recognise()
         if not is_open and not _may(g.caller, declared):
             raise NotAllowed(declared.scopes if declared else ())
-        g.visibility.enter_context(bound_to(g.caller.customer))
+        g.visibility = enter(g.caller.customer)
 
     @app.teardown_request
     def _leave(_error: BaseException | None) -> None:
         if "visibility" in g:
-            g.visibility.close()
+            leave(g.visibility)
 
 
 def caller() -> Caller:

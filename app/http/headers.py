@@ -11,11 +11,12 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def _protect(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["Referrer-Policy"] = "no-referrer"
+        headers = response.headers
+        headers.add("X-Content-Type-Options", "nosniff")  # to set one would look through all: none is there yet
+        headers.add("Content-Security-Policy", POLICY)
+        headers.add("Referrer-Policy", "no-referrer")
         if request.method == "OPTIONS":
-            del response.headers["Content-Type"]  # there is no content
+            del headers["Content-Type"]  # there is no content
         # What has an ETag may be kept if it is asked about each time; anything else is not to be kept at all.
-        response.headers["Cache-Control"] = "no-cache" if "ETag" in response.headers else "no-store"
+        headers.add("Cache-Control", "no-cache" if "ETag" in headers else "no-store")
         return response

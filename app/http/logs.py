@@ -1,5 +1,6 @@
 """Logs: one JSON object a line, or readable lines on a terminal; never a secret, never a body."""
 
+import functools
 import json
 import logging
 import re
@@ -30,6 +31,10 @@ def _safe(trace: str) -> str:
     return masked(re.sub(r"(?m)^(?:DETAIL|CONTEXT|LINE [0-9]+): .*", "(a detail of the database's)", trace))
 
 
+_safe_message = functools.lru_cache(maxsize=256)(masked)
+"""`masked`, for messages: most of them are always the same."""
+
+
 class JSONFormatter(logging.Formatter):
     """Writes a record and its extra facts as one line of JSON."""
 
@@ -39,7 +44,7 @@ class JSONFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": masked(record.getMessage()),
+            "message": _safe_message(record.getMessage()),
             **_facts(record),
         }
         if record.exc_info:
@@ -54,7 +59,7 @@ class TerminalFormatter(logging.Formatter):
         """Return the line, and a traceback below it where there is one."""
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items() if value is not None)
-        text = f"{masked(record.getMessage())} {facts}".rstrip()
+        text = f"{_safe_message(record.getMessage())} {facts}".rstrip()
         visible = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)  # nothing forges a line
         line = f"{at} {record.levelname.lower():7} {visible}"
         return f"{line}\n{_safe(self.formatException(record.exc_info))}" if record.exc_info else line

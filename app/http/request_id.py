@@ -3,7 +3,7 @@
 import re
 
 from flask import Flask, Response, g, request
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from app.text import sanitise
 
@@ -18,10 +18,11 @@ def new_request_id() -> str:
 
 def request_id() -> str:
     """Return the current request's id."""
-    if "request_id" not in g:
+    known: str | None = g.get("request_id")
+    if known is None:
         given = request.headers.get(HEADER, "")
-        g.request_id = given if _FIT.fullmatch(given) and sanitise(given) == given else new_request_id()
-    return str(g.request_id)
+        known = g.request_id = given if _FIT.fullmatch(given) and sanitise(given) == given else new_request_id()
+    return known
 
 
 def register(app: Flask) -> None:
@@ -29,5 +30,5 @@ def register(app: Flask) -> None:
 
     @app.after_request
     def _tell(response: Response) -> Response:
-        response.headers[HEADER] = request_id()
+        response.headers.add(HEADER, request_id())
         return response
