@@ -32,8 +32,9 @@ def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
 
     @app.teardown_request
     def _leave(_error: BaseException | None) -> None:
-        if "visibility" in g:
-            leave(g.visibility)
+        token = g.pop("visibility", None)  # a request may be torn down again
+        if token is not None:
+            leave(token)
 
 
 def caller() -> Caller:
