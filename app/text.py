@@ -42,7 +42,7 @@ _CREDENTIALS = tuple(
         ("(?-i:A(?:KI|SI)A)", "(?-i:[A-Z0-9]{16})"),  # an AWS access key
         (r"(?-i:eyJ)", r"(?-i:[\w-]{10,}(?:\.[\w-]*){0,4})"),  # a JSON Web Token
         (
-            r"(?:(?:api|access)[_-]?key|passw(?:or)?d|passphrase|pwd|secret[\w-]{0,20}|token(?=[^\S\n]*=))"
+            rf"(?:(?:api|access)[_-]?key|passw(?:or)?d|passphrase|pwd|secret[\w-]{{0,20}}|token(?={_SPACE}*=))"
             + _SEPARATOR,
             _VALUE,
         ),

@@ -200,17 +200,21 @@ class SomeInQuery(Some):
 class Message(fields.Field[str]):
     """A text from outside, made safe to store."""
 
+    safe = staticmethod(sanitise)
+
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be a string"), **options)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
         if not isinstance(value, str):
             raise self.make_error("invalid")
-        return sanitise(value)
+        return self.safe(value)
 
 
 class Name(Message):
     """A short text from outside by which somebody is called, made safe to store."""
+
+    safe = staticmethod(one_line)
 
     def __init__(self, longest: int = 200, **options: Any) -> None:
         super().__init__(**options)
@@ -218,7 +222,7 @@ class Name(Message):
         self.longest = longest
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        name = one_line(super()._deserialize(value, attr, data, **kwargs))
+        name = super()._deserialize(value, attr, data, **kwargs)
         if not 1 <= len(name) <= self.longest:
             raise self.make_error("invalid")
         return name

@@ -62,8 +62,8 @@ class _Window:
 
 
 def _begun(left: float, expiry: int) -> float:
-    """Return the seconds `left` of a window, but never all of them: the library would take that for none."""
-    return min(left, expiry - 0.001)
+    """Return the seconds `left` of a window and the next, but never all: the library would take that for none."""
+    return min(left, 2 * expiry - 0.001)
 
 
 class ProcessStorage(Storage, SlidingWindowCounterSupport):
@@ -98,7 +98,7 @@ class ProcessStorage(Storage, SlidingWindowCounterSupport):
         with self._lock:
             window = self._window(key, expiry, now)
             left = expiry - (now - window.start)
-            return window.previous, left if window.previous else 0.0, window.current, _begun(left, expiry) + expiry
+            return window.previous, left if window.previous else 0.0, window.current, _begun(left + expiry, expiry)
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget what was counted."""
@@ -166,7 +166,7 @@ class SharedStorage(Storage, SlidingWindowCounterSupport):
         previous, previous_left, current, left = self._somewhere(
             lambda storage: storage.get_sliding_window(key, expiry)
         )
-        return previous, previous_left, current, _begun(left - expiry, expiry) + expiry
+        return previous, previous_left, current, _begun(left, expiry)
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
         """Forget what was counted."""
