@@ -89,6 +89,12 @@ def _origin_fault(text: str) -> str | None:
     return None if fits else "must be origins such as https://app.example.com"
 
 
+def _header_fault(text: str) -> str | None:
+    """Return the fault of a header's name (RFC 9110, section 5.1), or None."""
+    fits = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", text)
+    return None if fits else "must be names of headers such as traceparent, with commas between them"
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether `host`, a name or an address, is reached from this machine alone."""
     if host.lower() == "localhost":
@@ -193,6 +199,12 @@ class Settings:
         (),
         "Origins such as https://app.example.com whose pages may call, with commas between",
     )
+    cors_headers: tuple[str, ...] = _setting(
+        "SCRAPE_JOBS_CORS_HEADERS",
+        _List(_header_fault),
+        ("baggage", "sentry-trace", "traceparent", "tracestate"),
+        "Request headers that these pages may send beside the API's own, with commas between",
+    )
     domain_limit: int | None = _setting(
         "SCRAPE_JOBS_DOMAIN_LIMIT",
         _number(1, 1_000_000),
@@ -273,5 +285,7 @@ def _shown(value: object) -> str:
             return ""
         case bool():
             return "on" if value else "off"
+        case tuple():
+            return ", ".join(value)
         case _:
             return str(value)

@@ -19,6 +19,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.errors import DatabaseFailure, DatabaseForbids, DatabaseTimeout, DatabaseUnavailable, LockTimeout
 from app.metrics import CONNECTIONS_IN_USE, CONNECTIONS_LIMIT
 
+APPLICATION = "scrape-jobs"
+"""The name by which PostgreSQL knows the service's connections."""
+
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 2
 CONNECT_SECONDS = 3
@@ -76,7 +79,7 @@ def engine_options(pool_size: int) -> dict[str, Any]:
             "connection_factory": BoundedConnection,
             "tcp_user_timeout": STATEMENT_SECONDS * 1000,
             "keepalives_idle": 30,
-            "application_name": "scrape-jobs",
+            "application_name": APPLICATION,
             "options": " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS.items()),
         },
     }

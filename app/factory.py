@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> Flask:
     if settings.rate_limit:
         limits.register(app, _limits(settings), settings.redis_url)
     if settings.cors_origins:
-        cors.register(app, settings.cors_origins)
+        cors.register(app, settings.cors_origins, settings.cors_headers)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
     health.register(app, lambda: schema.is_current(newest))

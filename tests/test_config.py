@@ -234,7 +234,7 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
     for line, field in zip(lines, dataclasses.fields(Settings), strict=True):
         assert line.endswith(field.metadata["purpose"])
         value = field.metadata["default"]
-        default = "" if value is None or value == () else str(value)
+        default = "" if value is None else ", ".join(value) if isinstance(value, tuple) else str(value)
         if isinstance(value, bool):
             default = "on" if value else "off"
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)

@@ -217,6 +217,34 @@ def test_each_header_that_the_api_takes_may_be_sent_alone(browser: Browser) -> N
         assert words(granted["access-control-allow-headers"]) == {name.lower()}
 
 
+TRACING = ("sentry-trace", "baggage", "traceparent", "tracestate")
+
+
+def test_headers_of_tracing_tools_may_be_sent(browser: Browser) -> None:
+    granted = grants(browser.preflight(f"{JOBS}/{NO_ID}", PAGE, "PUT", *SENT, *TRACING))
+    assert words(granted["access-control-allow-headers"]) == {name.lower() for name in (*SENT, *TRACING)}
+
+
+def test_setting_names_the_further_headers(database_url: str) -> None:
+    environ = {
+        "DATABASE_URL": database_url,
+        "SCRAPE_JOBS_CORS_ORIGINS": PAGE,
+        "SCRAPE_JOBS_CORS_HEADERS": "x-datadog-trace-id, b3",
+    }
+    app = create_app(Settings.from_environ(environ))
+    granted = grants(Browser(app).preflight(JOBS, PAGE, "POST", *SENT, *TRACING, "b3", "X-Datadog-Trace-Id"))
+    assert words(granted["access-control-allow-headers"]) == {
+        *(name.lower() for name in SENT), "b3", "x-datadog-trace-id",
+    }  # fmt: skip
+    dispose(app)
+
+
+@pytest.mark.parametrize("names", ["trace parent", "a:b", "x\u00fc", "(x)", "x" * 101])
+def test_name_that_is_no_header_is_refused(names: str) -> None:
+    with pytest.raises(SettingsError, match=r"SCRAPE_JOBS_CORS_HEADERS: must be names of headers"):
+        Settings.from_environ({"SCRAPE_JOBS_CORS_HEADERS": names})
+
+
 @pytest.mark.parametrize("origin", STRANGERS)
 def test_a_page_of_another_origin_may_not(browser: Browser, origin: str) -> None:
     preflight = browser.preflight(f"{JOBS}/{NO_ID}", origin, "PUT", *SENT)

@@ -364,10 +364,11 @@ class Comparison:
 
     def pages(self, path: str, limit: int) -> None:
         """Follow a list to its end."""
-        cursor = ""
+        cursor: str | None = ""
         while cursor is not None:
             page = self.same("GET", f"{path}{'&' if '?' in path else '?'}limit={limit}{cursor and '&cursor=' + cursor}")
-            cursor = page.get_json()["pagination"]["next_cursor"]
+            pagination = page.get_json()["pagination"]
+            cursor = pagination["next_cursor"] if pagination["has_more"] else None
 
     def reads(self) -> None:
         """Compare everything that can be read."""

@@ -1,6 +1,6 @@
 """The log's SQL: the clause that appends to it, and the statement that reads a job's history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from app import database
 from app.database import Statement, timestamp
 from app.events.origin import Origin
+from app.page_size import Fitting, fitting, is_cut
 from app.visibility import seen
 
 LARGE_VALUE = 1024
@@ -117,22 +118,24 @@ class RecordedEvent:
 
 HISTORY = Statement(
     "history",
-    # Promises: at most `limit` events of one job, oldest first, from after `after` on, by the primary key.
-    f"""
-    SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
-        e.seq AS id, {timestamp("e.at")} AS at,
-        (SELECT row_to_json(a) FROM
-            (SELECT e.actor_type AS type, e.actor_id AS id, e.actor_name AS name) AS a) AS actor,
-        e.request_id, e.action, e.old_status, e.new_status, e.changes) AS r)
-    FROM job_events e
-    WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
-        AND EXISTS (SELECT FROM scrape_jobs j WHERE j.id = e.job_id AND {seen("j")})
-    ORDER BY e.seq LIMIT %(limit)s::int
-    """,
+    # Promises: at most `limit` events of one job, oldest first, from after `after` on, by the primary key; fewer where
+    # they would not fit a page, and then how many there are.
+    fitting(
+        f"""SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
+            e.seq AS id, {timestamp("e.at")} AS at,
+            (SELECT row_to_json(a) FROM
+                (SELECT e.actor_type AS type, e.actor_id AS id, e.actor_name AS name) AS a) AS actor,
+            e.request_id, e.action, e.old_status, e.new_status, e.changes) AS r) AS json
+        FROM job_events e
+        WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
+            AND EXISTS (SELECT FROM scrape_jobs j WHERE j.id = e.job_id AND {seen("j")})
+        ORDER BY e.seq LIMIT %(limit)s::int""",
+        "seq",
+    ),
 )
 
 
-def history(job_id: UUID, after: int, limit: int) -> Sequence[RecordedEvent]:
-    """Return at most `limit` events of the job that follow number `after`, oldest first."""
-    parameters = {"job_id": str(job_id), "after": after, "limit": limit}
-    return [RecordedEvent(text, (seq,)) for seq, text in database.run(HISTORY, parameters)]
+def history(job_id: UUID, after: int, limit: int) -> Fitting[RecordedEvent]:
+    """Return at most `limit` events of the job that follow number `after`, oldest first, as many as fit a page."""
+    rows = database.run(HISTORY, {"job_id": str(job_id), "after": after, "limit": limit})
+    return Fitting([RecordedEvent(text, (seq,)) for seq, text, *_ in rows], is_cut(rows))

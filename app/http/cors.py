@@ -8,7 +8,7 @@ from flask_cors import CORS
 ALLOWED = (
     "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Lease-Token", "X-Request-ID",
 )  # fmt: skip
-"""Headers that they may send."""
+"""Request headers of the API that pages may always send."""
 
 EXPOSED = (
     "ETag", "Location", "Retry-After", "X-Request-ID", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining",
@@ -20,12 +20,18 @@ REMEMBERED_SECONDS = 600
 """How long a browser need not ask again."""
 
 
-def register(app: Flask, origins: Sequence[str]) -> None:
-    """Let pages of `origins` call `app`, with a key like everybody else, and without cookies."""
+def register(app: Flask, origins: Sequence[str], headers: Sequence[str] = ()) -> None:
+    """Allow pages of `origins` to call `app`, with a key like any caller, and without cookies.
+
+    Args:
+        app: The application.
+        origins: Origins such as ``https://app.example.com``.
+        headers: Names of request headers that pages may send beside those in ALLOWED.
+    """
     CORS(
         app,
         origins=list(origins),
-        allow_headers=ALLOWED,
+        allow_headers=[*ALLOWED, *headers],
         expose_headers=EXPOSED,
         max_age=REMEMBERED_SECONDS,
         always_send=False,

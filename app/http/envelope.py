@@ -17,9 +17,9 @@ def success(
     return Response(f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON)
 
 
-def page(items: Sequence[str], *, limit: int, next_cursor: str | None) -> Response:
-    """Answer a page of a list, whose `items` are JSON text already; `next_cursor` is None on the last one."""
-    pagination = {"limit": limit, "next_cursor": next_cursor, "has_more": next_cursor is not None}
+def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more: bool) -> Response:
+    """Answer a page of a list, whose `items` are JSON text already."""
+    pagination = {"limit": limit, "next_cursor": next_cursor, "has_more": has_more}
     body = f'{{"success":true,"data":[{",".join(items)}],"pagination":{json.dumps(pagination)}}}\n'
     return Response(body, mimetype=JSON)
 

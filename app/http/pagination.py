@@ -35,15 +35,19 @@ class Row(Protocol):
     def position(self) -> Sequence[Any]: ...  # noqa: D102
 
 
-def page(name: str, found: Sequence[Row], limit: int) -> Response:
-    """Answer a page of the list called `name`, for which `limit` + 1 rows were asked to know whether more follow."""
+def page(name: str, found: Sequence[Row], limit: int, *, is_cut: bool = False) -> Response:
+    """Answer a page of a list that ends with its last page.
+
+    Args:
+        name: The name of the list, which its cursors carry.
+        found: At most `limit` + 1 rows; the additional one only shows that more follow.
+        limit: Rows that were asked for.
+        is_cut: Whether rows were left out because the page would become too large.
+    """
     shown = found[:limit]
-    more = len(found) > limit
-    return envelope.page(
-        [row.json for row in shown],
-        limit=limit,
-        next_cursor=encode(name, shown[-1].position) if more else None,
-    )
+    more = is_cut or len(found) > limit
+    cursor = encode(name, shown[-1].position) if more else None
+    return envelope.page([row.json for row in shown], limit=limit, next_cursor=cursor, has_more=more)
 
 
 def encode(name: str, position: Sequence[Any]) -> str:

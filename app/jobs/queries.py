@@ -1,7 +1,7 @@
 """The jobs' SQL. PostgreSQL writes the JSON that the API answers with; the service passes it through unread."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,17 +37,31 @@ def _allowed_transitions(job: str) -> str:
     return f"CASE {exhausted} {others} END"
 
 
-def job_json(job: str) -> str:
-    """Return SQL for the JSON text of the job whose row is called `job`: the one form that every answer shows."""
-    return f"""(SELECT row_to_json(r)::text FROM (SELECT
-        {job}.id, {job}.domain_id, {job}.customer_config_id, {job}.domain, {job}.job_type, {job}.status,
-        {job}.priority, {job}.retry_count, {job}.max_retries, {job}.config, {job}.metadata,
-        {timestamp(f"{job}.started_at")} AS started_at, {timestamp(f"{job}.completed_at")} AS completed_at,
-        {job}.error_message, {job}.stats,
-        {timestamp(f"{job}.created_at")} AS created_at, {timestamp(f"{job}.updated_at")} AS updated_at,
-        {timestamp(f"{job}.scheduled_for")} AS scheduled_for,
-        {_allowed_transitions(job)} AS allowed_transitions,
-        {timestamp(f"{job}.lease_expires_at")} AS lease_expires_at, {job}.worker_id) AS r)"""
+FIELDS = (
+    "id", "domain_id", "customer_config_id", "domain", "job_type", "status", "priority", "retry_count", "max_retries",
+    "config", "metadata", "started_at", "completed_at", "error_message", "stats", "created_at", "updated_at",
+    "scheduled_for", "allowed_transitions", "lease_expires_at", "worker_id",
+)  # fmt: skip
+"""The fields of a job, in the order in which every answer shows them."""
+
+_TIMES = frozenset({"started_at", "completed_at", "created_at", "updated_at", "scheduled_for", "lease_expires_at"})
+
+
+def job_json(job: str, fields: Collection[str] = FIELDS) -> str:
+    """Return SQL for the JSON text of the job whose row is called `job`, in the one form that every answer shows.
+
+    Args:
+        job: The name of the row in the statement.
+        fields: The names of the fields to show, any of FIELDS. Their order does not matter.
+    """
+
+    def item(field: str) -> str:
+        if field in _TIMES:
+            return f"{timestamp(f'{job}.{field}')} AS {field}"
+        return f"{_allowed_transitions(job)} AS {field}" if field == "allowed_transitions" else f"{job}.{field}"
+
+    items = ", ".join(item(field) for field in FIELDS if field in fields)
+    return f"(SELECT row_to_json(r)::text FROM (SELECT {items}) AS r)"
 
 
 def tag(job: str) -> str:
@@ -105,7 +119,7 @@ CREATE = Statement(
     # The answers' order is for the caller to make.
     f"""
     WITH n AS MATERIALIZED (
-        -- As precise as it is shown, so that created_after the time of a job that was read leaves that job out.
+        -- As precise as answers show it, so that created_before the time of a job that was read leaves that job out.
         SELECT r.*, date_trunc('milliseconds', now()) AS moment FROM jsonb_to_recordset(%(jobs)s::jsonb) AS r
             (id uuid, domain_id uuid, customer_config_id uuid, domain text, job_type text, priority int,
              max_retries int, max_concurrent int, config jsonb, metadata jsonb, scheduled_for timestamptz)

@@ -15,7 +15,8 @@ from app.http.preconditions import etag, is_known
 from app.http.query import query
 from app.jobs import schemas, service
 from app.jobs.answers import demands, job_answer
-from app.jobs.list_queries import ORDERS
+from app.jobs.list_queries import ORDERS, Order
+from app.jobs.resuming import ResumePoint
 from app.jobs.states import Status
 from app.tenancy.scopes import Scope
 
@@ -29,9 +30,25 @@ UPDATED = "Job updated successfully"
 def list_jobs() -> Response:
     """List jobs, a page at a time."""
     asked = query(schemas.LIST)
-    name, limit, order = asked["sort"], asked["limit"], ORDERS[asked["sort"]]
+    order = ORDERS[asked["sort"]]
+    return _resumable_page(asked, order) if order.is_resumable else _page(asked, order)
+
+
+def _page(asked: dict[str, Any], order: Order) -> Response:
+    name, limit = asked["sort"], asked["limit"]
     after = pagination.decode(asked["cursor"], name, order.types) if "cursor" in asked else None
-    return pagination.page(name, service.page(schemas.filters(asked), order, after, limit + 1), limit)
+    found = service.page(schemas.filters(asked), order, after, limit + 1, asked["shown_fields"])
+    return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
+
+
+def _resumable_page(asked: dict[str, Any], order: Order) -> Response:
+    name, limit, since = asked["sort"], asked["limit"], ResumePoint()
+    if "cursor" in asked:
+        *position, time, id = pagination.decode(asked["cursor"], name, order.types * 2)
+        since = ResumePoint((position[0], position[1]), (time, id))
+    found, more, point = service.resumable_page(schemas.filters(asked), order, since, limit, asked["shown_fields"])
+    cursor = pagination.encode(name, (*point.position, *point.settled))
+    return envelope.page([job.json for job in found], limit=limit, next_cursor=cursor, has_more=more)
 
 
 @blueprint.post("")
@@ -97,4 +114,5 @@ def job_history(id: str) -> Response:
     job_id, asked = parse_id(id), query(schemas.HISTORY)
     name, limit = f"history {job_id}", asked["limit"]
     (after,) = pagination.decode(asked["cursor"], name, (int,)) if "cursor" in asked else (0,)
-    return pagination.page(name, service.history(job_id, after, limit + 1), limit)
+    found = service.history(job_id, after, limit + 1)
+    return pagination.page(name, found.rows, limit, is_cut=found.is_cut)

@@ -28,6 +28,7 @@ from app.http.fields import (
 )
 from app.jobs.list_queries import ORDERS, Filters
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
+from app.jobs.queries import FIELDS
 from app.jobs.states import Status
 
 MAX_BATCH = 1000
@@ -143,6 +144,9 @@ class ListSchema(StrictSchema):
     tag = Word(r"[^\x00\ud800-\udfff]{1,200}", phrase="be 1 to 200 characters")
     created_after = QueryTimestamp()
     created_before = QueryTimestamp()
+    updated_after = QueryTimestamp()
+    updated_before = QueryTimestamp()
+    shown_fields = Choices(*FIELDS, data_key="fields", load_default=FIELDS)
     sort = Choice(*ORDERS, load_default="-created_at")
     limit = pagination.limit_field()
     cursor = pagination.Cursor()

@@ -1,6 +1,6 @@
 """What can be done with jobs: each function is one use, one unit of work, and knows no HTTP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +12,10 @@ from app.jobs import list_queries, queries
 from app.jobs.changes import Demands, change, record_created
 from app.jobs.list_queries import Filters, Listed, Order
 from app.jobs.merge_patch import merge_patch
-from app.jobs.queries import Representation
+from app.jobs.queries import FIELDS, Representation
+from app.jobs.resuming import ResumePoint, next_point
 from app.jobs.states import Status
+from app.page_size import Fitting
 from app.text import sanitise
 
 CANCELLED = "Cancelled via API"
@@ -88,17 +90,37 @@ def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Repre
         raise NotCancellable(refused.current) from None
 
 
-def page(filters: Filters, order: Order, after: Sequence[Any] | None, limit: int) -> Sequence[Listed]:
+def page(
+    filters: Filters, order: Order, after: Sequence[Any] | None, limit: int, fields: Collection[str] = FIELDS
+) -> Fitting[Listed]:
     """Return at most `limit` jobs in `order` from after the position `after` on. Raises DatabaseFailure."""
-    return list_queries.page(filters, order, after, limit)
+    return list_queries.page(filters, order, after, limit, fields)
 
 
-def history(job_id: UUID, after: int, limit: int) -> Sequence[events.RecordedEvent]:
+def resumable_page(
+    filters: Filters, order: Order, since: ResumePoint, limit: int, fields: Collection[str]
+) -> tuple[Sequence[Listed], bool, ResumePoint]:
+    """Return a page of a list in an ascending order of time, which can be asked again later. Raises DatabaseFailure.
+
+    A change that is being made while the page is read carries the time when its transaction began, which may be before
+    the last job of the page. A later traversal begins before that time, so that no such change is missed.
+
+    Returns:
+        At most `limit` jobs, whether more follow, and where to go on.
+    """
+    settled_before = list_queries.settled_before()  # first: a change that ends in between is on the page
+    found = list_queries.page(filters, order, since.position, limit + 1, fields)
+    shown, more = found.rows[:limit], found.is_cut or len(found.rows) > limit
+    places = [(job.position[0], job.position[1]) for job in shown]
+    return shown, more, next_point(since, places, settled_before, more=more)
+
+
+def history(job_id: UUID, after: int, limit: int) -> Fitting[events.RecordedEvent]:
     """Return at most `limit` of the job's events that follow number `after`, oldest first.
 
     Raises JobNotFound or DatabaseFailure.
     """
     found = events.history(job_id, after, limit)
-    if not found:
+    if not found.rows:
         get(job_id)
     return found
