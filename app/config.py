@@ -3,6 +3,7 @@
 import dataclasses
 import ipaddress
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -78,6 +79,15 @@ def _check_redis_url(text: str) -> None:
         fits = False
     if not fits:
         raise ValidationError("must be a URL such as redis://host:6379/0")
+
+
+def _check_ca_file(path: str) -> None:
+    """Check that `path` names a file of certificates. Raises ValidationError."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:  # an unreadable file, or one without certificates
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds none"
+        raise ValidationError(f"must be a PEM file of certificates ({reason})") from None
 
 
 def _key_fault(text: str) -> str | None:
@@ -167,6 +177,12 @@ class Settings:
         _switch(),
         True,
         "Deliver webhooks in the workers; off: by flask webhooks dispatch",
+    )
+    webhook_ca: str | None = _setting(
+        "SCRAPE_JOBS_WEBHOOK_CA",
+        fields.String(validate=_check_ca_file),
+        None,
+        "PEM file of certificate authorities that webhooks trust beside the public ones",
     )
     redis_url: str | None = _setting(
         "REDIS_URL",

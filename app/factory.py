@@ -110,7 +110,8 @@ def _limits(settings: Settings) -> Limits:
 
 def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:
     secret = settings.webhook_secret or ""
-    return Options(vault, policy, [EndpointOfSettings(url, secret) for url in settings.webhook_urls])
+    endpoints = [EndpointOfSettings(url, secret) for url in settings.webhook_urls]
+    return Options(vault, policy, endpoints, ca_file=settings.webhook_ca)
 
 
 def _database_url(url: str) -> str:

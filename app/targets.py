@@ -38,15 +38,29 @@ _RESERVED: Sequence[Network] = tuple(
 )
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""The well-known prefix behind which a NAT64 gateway reaches IPv4 (RFC 6052, section 2.1)."""
+
+
 def is_public(address: Address) -> bool:
-    """Tell whether `address` belongs to the public internet; an IPv4 address in IPv6 clothes is judged as itself."""
+    """Return whether `address` belongs to the public internet.
+
+    An IPv4 address that stands in an IPv6 address, mapped or behind NAT64, decides for it.
+    """
     if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or ipaddress.IPv6Address(int(address))  # the latter without a scope
+        address = _embedded(address) or ipaddress.IPv6Address(int(address))  # the latter without a scope
     if address not in _UNICAST[address.version]:
         return False
     return address.is_global and not any(
         address in network for network in _RESERVED if network.version == address.version
     )
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that is reached by `address`, or None."""
+    if ipaddress.IPv6Address(int(address)) in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped
 
 
 @dataclass(frozen=True, slots=True)

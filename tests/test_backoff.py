@@ -65,7 +65,7 @@ def answered(
 
 def claimed(failures: int = 0, failing_since: datetime | None = None) -> Claimed:
     ids = (uuid.uuid4(), 1, uuid.uuid4(), uuid.uuid4())
-    return Claimed(*ids, "{}", failures, "https://example.com/hook", "clear:whsec_", None, failing_since, 0.5)
+    return Claimed(*ids, "{}", failures, "https://example.com/hook", "clear:whsec_", None, None, failing_since, 0.5)
 
 
 def judged(

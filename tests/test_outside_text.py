@@ -41,7 +41,8 @@ from app.tenancy import service as keys
 from app.tenancy.scopes import Scope
 from app.text import one_line, sanitise
 from app.vault import new_key
-from app.webhooks.sender import KEPT_BYTES, Attempt, Sender
+from app.webhooks.attempt import Attempt
+from app.webhooks.sender import KEPT_BYTES, Sender
 from tests.conftest import migrate, new_database
 from tests.factories import make_job
 from tests.receiver import Receiver

@@ -36,7 +36,7 @@ NOWHERE = "http://127.0.0.1:9/"
 ID = "123e4567-e89b-12d3-a456-426614174000"
 KEY, OTHER_KEY = vault.new_key(), vault.new_key()
 FIELDS = [
-    "id", "url", "statuses", "job_types", "domains", "description", "customer_config_id", "active",
+    "id", "url", "statuses", "job_types", "domains", "description", "header_names", "customer_config_id", "active",
     "disabled_reason", "failing_since", "from_settings", "previous_secret_until", "created_at", "updated_at",
 ]  # fmt: skip
 DELIVERY_FIELDS = [
@@ -180,7 +180,7 @@ def test_an_endpoint_needs_no_more_than_a_url(client: FlaskClient) -> None:
     assert made["updated_at"] == made["created_at"]
     given = ("id", "url", "active", "from_settings", "created_at", "updated_at", "secret")
     assert (made["url"], made["active"], made["from_settings"]) == (URL, True, False)
-    assert [made[name] for name in FIELDS if name not in given] == [None] * 8
+    assert [made[name] for name in FIELDS if name not in given] == [None] * 9
     assert answer.headers["Location"] == f"{WEBHOOKS}/{made['id']}"
     del made["secret"]
     assert data(client.get(answer.headers["Location"])) == made

@@ -20,8 +20,9 @@ from app.config import Settings
 from app.factory import create_app
 from app.targets import Policy
 from app.vault import Vault
+from app.webhooks.attempt import Attempt
 from app.webhooks.dispatcher import Dispatcher, Options
-from app.webhooks.sender import Attempt, Sender
+from app.webhooks.sender import Sender
 from tests.conftest import migrate, new_database
 from tests.receiver import Receiver
 from tests.test_targets import FORBIDDEN_HOSTS, NAMELESS_HOSTS, ZONED_HOSTS

@@ -69,7 +69,7 @@ CLAIM = Statement(
     FROM picked p JOIN webhook_endpoints w ON w.id = p.endpoint_id
     WHERE d.job_id = p.job_id AND d.seq = p.seq AND d.endpoint_id = p.endpoint_id
     RETURNING d.job_id, d.seq, d.endpoint_id, d.id, d.body, d.failures, w.url, w.secret,
-        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END, w.failing_since,
+        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END, w.headers, w.failing_since,
         extract(epoch FROM now() - d.created_at)::float8
     """,
 )
@@ -134,6 +134,7 @@ class Claimed:
     url: str
     sealed_secret: str
     sealed_previous_secret: str | None
+    sealed_headers: str | None
     failing_since: datetime | None
     owed_seconds: float
 

@@ -6,6 +6,7 @@ are quick, and falls back to one with a failure, after which it rests; and those
 no more than half of the senders.
 """
 
+import json
 import logging
 import queue
 import random
@@ -28,8 +29,9 @@ from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import backoff, service
 from app.webhooks import dispatch_queries as queries
+from app.webhooks.attempt import DEADLINE_SECONDS, Attempt
 from app.webhooks.dispatch_queries import Claimed, Result, Share
-from app.webhooks.sender import DEADLINE_SECONDS, Answer, Attempt, Sender
+from app.webhooks.sender import Answer, Sender
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Options:
     policy: Policy
     endpoints_of_settings: Sequence[service.EndpointOfSettings] = ()
     poll_seconds: float = 0.5
+    ca_file: str | None = None
 
 
 @dataclass
@@ -250,7 +253,8 @@ class _Run:
     def _send(self, claimed: Claimed, attempt: Attempt) -> Result:
         now = datetime.now(UTC)
         try:
-            headers = signing.headers(str(claimed.id), now, claimed.body, self._secrets(claimed))
+            signature = signing.headers(str(claimed.id), now, claimed.body, self._secrets(claimed))
+            headers = {**self._endpoint_headers(claimed), **signature}
             answer = self._sender().send(claimed.url, claimed.body, headers, attempt)
         except SecretUnreadableError:
             answer = _failure("The secret cannot be decrypted with the keys of the settings")
@@ -267,9 +271,16 @@ class _Run:
                 secrets.append(self._options.vault.open(claimed.sealed_previous_secret))
         return secrets
 
+    def _endpoint_headers(self, claimed: Claimed) -> dict[str, str]:
+        """Return the headers that the endpoint asks for. Raises SecretUnreadableError."""
+        if claimed.sealed_headers is None:
+            return {}
+        headers: dict[str, str] = json.loads(self._options.vault.open(claimed.sealed_headers))
+        return headers
+
     def _sender(self) -> Sender:
         if not hasattr(self._threads, "sender"):
-            self._threads.sender = Sender(self._options.policy)
+            self._threads.sender = Sender(self._options.policy, self._options.ca_file)
         sender: Sender = self._threads.sender
         return sender
 

@@ -34,6 +34,9 @@ class WebhookEndpoint(Model):
     secret: Mapped[str] = mapped_column(Text)
     previous_secret: Mapped[str | None] = mapped_column(Text)
     previous_secret_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # What its requests carry beside the service's own headers: a JSON object, sealed by the vault; and the names in it.
+    headers: Mapped[str | None] = mapped_column(Text)
+    header_names: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     # Made of the settings, and withdrawn with them.
     from_settings: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

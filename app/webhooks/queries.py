@@ -18,14 +18,15 @@ ROTATION_HOURS = 24
 
 # -------------------------------------------------------------------------------------------------------- endpoints
 
-_ENDPOINT_FIELDS = ("url", "statuses", "job_types", "domains", "description", "active")
+_ENDPOINT_FIELDS = ("url", "statuses", "job_types", "domains", "description", "active", "headers", "header_names")
 
 
 def _endpoint_json(endpoint: str, shown: str = "") -> str:
     """Return SQL for an endpoint's JSON text; `shown`, a select item, stands in it at creation and rotation alone."""
     return f"""(SELECT row_to_json(r)::text FROM (SELECT
         {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types, {endpoint}.domains,
-        {endpoint}.description, {endpoint}.customer_config_id, {endpoint}.active, {endpoint}.disabled_reason,
+        {endpoint}.description, {endpoint}.header_names, {endpoint}.customer_config_id,
+        {endpoint}.active, {endpoint}.disabled_reason,
         {timestamp(f"{endpoint}.failing_since")} AS failing_since, {endpoint}.from_settings,
         {timestamp(f"{endpoint}.previous_secret_until")} AS previous_secret_until,
         {timestamp(f"{endpoint}.created_at")} AS created_at,
@@ -33,16 +34,17 @@ def _endpoint_json(endpoint: str, shown: str = "") -> str:
 
 
 _FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (url text, statuses text[], job_types text[],
-        domains text[], description text, active bool)"""
+        domains text[], description text, active bool, headers text, header_names text[])"""
 
 CREATE_ENDPOINT = Statement(
     "create_webhook_endpoint",
     # Promises: the endpoint, and the only answer but rotation's that shows its secret.
     f"""
     INSERT INTO webhook_endpoints AS w
-        (id, url, statuses, job_types, domains, description, active, secret, customer_config_id, created_at, updated_at)
-    SELECT %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, %(sealed)s::text,
-        %(tenant)s::uuid, now(), now()
+        (id, url, statuses, job_types, domains, description, active, headers, header_names, secret, customer_config_id,
+         created_at, updated_at)
+    SELECT %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, f.headers, f.header_names,
+        %(sealed)s::text, %(tenant)s::uuid, now(), now()
     FROM {_FIELDS_OF_JSON}
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
     """,

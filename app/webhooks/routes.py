@@ -50,7 +50,9 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
     def update_webhook(id: str) -> Response:
         """Change an endpoint: what is absent stays."""
         webhook_id, changes = parse_id(id), schemas.parse_update(json_body())
-        return envelope.success(service.update(webhook_id, changes, policy), message="Webhook updated successfully")
+        return envelope.success(
+            service.update(webhook_id, changes, policy, vault), message="Webhook updated successfully"
+        )
 
     @routes.delete("/<id>")
     @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE)

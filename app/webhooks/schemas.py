@@ -12,6 +12,7 @@ from app.http.fields import Choice, Message, Some, StrictSchema, Switch, Timesta
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.jobs.states import Status
 from app.targets import fault_of_url
+from app.webhooks.headers import fault_of_headers
 
 DELIVERY_STATUSES = ("pending", "delivered", "failed")
 
@@ -43,6 +44,17 @@ class Secret(fields.Field[str]):
         return value
 
 
+class Headers(fields.Field[dict[str, str]]):
+    """Headers that an endpoint's requests carry."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:  # noqa: ARG002
+        fault = fault_of_headers(value)
+        if fault is not None:
+            raise ValidationError(fault)
+        headers: dict[str, str] = value
+        return headers
+
+
 class EndpointSchema(StrictSchema):
     """What may be changed of an endpoint."""
 
@@ -52,6 +64,7 @@ class EndpointSchema(StrictSchema):
     domains = Some(Domain(), "host names", allow_none=True)
     active = Switch()
     description = Message(allow_none=True)
+    headers = Headers(allow_none=True)
 
 
 class NewEndpointSchema(EndpointSchema):
@@ -63,6 +76,7 @@ class NewEndpointSchema(EndpointSchema):
     domains = Some(Domain(), "host names", allow_none=True, load_default=None)
     active = Switch(load_default=True)
     description = Message(allow_none=True, load_default=None)
+    headers = Headers(allow_none=True)
     secret = Secret()
 
 
@@ -88,7 +102,7 @@ class DeliveriesSchema(PageSchema):
 READ_ONLY = frozenset(
     {
         "id", "secret", "customer_config_id", "disabled_reason", "failing_since", "from_settings",
-        "previous_secret_until", "created_at", "updated_at",
+        "previous_secret_until", "header_names", "created_at", "updated_at",
     }
 )  # fmt: skip
 """An endpoint's fields that an update leaves alone, so that a client may send back what it read."""

@@ -20,6 +20,7 @@ from app.errors import DeliveryNotFound, InvalidInput, WebhookInactive, WebhookN
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import queries
+from app.webhooks.headers import names_of
 from app.webhooks.queries import ListedDelivery, ListedEndpoint
 
 LOOK_UP_SECONDS = 2.0
@@ -45,7 +46,7 @@ class EndpointOfSettings:
 def create(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault) -> str:
     """Make an endpoint with a new id and return its JSON, with its secret. Raises InvalidInput."""
     _refuse_forbidden(fields["url"], policy)
-    wanted = {name: value for name, value in fields.items() if name != "secret"}
+    wanted = _sealed({name: value for name, value in fields.items() if name != "secret"}, vault)
     secret = fields.get("secret") or signing.new_secret()
     return queries.create_endpoint(endpoint_id, wanted, secret, vault.seal(secret))
 
@@ -65,11 +66,20 @@ def page(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
     return queries.list_endpoints(after, limit)
 
 
-def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy) -> str:
+def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault) -> str:
     """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or WebhookNotFound."""
     if "url" in fields:
         _refuse_forbidden(fields["url"], policy)
-    return _found(queries.update_endpoint(endpoint_id, fields))
+    return _found(queries.update_endpoint(endpoint_id, _sealed(fields, vault)))
+
+
+def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
+    """Return an endpoint's `fields` as they are stored: its headers sealed, with their names beside them."""
+    if "headers" not in fields:
+        return fields
+    headers = fields["headers"]
+    sealed = None if headers is None else vault.seal(json.dumps(headers))
+    return {**fields, "headers": sealed, "header_names": names_of(headers)}
 
 
 def delete(endpoint_id: UUID) -> None:

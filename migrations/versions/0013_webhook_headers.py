@@ -1,0 +1,20 @@
+"""Headers that an endpoint's requests carry: sealed like its secrets, their names in the clear."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0013"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("webhook_endpoints", sa.Column("headers", sa.Text()))
+    op.add_column("webhook_endpoints", sa.Column("header_names", postgresql.ARRAY(sa.Text())))
+
+
+def downgrade() -> None:
+    op.drop_column("webhook_endpoints", "header_names")
+    op.drop_column("webhook_endpoints", "headers")
