@@ -11,9 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from app.config import Settings, SettingsError
 from app.targets import Policy
@@ -24,6 +31,8 @@ from tests.receiver import Receiver
 from tests.service import ROOT
 
 HOST = "several.example"
+
+Extension = x509.BasicConstraints | x509.SubjectAlternativeName
 
 
 def info(address: str, port: int) -> AddressInfo:
@@ -209,21 +218,34 @@ def test_upgrade_is_no_success() -> None:
 # ------------------------------------------------------------------------------------------------------ private CAs
 
 
+def _certify(
+    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, extension: Extension
+) -> bytes:
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        .sign(signer, hashes.SHA256())
+    )
+    return certificate.public_bytes(Encoding.PEM)
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a private authority (ca.pem), and a certificate of 127.0.0.1 by it (site.pem)."""
+    """A folder with a private authority (ca.pem), and a certificate of 127.0.0.1 by it (site.pem, site.key)."""
     folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=Private CA",
-            "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
-    openssl("req", *key, "-keyout", "site.key", "-out", "site.csr", "-subj", "/CN=127.0.0.1")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    openssl("x509", "-req", "-in", "site.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-extfile", "names",
-            "-out", "site.pem")  # fmt: skip
+    authority, site = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    is_authority = x509.BasicConstraints(ca=True, path_length=0)
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    (folder / "ca.pem").write_bytes(_certify("Private CA", "Private CA", authority, authority, is_authority))
+    (folder / "site.pem").write_bytes(_certify("127.0.0.1", "Private CA", site, authority, address))
+    (folder / "site.key").write_bytes(site.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return folder
 
 
