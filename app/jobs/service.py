@@ -61,7 +61,7 @@ def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Or
 
 
 def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
-    """Change what `fields` names; stats and metadata are merged in depth, as a JSON Merge Patch.
+    """Change what `fields` names; stats, metadata and config are merged in depth, as a JSON Merge Patch.
 
     Raises what `update` raises.
     """
@@ -70,7 +70,11 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
         if documents is None:
             raise JobNotFound
         retries = fields.get("status") == Status.PENDING != documents.status  # and starts from nothing
-        old = {"stats": {} if retries else documents.stats, "metadata": documents.metadata}
+        old = {
+            "stats": {} if retries else documents.stats,
+            "metadata": documents.metadata,
+            "config": documents.config,
+        }
         merged = {name: merge_patch(old[name], fields[name]) for name in old if name in fields}
         return change(job_id, {**fields, **merged}, demands, "updated", origin, merges_metadata=False)
 
