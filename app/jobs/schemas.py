@@ -108,12 +108,9 @@ class FixedSchema(Schema):
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return `values` as JSON values, as the job shows them; one that no job can have becomes false."""
-        try:
-            loaded: dict[str, Any] = self.load(values)
-        except ValidationError as error:
-            assert isinstance(error.valid_data, dict)
-            loaded = {**error.valid_data, **dict.fromkeys(error.messages_dict, False)}
-        return {name: _shown(value) for name, value in loaded.items()}
+        impossible = dict.fromkeys(self.validate(values), False)
+        possible = self.load({name: value for name, value in values.items() if name not in impossible})
+        return {name: _shown(value) for name, value in {**possible, **impossible}.items()}
 
 
 def _shown(value: Any) -> Any:
