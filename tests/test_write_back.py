@@ -52,7 +52,7 @@ def take(client: FlaskClient, **fields: Any) -> tuple[dict[str, Any], str]:
 
 def job_with_everything(client: FlaskClient, status: str, *, leased: bool) -> tuple[dict[str, Any], str | None]:
     """Return a job in `status` that has a value in every field it can have one in, and its lease token."""
-    fields = {"customer_config_id": CUSTOMER, "priority": 7, "config": {"depth": 3, "maxConcurrent": 2}}
+    fields: dict[str, Any] = {"customer_config_id": CUSTOMER, "priority": 7, "config": {"depth": 3, "maxConcurrent": 2}}
     token = None
     if leased:
         job, token = take(client, **fields, metadata={"tags": ["a"]})

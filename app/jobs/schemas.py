@@ -144,7 +144,8 @@ class UpdateSchema(StrictSchema):
 
     def fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the fields that this update cannot change, as the job has to show them."""
-        return FIXED.shown({name: value for name, value in values.items() if self._is_fixed(name)})
+        fixed = {name: value for name, value in values.items() if self._is_fixed(name)}
+        return FIXED.shown(fixed) if fixed else {}
 
     def _is_fixed(self, name: str) -> bool:
         return name in FIXED.fields and name not in self.fields
