@@ -126,18 +126,19 @@ LIMIT = "Invalid config.maxConcurrent: must be a positive integer"
 SCHEDULED_FOR = "Invalid scheduled_for: must be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"
 
 
-@pytest.mark.parametrize(
-    ("body", "error", "details"),
-    [
-        *(({"priority": value}, PRIORITY, None) for value in (0, 11, 5.5, "5", True, None)),
-        *(({"max_retries": value}, MAX_RETRIES, None) for value in (-1, 101, 1.0, "3", None)),
-        *(({"config": each}, CONFIG, None) for each in (None, [], "x", 1)),
-        *(({"config": {"maxConcurrent": value}}, LIMIT, None) for value in (0, -1, 1.5, "2", {"a": 1}, True)),
-        *(({"scheduled_for": value}, SCHEDULED_FOR, None) for value in ("now", "2024-01-01", 0, True)),
-        ({"config": 1, "priority": 0, "status": 1}, None, f"{PRIORITY}; {CONFIG}"),
-        ({"domain": "other.example", "priority": 9}, "Invalid domain: cannot be changed by an update", None),
-    ],
-)
+NO_OBJECTS: list[Any] = [None, [], "x", 1]
+INVALID: list[tuple[Any, str | None, str | None]] = [
+    *(({"priority": value}, PRIORITY, None) for value in (0, 11, 5.5, "5", True, None)),
+    *(({"max_retries": value}, MAX_RETRIES, None) for value in (-1, 101, 1.0, "3", None)),
+    *(({"config": value}, CONFIG, None) for value in NO_OBJECTS),
+    *(({"config": {"maxConcurrent": value}}, LIMIT, None) for value in (0, -1, 1.5, "2", {"a": 1}, True)),
+    *(({"scheduled_for": value}, SCHEDULED_FOR, None) for value in ("now", "2024-01-01", 0, True)),
+    ({"config": 1, "priority": 0, "status": 1}, None, f"{PRIORITY}; {CONFIG}"),
+    ({"domain": "other.example", "priority": 9}, "Invalid domain: cannot be changed by an update", None),
+]
+
+
+@pytest.mark.parametrize(("body", "error", "details"), INVALID)
 @pytest.mark.parametrize("status", ["pending", "running"])
 def test_an_invalid_value_is_refused(
     client: FlaskClient, status: str, body: Any, error: str | None, details: str | None
@@ -146,6 +147,16 @@ def test_an_invalid_value_is_refused(
     assert status_code == 400
     assert told == (error or "Invalid status: must be one of pending, running, completed, failed, cancelled")
     assert more == details
+
+
+@pytest.mark.parametrize("status", ["running", "completed", "cancelled"])
+def test_config_sent_back_with_its_nulls_is_no_change(client: FlaskClient, status: str) -> None:
+    job = make_job(client, status, config={"userAgent": None, "deep": {"a": None, "b": 1}})
+    after = patched(client, job["id"], job)
+    assert after == {**job, "updated_at": after["updated_at"]}
+    error = "Invalid config: can only be changed while the job is pending or failed"
+    assert refused(client, job, {"config": {"userAgent": None}})[:2] == (400, error)
+    assert refused(client, job, {"config": {**job["config"], "deep": {"a": None, "b": True}}})[:2] == (400, error)
 
 
 def test_config_that_grows_too_large_is_refused(client: FlaskClient) -> None:

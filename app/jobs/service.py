@@ -1,5 +1,6 @@
 """What can be done with jobs: each function is one use, one unit of work, and knows no HTTP."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from app.jobs.changes import Demands, change, record_created
 from app.jobs.list_queries import Filters, Listed, Order
 from app.jobs.merge_patch import merge_patch
 from app.jobs.queries import Representation
-from app.jobs.states import Status
+from app.jobs.states import QUEUEABLE, Status
 from app.text import sanitise
 
 CANCELLED = "Cancelled via API"
@@ -76,7 +77,13 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
             "config": documents.config,
         }
         merged = {name: merge_patch(old[name], fields[name]) for name in old if name in fields}
+        if documents.status not in QUEUEABLE and _is_same(fields.get("config"), documents.config):
+            merged["config"] = documents.config  # sent back as it was read: its nulls are to remove nothing
         return change(job_id, {**fields, **merged}, demands, "updated", origin, merges_metadata=False)
+
+
+def _is_same(document: Any, other: Any) -> bool:
+    return json.dumps(document, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
