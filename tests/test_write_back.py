@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from app.jobs.merge_patch import merge_patch
 from tests.factories import make_job, new_domain, read_all, read_history
-from tests.test_patch import objects, without_nulls
+from tests.test_patch import objects, values, without_nulls
 from tests.test_transitions import ALLOWED, FOLLOWING, METHODS, STATUSES, T1, T2, change, changed
 
 CUSTOMER = "0190f3a0-0000-7000-8000-00000000000a"
@@ -382,3 +383,15 @@ def test_a_status_read_again_is_accepted_in_every_state(client: FlaskClient) -> 
     for status in FOLLOWING:
         job = make_job(client, status)
         assert changed(client, job, **{**job, "error_message": "noted"})["error_message"] == "noted"
+
+
+@given(st.sampled_from(METHODS), st.dictionaries(st.sampled_from(sorted(OTHER)), values, min_size=1, max_size=4))
+@settings(deadline=None, max_examples=80)
+def test_no_value_of_a_fixed_field_makes_an_update_fail(app: Flask, method: str, fixed: dict[str, Any]) -> None:
+    client = app.test_client()
+    job = make_job(client, "running", config={"a": 1})
+    answer = send(client, job, {**fixed, "stats": {"a": 1}}, method)
+    if method == "PATCH" and isinstance(fixed.get("config"), dict):
+        fixed["config"] = merge_patch(job["config"], fixed["config"])
+    same = all(json.dumps(job[name]) == json.dumps(value) for name, value in fixed.items())
+    assert answer.status_code == (200 if same else 400), answer.text
