@@ -8,21 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.errors import (
-    DocumentTooLarge,
-    InvalidInput,
-    JobNotFound,
-    LeaseLost,
-    ScrapeJobError,
-    TransitionRefused,
-    VersionMismatch,
-)
+from app.errors import JobNotFound
 from app.events.origin import Origin
 from app.events.signals import announce_status_change, announce_work
 from app.jobs import lease_queries, queries
-from app.jobs.comparisons import COMPARED_FIELDS, QUEUE_FIELDS
-from app.jobs.queries import RETRY, Outcome, Representation, Retry
-from app.jobs.states import QUEUEABLE, Status
+from app.jobs.comparisons import QUEUE_FIELDS
+from app.jobs.queries import RETRY, Representation, Retry
+from app.jobs.refusals import refused
+from app.jobs.states import Status
 from app.metrics import LEASE_EXPIRIES, TRANSITIONS
 
 log = logging.getLogger(__name__)
@@ -30,8 +23,6 @@ log = logging.getLogger(__name__)
 
 TELLING_REFUSALS = ("transition", "completed_at")
 """Refusals whose text names the job's status, so that a worker learns of a cancellation by them."""
-
-_WHILE_QUEUEABLE = f"while the job is {' or '.join(QUEUEABLE)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +80,13 @@ def change(
             database.after_end(hear)  # what is refused is mostly rolled back, but it was said
     new_status = fields.get("status") or outcome.status
     if outcome.refusal is not None:
-        raise _refused(outcome.refusal, outcome, new_status)
+        raise refused(outcome.refusal, outcome, new_status)
     assert outcome.tag is not None
     assert outcome.json is not None
     record(action, str(job_id), outcome.status, new_status, origin)
     if new_status == Status.PENDING and any(name in fields for name in QUEUE_FIELDS):
         database.after_commit(announce_work)  # it may be due by this, or the next one
     return heard or Representation(job_id, outcome.tag, outcome.json)
-
-
-def _refused(refusal: str, outcome: Outcome, wanted: str) -> ScrapeJobError:
-    """Return the exception for a change to the status `wanted` that was refused."""
-    match refusal:
-        case "version":
-            return VersionMismatch()
-        case "lease":
-            return LeaseLost()
-        case "transition":
-            return TransitionRefused(outcome.status, wanted)
-        case "retries":
-            return TransitionRefused(outcome.status, Status.PENDING, retries=(outcome.retry_count, outcome.max_retries))
-        case "fixed":
-            patched = [name for name in QUEUE_FIELDS if name in outcome.names]
-            hint = [f"PATCH changes {', '.join(patched)} {_WHILE_QUEUEABLE}"] if patched else []
-            return InvalidInput(*_faults(outcome.names, "cannot be changed by an update"), *hint)
-        case "queue":
-            return InvalidInput(*_faults(outcome.names, f"can only be changed {_WHILE_QUEUEABLE}"))
-        case "completed_at":
-            return InvalidInput(f"Invalid completed_at: must not be null on a {wanted} job")
-        case "scheduled_for":
-            hint = ["It schedules a retry together with the status pending"] if wanted == Status.FAILED else []
-            return InvalidInput(f"Invalid scheduled_for: must be null on a {wanted} job", *hint)
-        case document:
-            return DocumentTooLarge(document, queries.MAX_DOCUMENT)
-
-
-def _faults(names: Sequence[str], text: str) -> list[str]:
-    return [f"Invalid {name}: {text}" for name in COMPARED_FIELDS if name in names]
 
 
 def record(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:

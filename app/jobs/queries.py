@@ -151,15 +151,14 @@ def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Repres
 class Outcome(NamedTuple):
     """What became of a change: the job as it was under the row's lock, and either a refusal or what it is now.
 
-    `max_retries` is the new one, which a retry is judged by; `names` are the fields that the refusals ``fixed`` and
-    ``queue`` are about.
+    `max_retries` is the new one, which a retry is judged by. The refusals ``fixed`` and ``queue`` are followed by the
+    names of the fields that they are about.
     """
 
     status: Status
     retry_count: int
     max_retries: int
     refusal: str | None
-    names: Sequence[str]
     tag: str | None
     json: str | None
 
@@ -294,15 +293,16 @@ CHANGE = Statement(
             WHEN cur.moves AND NOT cur.status = ANY(%(entered_from)s::text[]) THEN 'transition'
             WHEN cur.retries AND %(counts_retry)s::bool
                 AND CASE WHEN %(resets_retries)s::bool THEN 0 ELSE cur.retry_count END >= new.max_retries THEN 'retries'
-            WHEN asked.fixed IS NOT NULL THEN 'fixed'
-            WHEN asked.moved IS NOT NULL AND NOT cur.status = ANY({_sql_array(QUEUEABLE)}) THEN 'queue'
+            WHEN asked.fixed IS NOT NULL THEN 'fixed ' || array_to_string(asked.fixed, ' ')
+            WHEN asked.moved IS NOT NULL AND NOT cur.status = ANY({_sql_array(QUEUEABLE)})
+                THEN 'queue ' || array_to_string(asked.moved, ' ')
             WHEN new.status = ANY({_sql_array(FINAL)}) AND new.completed_at IS NULL THEN 'completed_at'
             WHEN new.status <> '{Status.PENDING}' AND new.scheduled_for IS NOT NULL THEN 'scheduled_for'
             WHEN %(sets_stats)s::bool AND octet_length(new.stats::text) > {MAX_DOCUMENT} THEN 'stats'
             WHEN %(metadata)s::jsonb IS NOT NULL AND octet_length(new.metadata::text) > {MAX_DOCUMENT}
                 THEN 'metadata'
             WHEN 'config' = ANY(asked.moved) AND octet_length(new.config::text) > {MAX_DOCUMENT} THEN 'config'
-        END AS refusal, new.max_retries, coalesce(asked.fixed, asked.moved, ARRAY[]::text[]) AS names
+        END AS refusal, new.max_retries
         FROM cur, asked, new
     ), {_CHANGED}, job AS (
         UPDATE scrape_jobs j SET
@@ -320,8 +320,7 @@ CHANGE = Statement(
     ), appended AS ({events.APPEND}),
     owed AS ({events.owe("SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves")}),
     uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM cur, job WHERE cur.moves")})
-    SELECT cur.status, cur.retry_count, judged.max_retries, judged.refusal, judged.names, {tag("job")},
-        {job_json("job")}
+    SELECT cur.status, cur.retry_count, judged.max_retries, judged.refusal, {tag("job")}, {job_json("job")}
     FROM cur CROSS JOIN judged LEFT JOIN job ON job.id = cur.id
     """,
 )
@@ -339,9 +338,9 @@ _MORE = f"""MATERIALIZED (
 
 CHANGE_MORE = Statement(
     "change_more_of_job",
-    # Promises: what `change_job` does, with three more refusals, which come after ``retries``: fixed, for a field that
-    # has another value than the request says; queue, for one that only a job that waits or may wait again can change;
-    # and scheduled_for, for a time that a job which does not wait cannot have. After ``metadata`` comes config.
+    # Promises: what `change_job` does, with more refusals. After retries come fixed, with the fields that have another
+    # value than the request says, and queue, with those that only a job can change that waits or may wait again; after
+    # completed_at comes scheduled_for, which a job cannot have that does not wait; after metadata comes config.
     CHANGE.sql.replace(_NOTHING_ELSE, _MORE),
 )
 
