@@ -15,8 +15,8 @@ _LEASE_EXPIRES_AT = timestamp("cur.lease_expires_at")
 
 def _between(first: str, last: str) -> str:
     """Return SQL for the request's value where it is a time between two others, else null."""
-    text = """(said.value #>> '{}') COLLATE "C\""""
-    return f"CASE WHEN {text} BETWEEN {first} AND {last} THEN said.value END"
+    text = """(given.value #>> '{}') COLLATE "C\""""
+    return f"CASE WHEN {text} BETWEEN {first} AND {last} THEN given.value END"
 
 
 # The service moves updated_at, allowed_transitions and lease_expires_at by itself. A client sends back what it read a
@@ -30,11 +30,11 @@ _SHOWN = {
     "priority": "to_jsonb(cur.priority)",
     "max_retries": "to_jsonb(cur.max_retries)",
     "config": "cur.config",
-    "max_concurrent": "said.value",  # it is a part of config, which is compared
+    "max_concurrent": "given.value",  # it is a part of config, which is compared
     "created_at": f"to_jsonb({_CREATED_AT})",
     "updated_at": _between(_CREATED_AT, _UPDATED_AT),
     "scheduled_for": f"to_jsonb({timestamp('cur.scheduled_for')})",
-    "allowed_transitions": "CASE jsonb_typeof(said.value) WHEN 'array' THEN said.value END",
+    "allowed_transitions": "CASE jsonb_typeof(given.value) WHEN 'array' THEN given.value END",
     "lease_expires_at": "CASE WHEN cur.lease_token IS NOT NULL THEN "
     + _between(_CREATED_AT, f"coalesce({_LEASE_EXPIRES_AT}, '9999')")
     + " END",
@@ -45,11 +45,11 @@ COMPARED_FIELDS = tuple(_SHOWN)
 """The fields that can be compared, in the order in which a job shows them."""
 
 DIFFERS = (
-    "said.value <> coalesce(CASE said.key"
+    "given.value <> coalesce(CASE given.key"
     + "".join(f" WHEN '{name}' THEN {value}" for name, value in _SHOWN.items())
     + " END, 'null')"
 )
-"""SQL for whether the job has another value in the field `said.key` than the JSON `said.value`.
+"""SQL for whether the job has another value in the field `given.key` than the JSON `given.value`.
 
 A request's value comes in the form in which the job shows it; false stands for one that no job can have.
 """

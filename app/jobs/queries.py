@@ -173,11 +173,12 @@ def _set(field: str, cast_to: str, *, unless: str, otherwise: str) -> str:
 
 
 def _move(field: str, value: str, otherwise: str | None = None) -> str:
-    """Return SQL for the new value of one of QUEUE_FIELDS, which `asked.moved` names where it changes."""
-    return f"CASE WHEN '{field}' = ANY(asked.moved) THEN {value} ELSE {otherwise or field} END"
+    """Return SQL for the new value of one of QUEUE_FIELDS, which `compared.moved` names where it changes."""
+    return f"CASE WHEN '{field}' = ANY(compared.moved) THEN {value} ELSE {otherwise or field} END"
 
 
-# An equal value makes a difference in a retry alone. The retry endpoint, which demands a transition, says what stays.
+# These matter in a retry alone, which clears or counts what the request does not give. The retry endpoint, which demands
+# a transition, gives the message that the job keeps.
 _SAME_MESSAGE = "retries AND NOT %(must_move)s::bool AND %(error_message)s::text IS NOT DISTINCT FROM error_message"
 _SAME_STATS = "retries AND %(stats)s::jsonb = stats"
 _SAME_COUNT = "retries AND %(retry_count)s::int = cur.retry_count"
@@ -197,7 +198,8 @@ _ERROR_MESSAGE = "WHEN retries THEN NULL ELSE error_message"
 _STARTED_AT = f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
 _COMPLETED_AT = f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t WHEN retries THEN NULL ELSE completed_at"
 _MAX_CONCURRENT = (
-    "CASE WHEN asked.queue ? 'max_concurrent' THEN (asked.queue ->> 'max_concurrent')::int ELSE max_concurrent END"
+    "CASE WHEN compared.queue ? 'max_concurrent' THEN (compared.queue ->> 'max_concurrent')::int"
+    " ELSE max_concurrent END"
 )
 _SCHEDULED_FOR = (
     "CASE WHEN retries THEN t + make_interval(secs => %(delay_seconds)s::float8)"
@@ -218,7 +220,7 @@ _CHANGED = events.happened(
         {"stats": ("cur.stats", "new.stats"), "metadata": ("cur.metadata", "new.metadata")},
         keep_whole="cur.retries",
     )
-    + " || CASE WHEN asked.moved IS NULL THEN '{}' ELSE "
+    + " || CASE WHEN compared.moved IS NULL THEN '{}' ELSE "
     + events.changes(
         {name: (f"cur.{name}", f"new.{name}") for name in ("priority", "max_retries")},
         {"config": ("cur.config", "new.config")},
@@ -231,22 +233,22 @@ _CHANGED = events.happened(
                 THEN extract(epoch FROM new.completed_at - new.started_at)::float8
             WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND new.completed_at < new.started_at THEN 0 END,
         CASE WHEN cur.moves AND new.status = '{Status.FAILED}' THEN new.error_message END
-    FROM cur, asked, new, judged WHERE judged.refusal IS NULL""",
+    FROM cur, compared, new, judged WHERE judged.refusal IS NULL""",
     previous="(SELECT cur.chain FROM cur)",
 )
 
-_NOTHING_ELSE = """NOT MATERIALIZED (
+_NOT_COMPARED = """NOT MATERIALIZED (
         SELECT NULL::text[] AS fixed, NULL::text[] AS moved, NULL::jsonb AS queue
     )"""
-"""The clause ``asked`` of a change of nothing but the usual fields. The planner removes every expression that depends
-on its nulls, so that such a change pays for no other fields."""
+"""The clause ``compared`` of a change of nothing but the usual fields: the planner removes every expression that depends
+on its nulls."""
 
 CHANGE = Statement(
     "change_job",
     # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
     # changes, what is owed to the webhooks and the statistics; or not touched at all, and the first refusal named:
     # lease, version, transition, retries, completed_at, stats, metadata. No row: no such job. The rules are parameters.
-    # A value that the job has already counts as absent.
+    # A value that the job has already counts as absent. Other fields than these seven are neither compared nor changed.
     # Time is read once, where the row is locked, and never goes back: now() is from before the wait.
     f"""
     WITH cur AS MATERIALIZED (
@@ -254,18 +256,18 @@ CHANGE = Statement(
             coalesce(%(status)s::text, j.status) <> j.status AS moves,
             coalesce(%(status)s::text, j.status) <> j.status AND %(status)s::text = '{Status.PENDING}' AS retries
         FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")} FOR NO KEY UPDATE
-    ), asked AS {_NOTHING_ELSE}, new AS MATERIALIZED (
+    ), compared AS {_NOT_COMPARED}, new AS MATERIALIZED (
         SELECT cur.wanted AS status,
             {_set("error_message", "text", unless=_SAME_MESSAGE, otherwise=_ERROR_MESSAGE)},
             {_set("stats", "jsonb", unless=_SAME_STATS, otherwise="WHEN retries THEN '{}' ELSE stats")},
             {_set("retry_count", "int", unless=_SAME_COUNT, otherwise=_RETRY_COUNT)},
             {_set("started_at", "timestamptz", unless=same_time("started_at"), otherwise=_STARTED_AT)},
             {_set("completed_at", "timestamptz", unless=_SAME_END, otherwise=_COMPLETED_AT)},
-            {_move("priority", "(asked.queue ->> 'priority')::int")} AS priority,
-            {_move("max_retries", "(asked.queue ->> 'max_retries')::int")} AS max_retries,
-            {_move("config", "asked.queue -> 'config'")} AS config,
+            {_move("priority", "(compared.queue ->> 'priority')::int")} AS priority,
+            {_move("max_retries", "(compared.queue ->> 'max_retries')::int")} AS max_retries,
+            {_move("config", "compared.queue -> 'config'")} AS config,
             {_move("config", _MAX_CONCURRENT, "max_concurrent")} AS max_concurrent,
-            {_move("scheduled_for", "(asked.queue ->> 'scheduled_for')::timestamptz", _SCHEDULED_FOR)}
+            {_move("scheduled_for", "(compared.queue ->> 'scheduled_for')::timestamptz", _SCHEDULED_FOR)}
                 AS scheduled_for,
             CASE WHEN %(merges_metadata)s::bool THEN metadata || %(metadata)s::jsonb
                 ELSE coalesce(%(metadata)s::jsonb, metadata) END AS metadata,
@@ -279,7 +281,7 @@ CHANGE = Statement(
                 WHEN %(lease_token)s::text IS NOT NULL AND status = '{Status.RUNNING}'
                     THEN t + make_interval(secs => lease_seconds)
                 ELSE lease_expires_at END AS lease_expires_at
-        FROM cur, asked
+        FROM cur, compared
     ), judged AS MATERIALIZED (
         SELECT CASE
             WHEN cur.lease_token IS DISTINCT FROM coalesce(%(lease_token)s::text, cur.lease_token) THEN 'lease'
@@ -287,23 +289,23 @@ CHANGE = Statement(
             -- The token of a lease that is over is good for a retry, and for saying again how the job ended.
             WHEN %(lease_token)s::text IS NOT NULL AND cur.lease_seconds IS NULL AND NOT %(must_move)s::bool
                 AND (cur.status = '{Status.CANCELLED}' OR %(status)s::text IS DISTINCT FROM cur.status
-                    OR asked.moved IS NOT NULL) THEN 'lease'
+                    OR compared.moved IS NOT NULL) THEN 'lease'
             WHEN NOT cur.version = ANY(%(versions)s::bigint[]) THEN 'version'
             WHEN NOT cur.moves AND %(must_move)s::bool THEN 'transition'
             WHEN cur.moves AND NOT cur.status = ANY(%(entered_from)s::text[]) THEN 'transition'
             WHEN cur.retries AND %(counts_retry)s::bool
                 AND CASE WHEN %(resets_retries)s::bool THEN 0 ELSE cur.retry_count END >= new.max_retries THEN 'retries'
-            WHEN asked.fixed IS NOT NULL THEN 'fixed ' || array_to_string(asked.fixed, ' ')
-            WHEN asked.moved IS NOT NULL AND NOT cur.status = ANY({_sql_array(QUEUEABLE)})
-                THEN 'queue ' || array_to_string(asked.moved, ' ')
+            WHEN compared.fixed IS NOT NULL THEN 'fixed ' || array_to_string(compared.fixed, ' ')
+            WHEN compared.moved IS NOT NULL AND NOT cur.status = ANY({_sql_array(QUEUEABLE)})
+                THEN 'queue ' || array_to_string(compared.moved, ' ')
             WHEN new.status = ANY({_sql_array(FINAL)}) AND new.completed_at IS NULL THEN 'completed_at'
             WHEN new.status <> '{Status.PENDING}' AND new.scheduled_for IS NOT NULL THEN 'scheduled_for'
             WHEN %(sets_stats)s::bool AND octet_length(new.stats::text) > {MAX_DOCUMENT} THEN 'stats'
             WHEN %(metadata)s::jsonb IS NOT NULL AND octet_length(new.metadata::text) > {MAX_DOCUMENT}
                 THEN 'metadata'
-            WHEN 'config' = ANY(asked.moved) AND octet_length(new.config::text) > {MAX_DOCUMENT} THEN 'config'
+            WHEN 'config' = ANY(compared.moved) AND octet_length(new.config::text) > {MAX_DOCUMENT} THEN 'config'
         END AS refusal, new.max_retries
-        FROM cur, asked, new
+        FROM cur, compared, new
     ), {_CHANGED}, job AS (
         UPDATE scrape_jobs j SET
             status = new.status, error_message = new.error_message, stats = new.stats,
@@ -325,23 +327,23 @@ CHANGE = Statement(
     """,
 )
 
-_MORE = f"""MATERIALIZED (
-        SELECT array_agg(said.key) FILTER (WHERE %(fixed)s::jsonb ? said.key) AS fixed,
-            array_agg(said.key) FILTER (WHERE %(queue)s::jsonb ? said.key) AS moved,
+_COMPARED = f"""MATERIALIZED (
+        SELECT array_agg(given.key) FILTER (WHERE %(fixed)s::jsonb ? given.key) AS fixed,
+            array_agg(given.key) FILTER (WHERE %(queue)s::jsonb ? given.key) AS moved,
             %(queue)s::jsonb AS queue
-        FROM cur, jsonb_each(%(fixed)s::jsonb || %(queue)s::jsonb) AS said WHERE {DIFFERS}
+        FROM cur, jsonb_each(%(fixed)s::jsonb || %(queue)s::jsonb) AS given WHERE {DIFFERS}
     )"""
-"""The clause ``asked`` of a change that names other fields, too: which of them differ from the job's.
+"""The clause ``compared`` of a change that names other fields, too: which of them have another value in the job.
 
-`fixed` are those that this change must leave alone, `moved` those by which it moves the job in the queue.
+`fixed` are those that the change cannot make, `moved` those by which it moves the job in the queue.
 """
 
-CHANGE_MORE = Statement(
-    "change_more_of_job",
+CHANGE_COMPARED = Statement(
+    "change_compared_job",
     # Promises: what `change_job` does, with more refusals. After retries come fixed, with the fields that have another
     # value than the request says, and queue, with those that only a job can change that waits or may wait again; after
     # completed_at comes scheduled_for, which a job cannot have that does not wait; after metadata comes config.
-    CHANGE.sql.replace(_NOTHING_ELSE, _MORE),
+    CHANGE.sql.replace(_NOT_COMPARED, _COMPARED),
 )
 
 
@@ -390,7 +392,7 @@ def change(
     status = fields.get("status")
     queue = {name: fields[name] for name in (*QUEUE_FIELDS, "max_concurrent") if name in fields}
     rows = database.run(
-        CHANGE_MORE if fixed or queue else CHANGE,
+        CHANGE_COMPARED if fixed or queue else CHANGE,
         {
             "id": str(job_id),
             "status": status,
