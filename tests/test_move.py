@@ -75,7 +75,7 @@ def test_a_job_that_may_wait_takes_the_value(
     assert all(event["changes"][name] == change for name, change in changes.items() if change is not None)
 
 
-def test_all_moves_and_other_fields_are_made_at_once(client: FlaskClient) -> None:
+def test_moves_and_other_fields_come_together(client: FlaskClient) -> None:
     job = make_job(client)
     after = patched(client, job["id"], {**MOVES, "scheduled_for": LATER, "metadata": {"by": "me"}})
     moved = {**MOVES, "scheduled_for": LATER, "metadata": {"by": "me"}, "updated_at": after["updated_at"]}
@@ -101,7 +101,7 @@ def test_any_other_job_refuses_another_value(client: FlaskClient, status: str, f
     assert refused(client, job, body) == (400, error, None)
 
 
-def test_several_refused_fields_are_named_in_the_job_s_order(client: FlaskClient) -> None:
+def test_refused_fields_are_named_in_order(client: FlaskClient) -> None:
     text = "can only be changed while the job is pending or failed"
     assert refused(client, make_job(client, "running"), {"scheduled_for": LATER, **MOVES}) == (
         400,
@@ -111,7 +111,7 @@ def test_several_refused_fields_are_named_in_the_job_s_order(client: FlaskClient
 
 
 @pytest.mark.parametrize("status", ["pending", "running", "completed", "failed", "cancelled"])
-def test_a_value_that_the_job_has_already_is_no_change(client: FlaskClient, status: str) -> None:
+def test_equal_value_is_no_change(client: FlaskClient, status: str) -> None:
     job, _ = job_with_everything(client, status, leased=False)
     body = {name: job[name] for name in (*MOVES, "scheduled_for")}
     after = patched(client, job["id"], body)
@@ -150,7 +150,7 @@ def test_an_invalid_value_is_refused(
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "cancelled"])
-def test_config_sent_back_with_its_nulls_is_no_change(client: FlaskClient, status: str) -> None:
+def test_config_sent_back_with_nulls_is_no_change(client: FlaskClient, status: str) -> None:
     job = make_job(client, status, config={"userAgent": None, "deep": {"a": None, "b": 1}})
     after = patched(client, job["id"], job)
     assert after == {**job, "updated_at": after["updated_at"]}
@@ -198,7 +198,7 @@ def test_a_delayed_retry_is_one_patch(client: FlaskClient) -> None:
     assert taken(client, job["domain"]) == []
 
 
-def test_a_failed_job_that_does_not_wait_has_no_due_time(client: FlaskClient) -> None:
+def test_failed_job_has_no_due_time(client: FlaskClient) -> None:
     assert refused(client, make_job(client, "failed"), {"scheduled_for": LATER}) == (
         400,
         "Invalid scheduled_for: must be null on a failed job",
@@ -207,7 +207,7 @@ def test_a_failed_job_that_does_not_wait_has_no_due_time(client: FlaskClient) ->
 
 
 @pytest.mark.parametrize("status", ["running", "cancelled"])
-def test_a_job_that_stops_waiting_takes_no_due_time(client: FlaskClient, status: str) -> None:
+def test_job_that_stops_waiting_takes_no_due_time(client: FlaskClient, status: str) -> None:
     job = make_job(client, scheduled_for=LATER)
     error = f"Invalid scheduled_for: must be null on a {status} job"
     body = {"status": status, "scheduled_for": EARLIER}
@@ -215,12 +215,12 @@ def test_a_job_that_stops_waiting_takes_no_due_time(client: FlaskClient, status:
     assert patched(client, job["id"], {**body, "scheduled_for": LATER})["scheduled_for"] is None
 
 
-def test_a_job_may_change_its_priority_as_it_starts(client: FlaskClient) -> None:
+def test_priority_may_change_as_the_job_starts(client: FlaskClient) -> None:
     after = patched(client, make_job(client)["id"], {"status": "running", "priority": 9})
     assert (after["status"], after["priority"]) == ("running", 9)
 
 
-def test_fewer_retries_than_were_made_end_them(client: FlaskClient) -> None:
+def test_fewer_retries_than_made_end_them(client: FlaskClient) -> None:
     job = make_job(client, "failed")
     job = patched(client, job["id"], {"retry_count": 2, "max_retries": 1})
     assert job["allowed_transitions"] == ["cancelled"]
@@ -265,7 +265,7 @@ def test_a_due_job_is_put_off(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("most", [2, None])
-def test_a_limit_that_is_raised_or_removed_lets_the_job_start(client: FlaskClient, most: int | None) -> None:
+def test_raised_limit_lets_the_job_start(client: FlaskClient, most: int | None) -> None:
     domain = new_domain()
     make_job(client, "running", domain=domain)
     job = make_job(client, domain=domain, config={"maxConcurrent": 1, "depth": 3})
@@ -276,7 +276,7 @@ def test_a_limit_that_is_raised_or_removed_lets_the_job_start(client: FlaskClien
     assert taken(client, domain) == [job["id"]]
 
 
-def test_a_limit_that_is_set_holds_the_job_back(client: FlaskClient) -> None:
+def test_new_limit_holds_the_job_back(client: FlaskClient) -> None:
     domain = new_domain()
     make_job(client, "running", domain=domain)
     job = make_job(client, domain=domain)
@@ -301,7 +301,7 @@ def announcements() -> Iterator[list[object]]:
 
 
 @pytest.mark.parametrize("body", [{"scheduled_for": None}, {"priority": 9}, {"config": {"maxConcurrent": None}}])
-def test_a_move_wakes_the_requests_that_wait(client: FlaskClient, body: dict[str, Any]) -> None:
+def test_move_wakes_waiting_requests(client: FlaskClient, body: dict[str, Any]) -> None:
     job = make_job(client, scheduled_for=LATER)
     with announcements() as heard:
         patched(client, job["id"], body)
@@ -311,7 +311,7 @@ def test_a_move_wakes_the_requests_that_wait(client: FlaskClient, body: dict[str
         assert not heard
 
 
-def test_a_waiting_request_gets_the_job_that_was_moved(service: Service) -> None:
+def test_waiting_request_gets_the_moved_job(service: Service) -> None:
     job = service.create(domain=new_domain(), scheduled_for=LATER)
     body = {"worker_id": "w", "domains": [job["domain"]], "wait_seconds": 20}
 
@@ -336,7 +336,7 @@ def patch(service: Service, job_id: str, body: dict[str, Any], session: Session)
 
 
 @pytest.mark.parametrize("body", [{"priority": 9}, {"scheduled_for": LATER}, {"config": {"depth": 9}}], ids=str)
-def test_a_claim_sees_the_move_or_the_move_is_refused(service: Service, body: dict[str, Any]) -> None:
+def test_claim_sees_the_move_or_refuses_it(service: Service, body: dict[str, Any]) -> None:
     domain = new_domain()
     ids = [service.create(domain=domain)["id"] for _ in range(RACES)]
     start = threading.Barrier(2, timeout=30)
@@ -367,7 +367,7 @@ def test_a_claim_sees_the_move_or_the_move_is_refused(service: Service, body: di
             assert now[field] == value
 
 
-def test_many_moves_at_once_are_all_in_the_history(service: Service) -> None:
+def test_moves_at_once_are_all_kept(service: Service) -> None:
     job = service.create()
     moves = [partial(patch, service, job["id"], {"config": {f"key{number}": number}}) for number in range(30)]
     assert [answer.status_code for answer in service.at_once(*moves)] == [200] * 30

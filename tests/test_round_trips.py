@@ -149,7 +149,7 @@ def test_an_update_with_its_event_takes_one_round_trip(counted: Counted) -> None
     assert_one_turn(counted.turns_of(lambda: counted.client.put(url, json=body), 200))
 
 
-def test_a_whole_job_sent_back_takes_one_round_trip(counted: Counted) -> None:
+def test_whole_job_sent_back_takes_one_round_trip(counted: Counted) -> None:
     job = make_job(counted.client, "running")
     url = f"/api/scrape-jobs/{job['id']}"
     assert_one_turn(counted.turns_of(lambda: counted.client.put(url, json=job), 200))
@@ -179,7 +179,7 @@ def test_a_cancellation_takes_one_round_trip(counted: Counted) -> None:
 
 
 @pytest.mark.parametrize("body", [{"priority": 9}, {"scheduled_for": None, "config": {"depth": 4}, "stats": {"a": 1}}])
-def test_a_move_in_the_queue_takes_at_most_four_round_trips(counted: Counted, body: dict[str, Any]) -> None:
+def test_move_takes_at_most_four_round_trips(counted: Counted, body: dict[str, Any]) -> None:
     job = make_job(counted.client, scheduled_for="2099-01-01T00:00:00Z")
     headers = {"Content-Type": "application/merge-patch+json"}
 

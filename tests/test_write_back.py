@@ -74,7 +74,7 @@ JOBS = [(status, False) for status in STATUSES] + [(status, True) for status in 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("status", "leased"), JOBS)
-def test_a_job_sent_back_unchanged_stays_as_it_is(client: FlaskClient, method: str, status: str, leased: bool) -> None:
+def test_a_job_sent_back_unchanged_stays(client: FlaskClient, method: str, status: str, leased: bool) -> None:
     job, _ = job_with_everything(client, status, leased=leased)
     before = read_history(client, job["id"])
     answer = send(client, job, job, method)
@@ -102,7 +102,7 @@ def test_a_job_sent_back_unchanged_stays_as_it_is(client: FlaskClient, method: s
     ),
 )
 @settings(deadline=None, max_examples=60)
-def test_any_job_sent_back_unchanged_stays_as_it_is(
+def test_any_job_sent_back_unchanged_stays(
     app: Flask, method: str, status: str, metadata: Any, config: Any, stats: Any, fields: dict[str, Any]
 ) -> None:
     client = app.test_client()
@@ -141,7 +141,7 @@ def comparable(job: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("with_token", [False, True])
 @pytest.mark.parametrize("leased", [False, True])
 @pytest.mark.parametrize(("old", "new"), ALLOWED)
-def test_the_whole_job_with_another_status_does_what_the_status_alone_does(
+def test_whole_job_moves_like_its_status_alone(
     client: FlaskClient, method: str, with_token: bool, leased: bool, old: str, new: str
 ) -> None:
     if leased and old == "pending":
@@ -164,7 +164,7 @@ def test_the_whole_job_with_another_status_does_what_the_status_alone_does(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_whole_job_completes_though_its_completed_at_is_null(client: FlaskClient, method: str) -> None:
+def test_null_completed_at_does_not_prevent_completion(client: FlaskClient, method: str) -> None:
     job = make_job(client, "running")
     assert job["completed_at"] is None
     data = send(client, job, {**job, "status": "completed"}, method).get_json()["data"]
@@ -173,7 +173,7 @@ def test_a_whole_job_completes_though_its_completed_at_is_null(client: FlaskClie
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_whole_failed_job_is_retried_and_counted(client: FlaskClient, method: str) -> None:
+def test_whole_failed_job_is_retried_and_counted(client: FlaskClient, method: str) -> None:
     job, _ = job_with_everything(client, "failed", leased=True)
     data = send(client, job, {**job, "status": "pending"}, method).get_json()["data"]
     cleared = (data["error_message"], data["stats"], data["started_at"], data["completed_at"], data["worker_id"])
@@ -186,20 +186,20 @@ def test_a_whole_failed_job_is_retried_and_counted(client: FlaskClient, method: 
 @pytest.mark.parametrize(
     ("field", "value"), [("error_message", "again"), ("stats", {"resume": 7}), ("retry_count", 0), ("started_at", T2)]
 )
-def test_a_field_that_was_changed_is_kept_by_the_retry(client: FlaskClient, field: str, value: Any) -> None:
+def test_retry_keeps_a_field_that_was_changed(client: FlaskClient, field: str, value: Any) -> None:
     job, _ = job_with_everything(client, "failed", leased=False)
     data = changed(client, job, **{**job, "status": "pending", field: value})
     assert data[field] == value
 
 
-def test_a_message_that_was_cut_is_sent_back_as_it_was_read(client: FlaskClient) -> None:
+def test_message_that_was_cut_can_be_sent_back(client: FlaskClient) -> None:
     job = changed(client, make_job(client, "running"), status="failed", error_message="password=x " * 1000)
     assert job["error_message"].endswith("… [truncated]")
     assert changed(client, job, **job)["error_message"] == job["error_message"]
     assert changed(client, job, **{**job, "status": "pending"})["error_message"] is None
 
 
-def test_the_retry_endpoint_keeps_the_message_that_it_is_given(client: FlaskClient) -> None:
+def test_retry_endpoint_keeps_the_given_message(client: FlaskClient) -> None:
     job, _ = job_with_everything(client, "failed", leased=False)
     answer = client.post(f"{url(job)}/retry", json={"error_message": job["error_message"]})
     assert answer.get_json()["data"]["error_message"] == job["error_message"]
@@ -210,9 +210,7 @@ def test_the_retry_endpoint_keeps_the_message_that_it_is_given(client: FlaskClie
 
 @pytest.mark.parametrize("with_token", [False, True])
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-def test_a_worker_may_end_its_job_again_with_all_that_it_read(
-    client: FlaskClient, with_token: bool, status: str
-) -> None:
+def test_whole_job_may_be_ended_again(client: FlaskClient, with_token: bool, status: str) -> None:
     job, token = take(client)
     body = {**job, "status": status, "stats": {"pages": 3}}
     header = token if with_token and status != "cancelled" else None
@@ -226,7 +224,7 @@ def test_a_worker_may_end_its_job_again_with_all_that_it_read(
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
-def test_a_final_job_keeps_its_end_where_no_status_is_named(client: FlaskClient, status: str) -> None:
+def test_final_job_keeps_its_end_without_a_status(client: FlaskClient, status: str) -> None:
     job = make_job(client, status)
     answer = change(client, job, {"completed_at": None})
     assert answer.status_code == 400
@@ -254,14 +252,14 @@ def test_a_report_in_between_refuses_nothing(client: FlaskClient, status: str) -
     assert answer.status_code == 200, answer.text
 
 
-def test_a_cancellation_of_what_was_read_before_it_ran_is_made(client: FlaskClient) -> None:
+def test_job_read_while_pending_is_cancelled(client: FlaskClient) -> None:
     job = make_job(client)
     changed(client, job, status="running")
     answer = send(client, job, {**job, "status": "cancelled"})
     assert answer.get_json()["data"]["status"] == "cancelled"
 
 
-def test_a_time_that_the_job_never_had_is_refused(client: FlaskClient) -> None:
+def test_time_that_the_job_never_had_is_refused(client: FlaskClient) -> None:
     job, _ = take(client)
     for field, value in (
         ("updated_at", "2099-01-01T00:00:00.000Z"),
@@ -277,7 +275,7 @@ def test_a_time_that_the_job_never_had_is_refused(client: FlaskClient) -> None:
         assert answer.get_json()["error"] == f"Invalid {field}: cannot be changed by an update"
 
 
-def test_a_job_that_was_never_leased_has_no_end_of_a_lease(client: FlaskClient) -> None:
+def test_job_without_lease_refuses_an_end_of_it(client: FlaskClient) -> None:
     job = make_job(client, "running")
     answer = send(client, job, {"lease_expires_at": T1, "stats": {}})
     assert answer.get_json()["error"] == "Invalid lease_expires_at: cannot be changed by an update"
@@ -303,7 +301,7 @@ MOVABLE = {"priority", "max_retries", "config", "scheduled_for"}
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in OTHER.items() for value in values])
-def test_a_fixed_field_with_another_value_is_refused(client: FlaskClient, method: str, field: str, value: Any) -> None:
+def test_fixed_field_with_another_value_is_refused(client: FlaskClient, method: str, field: str, value: Any) -> None:
     if method == "PATCH" and field in MOVABLE:
         return
     job, _ = job_with_everything(client, "running", leased=True)
@@ -317,7 +315,7 @@ def test_a_fixed_field_with_another_value_is_refused(client: FlaskClient, method
     assert read_all(client, job["id"]) == before
 
 
-def test_several_fixed_fields_are_named_in_the_job_s_order(client: FlaskClient) -> None:
+def test_fixed_fields_are_named_in_order(client: FlaskClient) -> None:
     job = make_job(client)
     body = {"worker_id": "w", "scheduled_for": T1, "priority": 9, "domain": "other.example", "id": 1, "stats": {}}
     answer = send(client, job, body)
@@ -329,7 +327,7 @@ def test_several_fixed_fields_are_named_in_the_job_s_order(client: FlaskClient) 
 
 
 @pytest.mark.parametrize("field", sorted(MOVABLE))
-def test_a_put_of_nothing_else_says_that_patch_changes_it(client: FlaskClient, field: str) -> None:
+def test_put_of_queue_fields_alone_names_patch(client: FlaskClient, field: str) -> None:
     answer = send(client, make_job(client), {field: 1})
     assert answer.get_json() == {
         "success": False,
@@ -371,7 +369,7 @@ def test_a_domain_beyond_ascii_is_its_ascii_form(client: FlaskClient) -> None:
         ({}, "running", (400, "Invalid domain: cannot be changed by an update")),
     ],
 )
-def test_what_else_stands_against_an_update_is_told_first(
+def test_other_refusals_come_before_fixed_fields(
     client: FlaskClient, headers: dict[str, str], status: str, expected: tuple[int, str]
 ) -> None:
     job = make_job(client)
@@ -379,7 +377,7 @@ def test_what_else_stands_against_an_update_is_told_first(
     assert (answer.status_code, answer.get_json()["error"]) == expected
 
 
-def test_a_status_read_again_is_accepted_in_every_state(client: FlaskClient) -> None:
+def test_same_status_is_accepted_in_every_state(client: FlaskClient) -> None:
     for status in FOLLOWING:
         job = make_job(client, status)
         assert changed(client, job, **{**job, "error_message": "noted"})["error_message"] == "noted"
@@ -387,7 +385,7 @@ def test_a_status_read_again_is_accepted_in_every_state(client: FlaskClient) -> 
 
 @given(st.sampled_from(METHODS), st.dictionaries(st.sampled_from(sorted(OTHER)), values, min_size=1, max_size=4))
 @settings(deadline=None, max_examples=80)
-def test_no_value_of_a_fixed_field_makes_an_update_fail(app: Flask, method: str, fixed: dict[str, Any]) -> None:
+def test_no_fixed_value_makes_an_update_fail(app: Flask, method: str, fixed: dict[str, Any]) -> None:
     client = app.test_client()
     job = make_job(client, "running", config={"a": 1})
     answer = send(client, job, {**fixed, "stats": {"a": 1}}, method)

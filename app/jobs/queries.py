@@ -177,8 +177,8 @@ def _move(field: str, value: str, otherwise: str | None = None) -> str:
     return f"CASE WHEN '{field}' = ANY(compared.moved) THEN {value} ELSE {otherwise or field} END"
 
 
-# These matter in a retry alone, which clears or counts what the request does not give. The retry endpoint, which demands
-# a transition, gives the message that the job keeps.
+# These matter in a retry alone, which clears or counts what the request does not give. The retry endpoint demands a
+# transition, and gives the message that the job keeps.
 _SAME_MESSAGE = "retries AND NOT %(must_move)s::bool AND %(error_message)s::text IS NOT DISTINCT FROM error_message"
 _SAME_STATS = "retries AND %(stats)s::jsonb = stats"
 _SAME_COUNT = "retries AND %(retry_count)s::int = cur.retry_count"
@@ -240,8 +240,7 @@ _CHANGED = events.happened(
 _NOT_COMPARED = """NOT MATERIALIZED (
         SELECT NULL::text[] AS fixed, NULL::text[] AS moved, NULL::jsonb AS queue
     )"""
-"""The clause ``compared`` of a change of nothing but the usual fields: the planner removes every expression that depends
-on its nulls."""
+"""The clause ``compared`` of a change of the usual fields alone: the planner removes all that depends on its nulls."""
 
 CHANGE = Statement(
     "change_job",
