@@ -40,7 +40,7 @@ ENDPOINTS: Mapping[tuple[str, str], Takes] = {
     ("POST", JOBS): Takes(body=jobs.CREATE, batches=True),
     ("GET", JOBS + "/<id>"): Takes(),
     ("PUT", JOBS + "/<id>"): Takes(body=jobs.UPDATE),
-    ("PATCH", JOBS + "/<id>"): Takes(body=jobs.UPDATE, media_type=MERGE_PATCH),
+    ("PATCH", JOBS + "/<id>"): Takes(body=jobs.PATCH, media_type=MERGE_PATCH),
     ("DELETE", JOBS + "/<id>"): Takes(jobs.CANCEL),
     ("GET", JOBS + "/<id>/history"): Takes(jobs.HISTORY),
     ("GET", JOBS + "/<id>/queue"): Takes(),

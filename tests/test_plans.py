@@ -18,7 +18,7 @@ from app.events.audit_queries import EVENTS, EVENTS_BATCH, JOBS_BATCH, SHOWN_BAT
 from app.events.origin import ANONYMOUS, Origin
 from app.events.queries import HISTORY, provenance
 from app.jobs.list_queries import ORDERS, Filters, page_query
-from app.jobs.queries import CHANGE, GET, LOCK_DOCUMENTS
+from app.jobs.queries import CHANGE, CHANGE_COMPARED, GET, LOCK_DOCUMENTS
 from app.retention import BATCH, REMOVE
 from app.visibility import PARAMETER, SETTING, everything
 from tests.conftest import migrate, new_database
@@ -185,9 +185,11 @@ def test_a_job_is_changed_by_its_primary_key(filled: Database) -> None:
         "delay_seconds": None,
         "counts_retry": True,
         "resets_retries": False,
+        "fixed": '{"job_type": "domain_scrape"}',
+        "queue": '{"priority": 5}',
         **provenance("updated", Origin(ANONYMOUS, "r")),
     }
-    plans = list(filled.plans(CHANGE, parameters))
+    plans = [*filled.plans(CHANGE, parameters), *filled.plans(CHANGE_COMPARED, parameters)]
     assert_plans_use(plans, "scrape_jobs_pkey")
     for plan in plans:
         tables = [node for node in nodes(plan) if node.get("Relation Name") == "scrape_jobs"]

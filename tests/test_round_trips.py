@@ -1,10 +1,12 @@
 """How often a request talks to PostgreSQL, counted on the wire between the two."""
 
+import json
 import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -147,6 +149,13 @@ def test_an_update_with_its_event_takes_one_round_trip(counted: Counted) -> None
     assert_one_turn(counted.turns_of(lambda: counted.client.put(url, json=body), 200))
 
 
+def test_whole_job_sent_back_takes_one_round_trip(counted: Counted) -> None:
+    job = make_job(counted.client, "running")
+    url = f"/api/scrape-jobs/{job['id']}"
+    assert_one_turn(counted.turns_of(lambda: counted.client.put(url, json=job), 200))
+    assert_one_turn(counted.turns_of(lambda: counted.client.put(url, json={**job, "priority": 9}), 400))
+
+
 def test_a_refused_update_takes_one_round_trip(counted: Counted) -> None:
     job = make_job(counted.client, "completed")
     url = f"/api/scrape-jobs/{job['id']}"
@@ -167,6 +176,18 @@ def test_an_invalid_update_takes_none(counted: Counted) -> None:
 def test_a_cancellation_takes_one_round_trip(counted: Counted) -> None:
     ids = iter([make_job(counted.client)["id"] for _ in range(3)])
     assert_one_turn(counted.turns_of(lambda: counted.client.delete(f"/api/scrape-jobs/{next(ids)}"), 200))
+
+
+@pytest.mark.parametrize("body", [{"priority": 9}, {"scheduled_for": None, "config": {"depth": 4}, "stats": {"a": 1}}])
+def test_move_takes_at_most_four_round_trips(counted: Counted, body: dict[str, Any]) -> None:
+    job = make_job(counted.client, scheduled_for="2099-01-01T00:00:00Z")
+    headers = {"Content-Type": "application/merge-patch+json"}
+
+    def patch() -> TestResponse:
+        return counted.client.patch(f"/api/scrape-jobs/{job['id']}", data=json.dumps(body), headers=headers)
+
+    turns = counted.turns_of(patch, 200)
+    assert len(turns) <= 4, turns
 
 
 @pytest.mark.parametrize("count", [1, 50])

@@ -150,7 +150,8 @@ def test_entering_running_sets_when_the_job_started(client: FlaskClient) -> None
 
 @pytest.mark.parametrize("given", [T1, None])
 def test_entering_running_takes_the_start_that_is_given(client: FlaskClient, given: str | None) -> None:
-    assert changed(client, make_job(client), status="running", started_at=given)["started_at"] == given
+    job = changed(client, make_job(client), started_at=T3)
+    assert changed(client, job, status="running", started_at=given)["started_at"] == given
 
 
 ENDINGS = [(old, new) for old, new in ALLOWED if new in ("completed", "failed", "cancelled")]
@@ -170,7 +171,8 @@ def test_entering_an_end_takes_the_moment_that_is_given(client: FlaskClient, old
 
 
 def test_a_failed_job_may_have_no_end(client: FlaskClient) -> None:
-    job = changed(client, make_job(client, "running"), status="failed", completed_at=None)
+    job = changed(client, make_job(client, "running"), completed_at=T1)
+    job = changed(client, job, status="failed", completed_at=None)
     assert (job["status"], job["completed_at"]) == ("failed", None)
 
 
@@ -190,7 +192,7 @@ def test_a_final_job_keeps_its_end(client: FlaskClient, method: str, status: str
 
 @pytest.mark.parametrize(("old", "new"), [("running", "completed"), ("running", "cancelled"), ("failed", "cancelled")])
 def test_no_job_becomes_final_without_an_end(client: FlaskClient, old: str, new: str) -> None:
-    job = make_job(client, old)
+    job = changed(client, make_job(client, old), completed_at=T1)
     before = read_all(client, job["id"])
     answer = change(client, job, {"status": new, "completed_at": None})
     assert answer.status_code == 400
@@ -231,9 +233,10 @@ def test_a_retry_counts_and_clears_what_the_attempt_left(client: FlaskClient) ->
     ],
 )
 def test_a_retry_takes_what_the_request_gives(client: FlaskClient, field: str, value: Any) -> None:
-    job = changed(client, failed_job(client), status="pending", **{field: value})
+    failed = changed(client, failed_job(client), retry_count=1)
+    job = changed(client, failed, status="pending", **{field: value})
     defaults: dict[str, Any] = {
-        "retry_count": 1,
+        "retry_count": 2,
         "started_at": None,
         "completed_at": None,
         "error_message": None,

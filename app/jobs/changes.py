@@ -2,24 +2,19 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from app import database
-from app.errors import (
-    DocumentTooLarge,
-    InvalidInput,
-    JobNotFound,
-    LeaseLost,
-    TransitionRefused,
-    VersionMismatch,
-)
+from app.errors import JobNotFound
 from app.events.origin import Origin
 from app.events.signals import announce_status_change, announce_work
 from app.jobs import lease_queries, queries
+from app.jobs.comparisons import QUEUE_FIELDS
 from app.jobs.queries import RETRY, Representation, Retry
+from app.jobs.refusals import refused
 from app.jobs.states import Status
 from app.metrics import LEASE_EXPIRIES, TRANSITIONS
 
@@ -35,12 +30,14 @@ class Demands:
     """What the caller demands of the job before it is changed.
 
     `versions` are the ones it accepts (None: any); `lease_token` proves that the job is leased to it (None: it does not
-    claim so); `lease_expired` demands that the lease has run out by the database's clock.
+    claim so); `lease_expired` demands that the lease has run out by the database's clock; `fixed` holds the values
+    that fields which are not to be changed must have, as JSON values.
     """
 
     versions: Sequence[int] | None = None
     lease_token: str | None = None
     lease_expired: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 def change(
@@ -69,6 +66,7 @@ def change(
         lease_expired=demands.lease_expired,
         must_move=must_move,
         merges_metadata=merges_metadata,
+        fixed=demands.fixed,
         retry=retry,
     )
     if outcome is None:
@@ -80,26 +78,14 @@ def change(
             heard = hear()
         elif outcome.refusal in TELLING_REFUSALS:
             database.after_end(hear)  # what is refused is mostly rolled back, but it was said
-    wanted = fields.get("status")
-    match outcome.refusal:
-        case None:
-            pass
-        case "version":
-            raise VersionMismatch
-        case "lease":
-            raise LeaseLost
-        case "transition":
-            raise TransitionRefused(outcome.status, wanted or outcome.status)
-        case "retries":
-            raise TransitionRefused(outcome.status, Status.PENDING, retries=(outcome.retry_count, outcome.max_retries))
-        case "completed_at":
-            raise InvalidInput(f"Invalid completed_at: must not be null on a {wanted or outcome.status} job")
-        case document:
-            raise DocumentTooLarge(document, queries.MAX_DOCUMENT)
+    new_status = fields.get("status") or outcome.status
+    if outcome.refusal is not None:
+        raise refused(outcome.refusal, outcome, new_status)
     assert outcome.tag is not None
     assert outcome.json is not None
-    new_status = wanted or outcome.status
     record(action, str(job_id), outcome.status, new_status, origin)
+    if new_status == Status.PENDING and any(name in fields for name in QUEUE_FIELDS):
+        database.after_commit(announce_work)  # it may be due by this, or the next one
     return heard or Representation(job_id, outcome.tag, outcome.json)
 
 

@@ -10,7 +10,9 @@ from app.database import Statement, timestamp
 from app.errors import DocumentTooLarge
 from app.events import queries as events
 from app.events.origin import Origin
-from app.jobs.states import ENDED, FINAL, Status, allowed_transitions, sources
+from app.jobs.comparisons import DIFFERS, QUEUE_FIELDS, same_time
+from app.jobs.models import MAX_INTEGER
+from app.jobs.states import ENDED, FINAL, QUEUEABLE, Status, allowed_transitions, sources
 from app.visibility import seen
 
 MAX_DOCUMENT = 256 * 1024
@@ -161,7 +163,11 @@ def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Repres
 
 
 class Outcome(NamedTuple):
-    """What became of a change: the job as it was under the row's lock, and either a refusal or what it is now."""
+    """What became of a change: the job as it was under the row's lock, and either a refusal or what it is now.
+
+    `max_retries` is the new one, which a retry is judged by. The refusals ``fixed`` and ``queue`` are followed by the
+    names of the fields that they are about.
+    """
 
     status: Status
     retry_count: int
@@ -171,18 +177,48 @@ class Outcome(NamedTuple):
     json: str | None
 
 
-def _set(field: str, cast_to: str, *, otherwise: str) -> str:
-    """Return SQL for a field's new value: the request's where it gives one, else what the transition makes of it."""
-    return f"CASE WHEN %(sets_{field})s::bool THEN %({field})s::{cast_to} {otherwise} END AS {field}"
+def _set(field: str, cast_to: str, *, unless: str, otherwise: str) -> str:
+    """Return SQL for a field's new value: the request's where it gives one, else what the transition makes of it.
 
+    The request's value counts as absent where the SQL condition `unless` holds.
+    """
+    given = f"%(sets_{field})s::bool AND ({unless}) IS NOT TRUE"
+    return f"CASE WHEN {given} THEN %({field})s::{cast_to} {otherwise} END AS {field}"
+
+
+def _move(field: str, value: str, otherwise: str | None = None) -> str:
+    """Return SQL for the new value of one of QUEUE_FIELDS, which `compared.moved` names where it changes."""
+    return f"CASE WHEN '{field}' = ANY(compared.moved) THEN {value} ELSE {otherwise or field} END"
+
+
+# These matter in a retry alone, which clears or counts what the request does not give. The retry endpoint demands a
+# transition, and gives the message that the job keeps.
+_SAME_MESSAGE = "retries AND NOT %(must_move)s::bool AND %(error_message)s::text IS NOT DISTINCT FROM error_message"
+_SAME_STATS = "retries AND %(stats)s::jsonb = stats"
+_SAME_COUNT = "retries AND %(retry_count)s::int = cur.retry_count"
+
+# A worker may end its job again, with all that it read before the first time, in case that answer got lost.
+_SAME_END = (
+    f"{same_time('completed_at')} OR NOT moves AND %(status)s::text = ANY({_sql_array(FINAL)})"
+    " AND %(completed_at)s::timestamptz IS NULL"
+)
 
 # A count at its limit is not added to: the retry is refused, but its new row is worked out before it is judged.
 _RETRY_COUNT = (
     "WHEN retries AND %(resets_retries)s::bool THEN 0"
-    " WHEN retries AND %(counts_retry)s::bool AND retry_count < max_retries THEN retry_count + 1 ELSE retry_count"
+    f" WHEN retries AND %(counts_retry)s::bool THEN least(cur.retry_count, {MAX_INTEGER - 1}) + 1 ELSE cur.retry_count"
 )
+_ERROR_MESSAGE = "WHEN retries THEN NULL ELSE error_message"
 _STARTED_AT = f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
 _COMPLETED_AT = f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t WHEN retries THEN NULL ELSE completed_at"
+_MAX_CONCURRENT = (
+    "CASE WHEN compared.queue ? 'max_concurrent' THEN (compared.queue ->> 'max_concurrent')::int"
+    " ELSE max_concurrent END"
+)
+_SCHEDULED_FOR = (
+    "CASE WHEN retries THEN t + make_interval(secs => %(delay_seconds)s::float8)"
+    " WHEN moves THEN NULL ELSE scheduled_for END"
+)
 
 _CHANGED = events.happened(
     "SELECT cur.id, cur.version + 1, cur.t, cur.status, new.status, "
@@ -198,21 +234,34 @@ _CHANGED = events.happened(
         {"stats": ("cur.stats", "new.stats"), "metadata": ("cur.metadata", "new.metadata")},
         keep_whole="cur.retries",
     )
+    + " || CASE WHEN compared.moved IS NULL THEN '{}' ELSE "
+    + events.changes(
+        {name: (f"cur.{name}", f"new.{name}") for name in ("priority", "max_retries")},
+        {"config": ("cur.config", "new.config")},
+        keep_whole="false",
+    )
+    + " END"
     + f""", CASE WHEN cur.moves THEN new.stats END, CASE WHEN cur.moves THEN cur.status_seq END,
         CASE WHEN cur.moves THEN new.retry_count END,
         CASE WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND new.completed_at >= new.started_at
                 THEN extract(epoch FROM new.completed_at - new.started_at)::float8
             WHEN cur.moves AND cur.status = '{Status.RUNNING}' AND new.completed_at < new.started_at THEN 0 END,
         CASE WHEN cur.moves AND new.status = '{Status.FAILED}' THEN new.error_message END
-    FROM cur, new, judged WHERE judged.refusal IS NULL""",
+    FROM cur, compared, new, judged WHERE judged.refusal IS NULL""",
     previous="(SELECT cur.chain FROM cur)",
 )
+
+_NOT_COMPARED = """NOT MATERIALIZED (
+        SELECT NULL::text[] AS fixed, NULL::text[] AS moved, NULL::jsonb AS queue
+    )"""
+"""The clause ``compared`` of a change of the usual fields alone: the planner removes all that depends on its nulls."""
 
 CHANGE = Statement(
     "change_job",
     # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
     # changes, what is owed to the webhooks and the statistics; or not touched at all, and the first refusal named:
     # lease, version, transition, retries, completed_at, stats, metadata. No row: no such job. The rules are parameters.
+    # A value that the job has already counts as absent. Other fields than these seven are neither compared nor changed.
     # Time is read once, where the row is locked, and never goes back: now() is from before the wait.
     f"""
     WITH cur AS MATERIALIZED (
@@ -220,17 +269,21 @@ CHANGE = Statement(
             coalesce(%(status)s::text, j.status) <> j.status AS moves,
             coalesce(%(status)s::text, j.status) <> j.status AND %(status)s::text = '{Status.PENDING}' AS retries
         FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")} FOR NO KEY UPDATE
-    ), new AS MATERIALIZED (
+    ), compared AS {_NOT_COMPARED}, new AS MATERIALIZED (
         SELECT cur.wanted AS status,
-            {_set("error_message", "text", otherwise="WHEN retries THEN NULL ELSE error_message")},
-            {_set("stats", "jsonb", otherwise="WHEN retries THEN '{}' ELSE stats")},
-            {_set("retry_count", "int", otherwise=_RETRY_COUNT)},
-            {_set("started_at", "timestamptz", otherwise=_STARTED_AT)},
-            {_set("completed_at", "timestamptz", otherwise=_COMPLETED_AT)},
+            {_set("error_message", "text", unless=_SAME_MESSAGE, otherwise=_ERROR_MESSAGE)},
+            {_set("stats", "jsonb", unless=_SAME_STATS, otherwise="WHEN retries THEN '{}' ELSE stats")},
+            {_set("retry_count", "int", unless=_SAME_COUNT, otherwise=_RETRY_COUNT)},
+            {_set("started_at", "timestamptz", unless=same_time("started_at"), otherwise=_STARTED_AT)},
+            {_set("completed_at", "timestamptz", unless=_SAME_END, otherwise=_COMPLETED_AT)},
+            {_move("priority", "(compared.queue ->> 'priority')::int")} AS priority,
+            {_move("max_retries", "(compared.queue ->> 'max_retries')::int")} AS max_retries,
+            {_move("config", "compared.queue -> 'config'")} AS config,
+            {_move("config", _MAX_CONCURRENT, "max_concurrent")} AS max_concurrent,
+            {_move("scheduled_for", "(compared.queue ->> 'scheduled_for')::timestamptz", _SCHEDULED_FOR)}
+                AS scheduled_for,
             CASE WHEN %(merges_metadata)s::bool THEN metadata || %(metadata)s::jsonb
                 ELSE coalesce(%(metadata)s::jsonb, metadata) END AS metadata,
-            CASE WHEN retries THEN t + make_interval(secs => %(delay_seconds)s::float8)
-                WHEN moves THEN NULL ELSE scheduled_for END AS scheduled_for,
             CASE WHEN retries THEN NULL ELSE worker_id END AS worker_id,
             CASE WHEN retries OR %(lease_expired)s::bool THEN NULL ELSE lease_token END AS lease_token,
             -- It outlives a cancellation, until the one last report.
@@ -241,30 +294,38 @@ CHANGE = Statement(
                 WHEN %(lease_token)s::text IS NOT NULL AND status = '{Status.RUNNING}'
                     THEN t + make_interval(secs => lease_seconds)
                 ELSE lease_expires_at END AS lease_expires_at
-        FROM cur
+        FROM cur, compared
     ), judged AS MATERIALIZED (
         SELECT CASE
             WHEN cur.lease_token IS DISTINCT FROM coalesce(%(lease_token)s::text, cur.lease_token) THEN 'lease'
             WHEN %(lease_expired)s::bool AND (cur.lease_expires_at < cur.t) IS NOT TRUE THEN 'lease'
             -- The token of a lease that is over is good for a retry, and for saying again how the job ended.
             WHEN %(lease_token)s::text IS NOT NULL AND cur.lease_seconds IS NULL AND NOT %(must_move)s::bool
-                AND (cur.status = '{Status.CANCELLED}' OR %(status)s::text IS DISTINCT FROM cur.status) THEN 'lease'
+                AND (cur.status = '{Status.CANCELLED}' OR %(status)s::text IS DISTINCT FROM cur.status
+                    OR compared.moved IS NOT NULL) THEN 'lease'
             WHEN NOT cur.version = ANY(%(versions)s::bigint[]) THEN 'version'
             WHEN NOT cur.moves AND %(must_move)s::bool THEN 'transition'
             WHEN cur.moves AND NOT cur.status = ANY(%(entered_from)s::text[]) THEN 'transition'
             WHEN cur.retries AND %(counts_retry)s::bool
-                AND CASE WHEN %(resets_retries)s::bool THEN 0 ELSE cur.retry_count END >= cur.max_retries THEN 'retries'
+                AND CASE WHEN %(resets_retries)s::bool THEN 0 ELSE cur.retry_count END >= new.max_retries THEN 'retries'
+            WHEN compared.fixed IS NOT NULL THEN 'fixed ' || array_to_string(compared.fixed, ' ')
+            WHEN compared.moved IS NOT NULL AND NOT cur.status = ANY({_sql_array(QUEUEABLE)})
+                THEN 'queue ' || array_to_string(compared.moved, ' ')
             WHEN new.status = ANY({_sql_array(FINAL)}) AND new.completed_at IS NULL THEN 'completed_at'
+            WHEN new.status <> '{Status.PENDING}' AND new.scheduled_for IS NOT NULL THEN 'scheduled_for'
             WHEN %(sets_stats)s::bool AND octet_length(new.stats::text) > {MAX_DOCUMENT} THEN 'stats'
             WHEN %(metadata)s::jsonb IS NOT NULL AND octet_length(new.metadata::text) > {MAX_DOCUMENT}
                 THEN 'metadata'
-        END AS refusal
-        FROM cur, new
+            WHEN 'config' = ANY(compared.moved) AND octet_length(new.config::text) > {MAX_DOCUMENT} THEN 'config'
+        END AS refusal, new.max_retries
+        FROM cur, compared, new
     ), {_CHANGED}, job AS (
         UPDATE scrape_jobs j SET
             status = new.status, error_message = new.error_message, stats = new.stats,
             retry_count = new.retry_count, started_at = new.started_at, completed_at = new.completed_at,
             metadata = new.metadata, scheduled_for = new.scheduled_for, worker_id = new.worker_id,
+            priority = new.priority, max_retries = new.max_retries, config = new.config,
+            max_concurrent = new.max_concurrent,
             lease_token = new.lease_token, lease_seconds = new.lease_seconds, lease_expires_at = new.lease_expires_at,
             updated_at = cur.t, version = cur.version + 1,
             status_seq = CASE WHEN cur.moves THEN cur.version + 1 ELSE cur.status_seq END, chain = event.hash
@@ -274,9 +335,28 @@ CHANGE = Statement(
     ), appended AS ({events.APPEND}),
     owed AS ({events.owe("SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves")}),
     uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM cur, job WHERE cur.moves")})
-    SELECT cur.status, cur.retry_count, cur.max_retries, judged.refusal, {tag("job")}, {job_json("job")}
+    SELECT cur.status, cur.retry_count, judged.max_retries, judged.refusal, {tag("job")}, {job_json("job")}
     FROM cur CROSS JOIN judged LEFT JOIN job ON job.id = cur.id
     """,
+)
+
+_COMPARED = f"""MATERIALIZED (
+        SELECT array_agg(given.key) FILTER (WHERE %(fixed)s::jsonb ? given.key) AS fixed,
+            array_agg(given.key) FILTER (WHERE %(queue)s::jsonb ? given.key) AS moved,
+            %(queue)s::jsonb AS queue
+        FROM cur, jsonb_each(%(fixed)s::jsonb || %(queue)s::jsonb) AS given WHERE {DIFFERS}
+    )"""
+"""The clause ``compared`` of a change that names other fields, too: which of them have another value in the job.
+
+`fixed` are those that the change cannot make, `moved` those by which it moves the job in the queue.
+"""
+
+CHANGE_COMPARED = Statement(
+    "change_compared_job",
+    # Promises: what `change_job` does, with more refusals. After retries come fixed, with the fields that have another
+    # value than the request says, and queue, with those that only a job can change that waits or may wait again; after
+    # completed_at comes scheduled_for, which a job cannot have that does not wait; after metadata comes config.
+    CHANGE.sql.replace(_NOT_COMPARED, _COMPARED),
 )
 
 
@@ -294,6 +374,8 @@ class Retry(NamedTuple):
 
 RETRY = Retry()
 
+NOTHING: Mapping[str, Any] = {}
+
 _REPLACED_FIELDS = ("error_message", "stats", "retry_count", "started_at", "completed_at")
 
 
@@ -308,18 +390,22 @@ def change(
     lease_expired: bool = False,
     must_move: bool = False,
     merges_metadata: bool = True,
+    fixed: Mapping[str, Any] = NOTHING,
     retry: Retry = RETRY,
 ) -> Outcome | None:
     """Change what `fields` names, if the job allows it; None where there is no such job.
 
     `fields` holds any of status, error_message, stats, retry_count, started_at, completed_at and metadata; the last
-    is merged into the job's, or takes its place where `merges_metadata` is false. `versions` are the ones that the
-    caller accepts (None: any); with `lease_expired` only a job is changed whose lease has run out, and with `must_move`
-    the status that the job already has is refused, too. `retry` says how, where the change is one.
+    is merged into the job's, or takes its place where `merges_metadata` is false. It may hold QUEUE_FIELDS as JSON
+    values, too, and max_concurrent where config names it. `fixed` holds JSON values that other fields must have.
+    `versions` are the ones that the caller accepts (None: any); with `lease_expired` only a job is changed whose lease
+    has run out, and with `must_move` the status that the job already has is refused, too. `retry` says how, where the
+    change is one.
     """
     status = fields.get("status")
+    queue = {name: fields[name] for name in (*QUEUE_FIELDS, "max_concurrent") if name in fields}
     rows = database.run(
-        CHANGE,
+        CHANGE_COMPARED if fixed or queue else CHANGE,
         {
             "id": str(job_id),
             "status": status,
@@ -327,6 +413,8 @@ def change(
             **{f"sets_{field}": field in fields for field in _REPLACED_FIELDS},
             **{field: fields.get(field) for field in _REPLACED_FIELDS},
             **{name: document_text(fields[name]) if name in fields else None for name in ("stats", "metadata")},
+            "fixed": document_text(fixed),
+            "queue": document_text(queue),
             "merges_metadata": merges_metadata and "metadata" in fields,
             "versions": versions,
             "lease_token": lease_token,
@@ -352,17 +440,18 @@ def document_text(value: Any) -> str:
 LOCK_DOCUMENTS = Statement(
     "lock_documents",
     # Promises: the job's status and documents, which nobody else changes until the transaction ends; or no row.
-    "SELECT j.status, j.stats, j.metadata FROM scrape_jobs j"
+    "SELECT j.status, j.stats, j.metadata, j.config FROM scrape_jobs j"
     f" WHERE j.id = %(id)s::uuid AND {seen('j')} FOR NO KEY UPDATE",
 )
 
 
 class Documents(NamedTuple):
-    """A job's two documents, and its status."""
+    """A job's documents, and its status."""
 
     status: str
     stats: dict[str, Any]
     metadata: dict[str, Any]
+    config: dict[str, Any]
 
 
 def lock_documents(job_id: UUID) -> Documents | None:

@@ -80,16 +80,18 @@ def get_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
-    job_id, fields = parse_id(id), _allowed(schemas.UPDATE.parse(json_body()))
-    return job_answer(service.update(job_id, fields, demands(), origin()), UPDATED)
+    job_id, body = parse_id(id), json_body()
+    fields = _allowed(schemas.UPDATE.parse(body))
+    return job_answer(service.update(job_id, fields, demands(schemas.UPDATE.fixed(body)), origin()), UPDATED)
 
 
 @blueprint.patch("/<id>")
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def patch_job(id: str) -> Response:
-    """Update a job by a JSON Merge Patch."""
-    job_id, fields = parse_id(id), _allowed(schemas.UPDATE.parse(json_body(MERGE_PATCH)))
-    return job_answer(service.patch(job_id, fields, demands(), origin()), UPDATED)
+    """Update a job, or move it in the queue, by a JSON Merge Patch."""
+    job_id, body = parse_id(id), json_body(MERGE_PATCH)
+    fields = _allowed(schemas.PATCH.parse(body))
+    return job_answer(service.patch(job_id, fields, demands(schemas.PATCH.fixed(body)), origin()), UPDATED)
 
 
 def _allowed(fields: dict[str, Any]) -> dict[str, Any]:

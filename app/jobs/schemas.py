@@ -4,11 +4,12 @@ import functools
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import idna
 import uuid_utils.compat
-from marshmallow import ValidationError, fields
+from marshmallow import Schema, ValidationError, fields
 
 from app.errors import InvalidInput
 from app.http import pagination
@@ -18,6 +19,7 @@ from app.http.fields import (
     Document,
     Id,
     Message,
+    Name,
     QueryTimestamp,
     StrictSchema,
     Timestamp,
@@ -26,21 +28,14 @@ from app.http.fields import (
     must,
     object_of,
 )
+from app.jobs.comparisons import QUEUE_FIELDS
 from app.jobs.list_queries import ORDERS, Filters
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
 from app.jobs.queries import FIELDS
-from app.jobs.states import Status
+from app.jobs.states import Status, allowed_transitions
 
 MAX_BATCH = 1000
 JOB_TYPE = {"pattern": r"[A-Za-z0-9_.:-]{1,64}", "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'"}
-
-OTHER_FIELDS = frozenset(
-    {
-        "id", "domain_id", "customer_config_id", "domain", "job_type", "priority", "max_retries", "config",
-        "created_at", "updated_at", "scheduled_for", "allowed_transitions", "lease_expires_at", "worker_id",
-    }
-)  # fmt: skip
-"""A job's fields that an update leaves alone, so that a client may send back what it read."""
 
 
 # A name that ends in a number is an IPv4 address, or nothing at all (WHATWG URL, "ends in a number").
@@ -83,8 +78,53 @@ class Config(Document):
         return config
 
 
+class Transitions(fields.Field[list[str]]):
+    """A list of the statuses that may follow, as some job shows it."""
+
+    _LISTS = tuple(list(allowed_transitions(status, count, 1)) for status in Status for count in (0, 1))
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:  # noqa: ARG002
+        if value not in self._LISTS:
+            raise self.make_error("validator_failed")
+        return list(value)
+
+
+class FixedSchema(Schema):
+    """The fields of a job that a PUT cannot change, in every notation that the API takes."""
+
+    id = Id()
+    domain_id = Id()
+    customer_config_id = Id(allow_none=True)
+    domain = Domain()
+    job_type = Word(**JOB_TYPE)
+    priority = WholeNumber(1, MAX_PRIORITY)
+    max_retries = WholeNumber(0, MAX_MAX_RETRIES)
+    config = Document()
+    created_at = Timestamp()
+    updated_at = Timestamp()
+    scheduled_for = Timestamp(allow_none=True)
+    allowed_transitions = Transitions()
+    lease_expires_at = Timestamp(allow_none=True)
+    worker_id = Name(allow_none=True)
+
+    def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `values` as JSON values, as the job shows them; one that no job can have becomes false."""
+        impossible = dict.fromkeys(self.validate(values), False)
+        possible = self.load({name: value for name, value in values.items() if name not in impossible})
+        return {name: _shown(value) for name, value in {**possible, **impossible}.items()}
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case uuid.UUID():
+            return str(value)
+        case datetime():
+            return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value
+
+
 class UpdateSchema(StrictSchema):
-    """UpdateScrapeJobOptions, the body of PUT and PATCH."""
+    """UpdateScrapeJobOptions, the body of PUT."""
 
     status = Choice(*Status)
     error_message = Message(allow_none=True)
@@ -96,9 +136,37 @@ class UpdateSchema(StrictSchema):
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return what is to be updated, at least one field of it; raises InvalidInput."""
-        loaded = super().parse({k: v for k, v in object_of(values).items() if k not in OTHER_FIELDS}, place)
+        loaded = super().parse({k: v for k, v in object_of(values).items() if not self._is_fixed(k)}, place)
         if not loaded:
-            raise InvalidInput("No updatable fields provided")
+            patched = [name for name in QUEUE_FIELDS if name in values]
+            hint = [f"PATCH changes {', '.join(patched)}"] if len(patched) == len(values) > 0 else []
+            raise InvalidInput("No updatable fields provided", *hint)
+        return loaded
+
+    def fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the fields that this update cannot change, as the job has to show them."""
+        fixed = {name: value for name, value in values.items() if self._is_fixed(name)}
+        return FIXED.shown(fixed) if fixed else {}
+
+    def _is_fixed(self, name: str) -> bool:
+        return name in FIXED.fields and name not in self.fields
+
+
+class PatchSchema(UpdateSchema):
+    """The body of PATCH: beside the fields of PUT those that move the job in the queue."""
+
+    priority = WholeNumber(1, MAX_PRIORITY)
+    max_retries = WholeNumber(0, MAX_MAX_RETRIES)
+    config = Config()
+    scheduled_for = Timestamp(allow_none=True)
+
+    def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+        """Return what is to be updated, at least one field of it; raises InvalidInput."""
+        loaded = super().parse(values, place)
+        if "scheduled_for" in loaded:
+            loaded["scheduled_for"] = _shown(loaded["scheduled_for"])
+        if "maxConcurrent" in loaded.get("config", {}):
+            loaded["max_concurrent"] = loaded["config"]["maxConcurrent"]
         return loaded
 
 
@@ -159,7 +227,9 @@ class HistorySchema(StrictSchema):
     cursor = pagination.Cursor()
 
 
+FIXED = FixedSchema()
 UPDATE = UpdateSchema()
+PATCH = PatchSchema()
 CREATE = CreateSchema()
 CANCEL = CancelSchema()
 LIST = ListSchema()

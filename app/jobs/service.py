@@ -1,5 +1,6 @@
 """What can be done with jobs: each function is one use, one unit of work, and knows no HTTP."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from app.jobs.list_queries import Filters, Listed, Order
 from app.jobs.merge_patch import merge_patch
 from app.jobs.queries import FIELDS, Representation
 from app.jobs.resuming import ResumePoint, next_point
-from app.jobs.states import Status
+from app.jobs.states import QUEUEABLE, Status
 from app.page_size import Fitting
 from app.text import sanitise
 
@@ -63,7 +64,7 @@ def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Or
 
 
 def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
-    """Change what `fields` names; stats and metadata are merged in depth, as a JSON Merge Patch.
+    """Change what `fields` names; stats, metadata and config are merged in depth, as a JSON Merge Patch.
 
     Raises what `update` raises.
     """
@@ -72,9 +73,19 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
         if documents is None:
             raise JobNotFound
         retries = fields.get("status") == Status.PENDING != documents.status  # and starts from nothing
-        old = {"stats": {} if retries else documents.stats, "metadata": documents.metadata}
+        old = {
+            "stats": {} if retries else documents.stats,
+            "metadata": documents.metadata,
+            "config": documents.config,
+        }
         merged = {name: merge_patch(old[name], fields[name]) for name in old if name in fields}
+        if documents.status not in QUEUEABLE and _is_same(fields.get("config"), documents.config):
+            merged["config"] = documents.config  # sent back as it was read: its nulls are to remove nothing
         return change(job_id, {**fields, **merged}, demands, "updated", origin, merges_metadata=False)
+
+
+def _is_same(document: Any, other: Any) -> bool:
+    return json.dumps(document, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
