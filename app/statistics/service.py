@@ -3,16 +3,20 @@
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from app.errors import DatabaseTimeout
-from app.statistics import queries
-from app.statistics.queries import MOST_GROUPS, STATES, Figures
+from app.statistics import error_queries, queries, zones
+from app.statistics.queries import MOST_GROUPS, STATES, Figures, Question
 from app.statistics.windows import Moment
 
 BATCH = 1000
 
 SOME = 20 * BATCH
 """How much the background counts in one go, before it looks after other things."""
+
+SOME_CHUNKS = 5
+"""How many parts of the error totals the background checks in one go."""
 
 
 def count(most: int | None = None) -> int:
@@ -41,31 +45,70 @@ def count_some() -> int:
     return count(SOME)
 
 
+def shrink(most: int | None = None) -> int:
+    """Drop the error patterns that are more than are kept, in at most about `most` steps, and return how many.
+
+    The count keeps to the bound by itself; this is for rows that an older release wrote, and looks once a day. Any
+    number of processes may do so; one at a time does. Raises DatabaseFailure.
+    """
+    dropped, steps, size = 0, 0, error_queries.CHUNK
+    while most is None or steps < most:
+        steps += 1
+        try:
+            step = error_queries.shrink(size)
+        except DatabaseTimeout:
+            if size <= error_queries.SMALLEST_CHUNK:
+                raise
+            size = max(error_queries.SMALLEST_CHUNK, size // 4)
+            continue
+        if step is None:
+            break
+        dropped += step
+    return dropped
+
+
+def shrink_some() -> int:
+    """Shrink as the background does: never for long. Raises DatabaseFailure."""
+    return shrink(SOME_CHUNKS)
+
+
 def jobs_by_status() -> dict[str, int]:
     """Return how many jobs stand in each status. Raises DatabaseFailure."""
     return queries.jobs_by_status()
 
 
 def statistics(
-    start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
+    start: Moment,
+    end: Moment,
+    *,
+    customer: UUID | None,
+    domain: str | None,
+    job_type: str | None,
+    group: str | None,
+    zone: ZoneInfo | None = None,
 ) -> dict[str, Any]:
     """Return the figures of the jobs that took their status from `start` on, up to and without `end`.
 
-    Raises DatabaseFailure.
+    Groups by hour or day are the hours or days of `zone`, by default of UTC. Raises DatabaseFailure.
     """
-    everything, *groups = queries.read(start, end, customer=customer, domain=domain, job_type=job_type, group=group)
+    zone = zone or zones.load("UTC")
+    everything, *groups = queries.read(start, end, Question(customer, domain, job_type, group, zone))
     figures = {"from": _shown(start), "to": _shown(end), **_figures(everything)}
-    figures["groups"] = [{"key": found.key, **_figures(found)} for found in groups[:MOST_GROUPS]]
+    figures["groups"] = [{"key": _key(found.key, zone), **_figures(found)} for found in groups[:MOST_GROUPS]]
     if len(groups) > MOST_GROUPS:
         figures["more_groups"] = True
     return figures
+
+
+def _key(key: str | datetime | None, zone: ZoneInfo) -> str | None:
+    return zones.written(key, zone) if isinstance(key, datetime) else key
 
 
 def _figures(found: Figures) -> dict[str, Any]:
     measures = found.measures
     by_status = {status: measures[status] or 0 for status in STATES}
     total, ended = sum(by_status.values()), by_status["completed"] + by_status["failed"]
-    return {
+    figures = {
         "total": total,
         "by_status": by_status,
         "success_rate": _ratio(by_status["completed"], ended),
@@ -86,6 +129,9 @@ def _figures(found: Figures) -> dict[str, Any]:
         },
         "errors": list(found.errors or ()),
     }
+    if found.other_errors:
+        figures["other_errors"] = found.other_errors
+    return figures
 
 
 RESOURCES = {"memory_mb": "memory", "cpu_percent": "cpu", "network_latency_ms": "latency"}
