@@ -377,6 +377,13 @@ def jobs_by_status() -> dict[str, int]:
     return {**dict.fromkeys(STATES, 0), **dict(database.run(BY_STATUS, {}))}
 
 
+_SLACK = 24
+"""Hours before and after now that are read in any case: events come while the figures are read."""
+
+_MOST_CELLS = 3 * (MOST_GROUPS + 2) + 2 * _SLACK
+"""Hours or days of UTC, enough for MOST_GROUPS of a zone: each of these overlaps at most three."""
+
+
 def _cells(unit: str, kinds: str) -> Statement:
     """Return the statement that finds the hours or days of UTC in which anything happened to the rows of `kinds`."""
     event = _one("job_events", "e", "e.job_id = u.job_id AND e.seq = u.seq")
@@ -394,7 +401,7 @@ def _cells(unit: str, kinds: str) -> Statement:
                 ORDER BY t.start DESC LIMIT (SELECT %(most)s::int))
                 UNION ALL SELECT e.at FROM uncounted_events u {event}
                 UNION ALL SELECT p.at FROM uncounted_events u {event} {left}
-                UNION ALL SELECT now() + h * interval '1 hour' FROM generate_series(-1, 1) AS h
+                UNION ALL SELECT now() + h * interval '1 hour' FROM generate_series(-{_SLACK}, {_SLACK}) AS h
             ) AS f
             WHERE f.at > %(start)s::timestamptz - interval '1 {unit}' AND f.at < %(end)s::timestamptz
             GROUP BY 1 ORDER BY 1 DESC LIMIT (SELECT %(most)s::int)
@@ -404,9 +411,6 @@ def _cells(unit: str, kinds: str) -> Statement:
 
 
 _CELLS = {(unit, kinds): _cells(unit, kinds) for unit in BY_TIME for kinds in _KINDS}
-
-_MOST_CELLS = 3 * (MOST_GROUPS + 2)
-"""An hour or day of a zone overlaps at most so many times fewer ones of UTC."""
 
 
 class Figures(NamedTuple):
