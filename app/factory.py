@@ -91,11 +91,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(monitoring)
     dispatcher = Dispatcher(own_work, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
-    tasks = [
-        Task("the sweeper", 1.0, sweeper.sweep),
-        Task("the count of statistics", 2.0, totals.count_some),
-        Task("the check of the error totals", 10.0, totals.shrink_some),
-    ]
+    tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count_some)]
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = Housekeeping(own_work, tasks)
     app.extensions["note_of_use"] = Housekeeping(own_work, [Task("the note of the keys' use", 10.0, keys.note_use)])

@@ -73,7 +73,7 @@ GRANT SELECT, INSERT, DELETE ON uncounted_events TO scrape_jobs_service;
 -- Totals only grow; of the texts of errors only the most frequent are kept, and the others are added up.
 GRANT SELECT, INSERT, UPDATE ON job_totals, job_duration_totals, job_error_totals TO scrape_jobs_service;
 GRANT DELETE ON job_error_totals TO scrape_jobs_service;
-GRANT SELECT, INSERT, UPDATE ON statistics_marks TO scrape_jobs_service;
+GRANT SELECT ON statistics_marks TO scrape_jobs_service;
 
 -- Endpoints are their users' to make and delete, with what they are owed; answers are kept for a day.
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_endpoints, webhook_deliveries, idempotency_keys TO scrape_jobs_service;

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Double, Index, Integer, SmallInteger, Text, Uuid, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from app.database import Model
@@ -101,14 +100,9 @@ class JobErrorTotals(_Totals, Model):
 
 
 class StatisticsMark(Model):
-    """How far a piece of work on the totals has come.
-
-    ``quarters``: since `at` all quarter hours are kept. ``errors``: the error totals were last checked for surplus
-    patterns at `at`; a check under way has come to `place`.
-    """
+    """Since when something has been so: ``quarters``: since `at` all quarter hours are kept."""
 
     __tablename__ = "statistics_marks"
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    place: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))

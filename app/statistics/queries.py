@@ -163,6 +163,12 @@ _ADDED = ", ".join(
     + [f"{name} = greatest(t.{name}, excluded.{name})" for name in PEAKS]
 )
 
+LOCK = Statement(
+    "lock_totals",
+    # Promises: nobody else counts until the transaction ends; or false, for somebody does already.
+    "SELECT pg_try_advisory_xact_lock(hashtextextended('statistics', 0))",
+)
+
 COUNT = Statement(
     "count_events",
     # Promises: at most `limit` status changes leave the uncounted ones in the statement that adds them to the totals.
@@ -202,7 +208,7 @@ COUNT = Statement(
 def count(limit: int) -> int:
     """Add at most `limit` status changes to the totals and return how many; none while somebody else does."""
     with database.transaction():
-        if not error_queries.is_locked():
+        if not database.run(LOCK, {})[0][0]:
             return 0
         return int(database.run(COUNT, {"limit": limit})[0][0])
 
@@ -212,9 +218,6 @@ def count(limit: int) -> int:
 
 GROUPS = ("domain", "job_type", *BY_TIME)
 """What figures may be grouped by."""
-
-_MOST_ROWS = 500_000
-"""Rows of a span that are read at most: more are only there of errors that an older release left unbounded."""
 
 
 _KINDS = {"all": "t.domain = ''", "domain": "t.domain = %(domain)s::text", "kinds": "t.domain > ''"}
@@ -248,7 +251,7 @@ def _read(group: str | None, kinds: str) -> Statement:
             CROSS JOIN LATERAL (
                 SELECT * FROM {table} t
                 WHERE t.grain = s.grain AND {_KINDS[kinds]} AND t.start >= s.start AND t.start < s."end"
-                    AND {_matches("t")} LIMIT {_MOST_ROWS}
+                    AND {_matches("t")} OFFSET 0
             ) AS t"""
 
     def from_contributions(columns: str, where: str) -> str:

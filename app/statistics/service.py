@@ -6,7 +6,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from app.errors import DatabaseTimeout
-from app.statistics import error_queries, queries, zones
+from app.statistics import queries, zones
 from app.statistics.queries import MOST_GROUPS, STATES, Figures, Question
 from app.statistics.windows import Moment
 
@@ -14,9 +14,6 @@ BATCH = 1000
 
 SOME = 20 * BATCH
 """How much the background counts in one go, before it looks after other things."""
-
-SOME_CHUNKS = 5
-"""How many parts of the error totals the background checks in one go."""
 
 
 def count(most: int | None = None) -> int:
@@ -43,33 +40,6 @@ def count(most: int | None = None) -> int:
 def count_some() -> int:
     """Count as the background does: often, and never for long. Raises DatabaseFailure."""
     return count(SOME)
-
-
-def shrink(most: int | None = None) -> int:
-    """Drop the error patterns that are more than are kept, in at most about `most` steps, and return how many.
-
-    The count keeps to the bound by itself; this is for rows that an older release wrote, and looks once a day. Any
-    number of processes may do so; one at a time does. Raises DatabaseFailure.
-    """
-    dropped, steps, size = 0, 0, error_queries.CHUNK
-    while most is None or steps < most:
-        steps += 1
-        try:
-            step = error_queries.shrink(size)
-        except DatabaseTimeout:
-            if size <= error_queries.SMALLEST_CHUNK:
-                raise
-            size = max(error_queries.SMALLEST_CHUNK, size // 4)
-            continue
-        if step is None:
-            break
-        dropped += step
-    return dropped
-
-
-def shrink_some() -> int:
-    """Shrink as the background does: never for long. Raises DatabaseFailure."""
-    return shrink(SOME_CHUNKS)
 
 
 def jobs_by_status() -> dict[str, int]:
