@@ -37,7 +37,7 @@ $$;
 
 REVOKE ALL ON
     alembic_version, api_keys, idempotency_keys, job_duration_totals, job_error_totals, job_events, job_totals, outbox,
-    scrape_jobs, uncounted_events, webhook_deliveries, webhook_endpoints
+    scrape_jobs, statistics_marks, uncounted_events, webhook_deliveries, webhook_endpoints
 FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE ALL ON FUNCTION running_jobs(text) FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE CREATE ON SCHEMA public -- as it is anyway since PostgreSQL 15
@@ -70,8 +70,10 @@ GRANT EXECUTE ON FUNCTION running_jobs(text) TO scrape_jobs_service;
 GRANT SELECT, INSERT, DELETE, UPDATE (created_at) ON outbox TO scrape_jobs_service;
 GRANT SELECT, INSERT, DELETE ON uncounted_events TO scrape_jobs_service;
 
--- Totals only grow.
+-- Totals only grow; of the texts of errors only the most frequent are kept, and the others are added up.
 GRANT SELECT, INSERT, UPDATE ON job_totals, job_duration_totals, job_error_totals TO scrape_jobs_service;
+GRANT DELETE ON job_error_totals TO scrape_jobs_service;
+GRANT SELECT ON statistics_marks TO scrape_jobs_service;
 
 -- Endpoints are their users' to make and delete, with what they are owed; answers are kept for a day.
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_endpoints, webhook_deliveries, idempotency_keys TO scrape_jobs_service;

@@ -6,9 +6,10 @@ type are '', and otherwise for those of one customer ('none' for jobs of nobody)
 
 import uuid
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Double, Integer, Text, Uuid
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, DateTime, Double, Index, Integer, SmallInteger, Text, Uuid, text
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from app.database import Model
 
@@ -16,8 +17,20 @@ ALL_TIME = 0
 """The grain of the rows that hold everything, whenever it was; their start is the epoch."""
 
 
+LAYOUT = 2
+"""The set of grains that this release keeps. A release that does not name it in its INSERTs cannot count."""
+
+
 class _Totals:
-    __table_args__ = ({"postgresql_with": {"fillfactor": 80}},)
+    __tablename__: str
+
+    @declared_attr.directive
+    def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - of the class
+        # A window of all kinds is a range of this index, whatever number of domains there is outside the window.
+        index = Index(
+            f"{cls.__tablename__}_of_kinds", "grain", "start", "customer", postgresql_where=text("domain > ''")
+        )
+        return index, {"postgresql_with": {"fillfactor": 80}}
 
     # Seconds that the row covers.
     grain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -33,6 +46,7 @@ class JobTotals(_Totals, Model):
 
     __tablename__ = "job_totals"
 
+    layout: Mapped[int] = mapped_column(SmallInteger)
     # Jobs that stand in the status, and took it in this time; a job that goes on to another is taken off.
     pending: Mapped[int] = mapped_column(BigInteger)
     running: Mapped[int] = mapped_column(BigInteger)
@@ -69,10 +83,26 @@ class JobDurationTotals(_Totals, Model):
 
 
 class JobErrorTotals(_Totals, Model):
-    """Failures by what they said, folded; with the last job that said so."""
+    """Failures by what they said, folded; with the last job that said so.
+
+    Only so many patterns are kept of a span of time and a kind of job: see `app.statistics.error_queries`. The failures
+    of all others are counted together in the row whose pattern is ''.
+    """
 
     __tablename__ = "job_error_totals"
 
     pattern: Mapped[str] = mapped_column(Text, primary_key=True)
     failures: Mapped[int] = mapped_column(BigInteger)
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    # Failures of the pattern that may have been counted in the row '' before this row was made: at most so many.
+    # In the row '' itself: at most so many failures of any one pattern are in it.
+    missed: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class StatisticsMark(Model):
+    """Since when something has been so: ``quarters``: since `at` all quarter hours are kept."""
+
+    __tablename__ = "statistics_marks"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -6,14 +6,20 @@ window are those that stand in a status which they took in that window, and the 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from app import database, visibility
 from app.database import Statement
 from app.jobs.states import Status
-from app.statistics.models import ALL_TIME
-from app.statistics.windows import DAY, HOUR, MINUTE, SIX_HOURS, TEN_MINUTES, Cover, Moment, Span, cover
+from app.statistics import error_queries, zones
+from app.statistics.error_queries import REST
+from app.statistics.models import ALL_TIME, LAYOUT
+from app.statistics.periods import BY_TIME, GRAINS_OF_ALL, QUARTERS_OF_KINDS, Grains, by_period, whole
+from app.statistics.windows import Cover, Moment, Span
+from app.statistics.zones import LENGTH
 from app.visibility import PARAMETER
 
 GROWTH = 1.0816
@@ -24,10 +30,6 @@ SHORTEST = 0.001
 
 NO_DURATION = -1000
 """The bucket of those."""
-
-GRAINS_OF_ALL = (DAY, SIX_HOURS, HOUR, TEN_MINUTES, MINUTE)
-GRAINS_OF_KINDS = (DAY, HOUR)
-"""For which lengths of time totals are kept: of all jobs together, and of each kind (customer, domain, type)."""
 
 NOBODY = "none"
 """The customer of jobs that have none."""
@@ -184,21 +186,20 @@ COUNT = Statement(
             c.cpu, c.latency, c.pattern
         FROM contribution c CROSS JOIN LATERAL (VALUES
             ('', '', '', {_array((ALL_TIME, *GRAINS_OF_ALL))}),
-            (c.customer, c.domain, c.job_type, {_array((ALL_TIME, *GRAINS_OF_KINDS))})
+            (c.customer, c.domain, c.job_type, {_array((ALL_TIME, *QUARTERS_OF_KINDS))})
         ) AS k (customer, domain, job_type, grains) CROSS JOIN unnest(k.grains) AS g (grain)
     ), totals AS (
-        INSERT INTO job_totals AS t ({_ROW}, {_COLUMNS}) SELECT {_ROW}, {_MEASURES} FROM part c GROUP BY {_ROW}
+        INSERT INTO job_totals AS t (layout, {_ROW}, {_COLUMNS})
+        SELECT {LAYOUT}, {_ROW}, {_MEASURES} FROM part c GROUP BY {_ROW}
         ON CONFLICT ({_ROW}) DO UPDATE SET {_ADDED}
     ), durations AS (
         INSERT INTO job_duration_totals AS t ({_ROW}, bucket, jobs)
         SELECT {_ROW}, bucket, count(*) FROM part WHERE bucket IS NOT NULL GROUP BY {_ROW}, bucket
         ON CONFLICT ({_ROW}, bucket) DO UPDATE SET jobs = t.jobs + excluded.jobs
-    ), errors AS (
-        INSERT INTO job_error_totals AS t ({_ROW}, pattern, failures, job_id)
-        SELECT {_ROW}, pattern, count(*), (array_agg(job_id ORDER BY at DESC))[1]
+    ), reported AS MATERIALIZED (
+        SELECT {_ROW}, pattern, count(*) AS failures, (array_agg(job_id ORDER BY at DESC))[1] AS job_id
         FROM part WHERE pattern IS NOT NULL GROUP BY {_ROW}, pattern
-        ON CONFLICT ({_ROW}, pattern) DO UPDATE SET failures = t.failures + excluded.failures, job_id = excluded.job_id
-    )
+    ), {error_queries.add("reported")}
     SELECT count(*) FROM taken
     """,
 )
@@ -215,19 +216,8 @@ def count(limit: int) -> int:
 # ------------------------------------------------------------------------------------------------------------- read
 
 
-GROUPS = ("domain", "job_type", "hour", "day")
+GROUPS = ("domain", "job_type", *BY_TIME)
 """What figures may be grouped by."""
-
-_BY_TIME = ("hour", "day")
-
-
-def _key(group: str | None, row: str, moment: str) -> str:
-    """Return SQL for the group of a `row` that happened at `moment`."""
-    if group is None:
-        return "NULL::text"
-    if group in _BY_TIME:
-        return database.timestamp(f"date_bin('1 {group}', {row}.{moment}, timestamptz 'epoch')")
-    return f"{row}.{group}"
 
 
 _KINDS = {"all": "t.domain = ''", "domain": "t.domain = %(domain)s::text", "kinds": "t.domain > ''"}
@@ -248,13 +238,16 @@ def _read(group: str | None, kinds: str) -> Statement:
     Its rows are (what, key, …): ``measures`` with every column of the totals, ``quantiles`` with p50 and p95, and
     ``error`` with pattern, failures and a job; the key is null for all jobs together.
     """
-    order = "f.key DESC" if group in _BY_TIME else "f.total DESC, f.key"
-    keys = ["NULL::text"] if group is None else ["NULL::text", "key"]
+    by_time = group in BY_TIME
+    order = "f.key DESC" if by_time else "f.total DESC, f.key"
+    # Hours and days have spans of their own beside those of the whole window, and are called by their place.
+    of_total = "s.place" if by_time else "NULL::text" if group is None else f"t.{group}"
+    of_event = "c.place" if by_time else "NULL::text" if group is None else f"c.{group}"
 
     def from_totals(table: str, columns: str) -> str:
-        return f"""SELECT {_key(group, "t", "start")} AS key, {columns}
-            FROM unnest(%(grains)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
-                AS s (grain, start, "end")
+        return f"""SELECT {of_total} AS key, {columns}
+            FROM unnest(%(grains)s::int[], %(starts)s::timestamptz[], %(ends)s::timestamptz[], %(places)s::int[])
+                AS s (grain, start, "end", place)
             CROSS JOIN LATERAL (
                 SELECT * FROM {table} t
                 WHERE t.grain = s.grain AND {_KINDS[kinds]} AND t.start >= s.start AND t.start < s."end"
@@ -262,8 +255,8 @@ def _read(group: str | None, kinds: str) -> Statement:
             ) AS t"""
 
     def from_contributions(columns: str, where: str) -> str:
-        return f"""SELECT {_key(group, "c", "at")} AS key, {columns}
-            FROM loose c WHERE {where} GROUP BY 1"""
+        return f"""SELECT {of_event} AS key, {columns}
+            FROM {"placed" if by_time else "loose"} c WHERE {where} GROUP BY 1"""
 
     measured = ", ".join(
         [f"sum(m.{name}) AS {name}" for name in (*COUNTS, *SUMS)] + [f"max(m.{name}) AS {name}" for name in PEAKS]
@@ -271,14 +264,18 @@ def _read(group: str | None, kinds: str) -> Statement:
 
     def grouped(select: str, source: str, *by_columns: str) -> str:
         """Return SQL that sums up `source` for all together and, where there are groups, for each."""
-        parts = []
-        for key in keys:
-            names = [name for name in (key if key == "key" else "", *by_columns) if name]
-            tail = f"GROUP BY {', '.join(names)}" if names else ""
-            if by_columns and key == "key":
-                tail = f"WHERE key IN (SELECT key FROM figures) {tail}"
-            parts.append(f"SELECT {', '.join((f'{key} AS key', *by_columns, select))} FROM {source} m {tail}")
-        return " UNION ALL ".join(parts)
+        of_all, of_group = ("key IS NULL", "key IS NOT NULL") if by_time else ("true", "true")
+        if by_columns:
+            of_group += " AND key IN (SELECT key FROM figures)"
+        columns = "".join(f"{column}, " for column in by_columns)
+        key = "NULL::int" if by_time else "NULL::text"
+        together = f"SELECT {key} AS key, {columns}{select} FROM {source} m WHERE {of_all}"
+        if by_columns:
+            together += f" GROUP BY {', '.join(by_columns)}"
+        if group is None:
+            return together
+        names = ", ".join(("key", *by_columns))
+        return f"{together} UNION ALL SELECT key, {columns}{select} FROM {source} m WHERE {of_group} GROUP BY {names}"
 
     middle = f"CASE bucket WHEN {NO_DURATION} THEN 0 ELSE power({GROWTH}::float8, bucket + 0.5) END"
 
@@ -305,7 +302,7 @@ def _read(group: str | None, kinds: str) -> Statement:
                 AND {_matches("c")}
             UNION ALL
             SELECT * FROM ({" UNION ALL ".join(_edge(number) for number in (1, 2))}) AS c WHERE {_matches("c")}
-        ), measure AS MATERIALIZED (
+        ){_PLACED if by_time else ""}, measure AS MATERIALIZED (
             {from_totals("job_totals", ", ".join(f"t.{name}" for name in (*COUNTS, *SUMS, *PEAKS)))}
             UNION ALL {from_contributions(_MEASURES, "true")}
         ), figures AS MATERIALIZED (
@@ -333,19 +330,31 @@ def _read(group: str | None, kinds: str) -> Statement:
             ) AS h GROUP BY key, n
         ), errors AS (
             SELECT key, json_agg(json_build_object('pattern', pattern, 'count', failures, 'job_id', job_id)
-                ORDER BY place) AS list
+                ORDER BY place) FILTER (WHERE place <= {MOST_ERRORS} AND pattern <> '{REST}') AS list,
+                sum(failures) FILTER (WHERE place > {MOST_ERRORS} OR pattern = '{REST}')::bigint AS others
             FROM (
-                SELECT f.*, row_number() OVER (PARTITION BY key ORDER BY failures DESC, pattern) AS place
+                SELECT f.*, row_number() OVER (PARTITION BY key, pattern = '{REST}' ORDER BY failures DESC, pattern)
+                    AS place
                 FROM ({by_pattern}) AS f
-            ) AS f WHERE place <= {MOST_ERRORS} GROUP BY key
+            ) AS f GROUP BY key
         )
-        SELECT f.key, row_to_json(f), q.p50, q.p95, e.list
+        SELECT f.key, row_to_json(f), q.p50, q.p95, e.list, coalesce(e.others, 0)
         FROM figures f LEFT JOIN quantiles q ON q.key IS NOT DISTINCT FROM f.key
             LEFT JOIN errors e ON e.key IS NOT DISTINCT FROM f.key
         ORDER BY f.key IS NOT NULL, {order}
         """,
     )
 
+
+_PLACED = """, placed AS MATERIALIZED (
+            -- Each event for the whole window, and for its hour or day.
+            SELECT c.*, p.place FROM loose c CROSS JOIN LATERAL (
+                SELECT NULL::int AS place UNION ALL
+                SELECT (%(period_places)s::int[])[b.number]
+                FROM width_bucket(c.at, %(period_starts)s::timestamptz[]) AS b (number)
+                WHERE b.number > 0 AND c.at < (%(period_ends)s::timestamptz[])[b.number]
+            ) AS p
+        )"""
 
 _READ = {(group, kinds): _read(group, kinds) for group in (None, *GROUPS) for kinds in _KINDS}
 
@@ -371,47 +380,121 @@ def jobs_by_status() -> dict[str, int]:
     return {**dict.fromkeys(STATES, 0), **dict(database.run(BY_STATUS, {}))}
 
 
+_SLACK = 24
+"""Hours before and after now that are read in any case: events come while the figures are read."""
+
+_MOST_CELLS = 3 * (MOST_GROUPS + 2) + 2 * _SLACK
+"""Hours or days of UTC, enough for MOST_GROUPS of a zone: each of these overlaps at most three."""
+
+
+def _cells(unit: str, kinds: str) -> Statement:
+    """Return the statement that finds the hours or days of UTC in which anything happened to the rows of `kinds`."""
+    event = _one("job_events", "e", "e.job_id = u.job_id AND e.seq = u.seq")
+    left = _one("job_events", "p", "p.job_id = e.job_id AND p.seq = e.previous_seq")
+    return Statement(
+        f"{unit}s_of_{kinds}_with_events",
+        # Promises: since when quarter hours are kept; and the newest `most` hours or days of the window in which
+        # anything was counted, waits to be counted, or may happen until the figures are read.
+        f"""
+        SELECT (SELECT m.at FROM statistics_marks m WHERE m.name = 'quarters'), ARRAY(
+            SELECT date_bin('1 {unit}', f.at, timestamptz 'epoch') FROM (
+                (SELECT DISTINCT t.start AS at FROM job_totals t
+                WHERE t.grain = {LENGTH[unit]} AND {_KINDS[kinds]} AND {_matches("t")}
+                    AND t.start > %(start)s::timestamptz - interval '1 {unit}' AND t.start < %(end)s::timestamptz
+                ORDER BY t.start DESC LIMIT (SELECT %(most)s::int))
+                UNION ALL SELECT e.at FROM uncounted_events u {event}
+                UNION ALL SELECT p.at FROM uncounted_events u {event} {left}
+                UNION ALL SELECT now() + h * interval '1 hour' FROM generate_series(-{_SLACK}, {_SLACK}) AS h
+            ) AS f
+            WHERE f.at > %(start)s::timestamptz - interval '1 {unit}' AND f.at < %(end)s::timestamptz
+            GROUP BY 1 ORDER BY 1 DESC LIMIT (SELECT %(most)s::int)
+        )
+        """,
+    )
+
+
+_CELLS = {(unit, kinds): _cells(unit, kinds) for unit in BY_TIME for kinds in _KINDS}
+
+
 class Figures(NamedTuple):
     """What was read of a group of jobs."""
 
-    key: str | None
-    """The group; None: all jobs together."""
+    key: str | datetime | None
+    """The group, by time its beginning; None: all jobs together."""
     measures: Mapping[str, Any]
     """The columns of the totals, and the total of jobs."""
     p50: float | None
     p95: float | None
     errors: Sequence[Mapping[str, Any]] | None
     """The commonest ones: pattern, count, job_id."""
+    other_errors: int
+    """Failures that are in none of these."""
 
 
-def read(
-    start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
-) -> list[Figures]:
+class Question(NamedTuple):
+    """Of which jobs the figures are asked, and by what they are grouped."""
+
+    customer: UUID | None = None
+    domain: str | None = None
+    job_type: str | None = None
+    group: str | None = None
+    zone: ZoneInfo | None = None
+    """Whose hours or days."""
+
+
+def read(start: Moment, end: Moment, asked: Question) -> list[Figures]:
     """Return the figures of all jobs and then of each group, at most MOST_GROUPS of them and one more."""
-    by_kind = bool(customer or visibility.customer() or job_type or group in ("domain", "job_type"))
-    kinds = "domain" if domain is not None else "kinds" if by_kind else "all"
-    finest = GRAINS_OF_ALL if kinds == "all" else GRAINS_OF_KINDS
-    grains = [grain for grain in finest if group != "hour" or grain <= HOUR]
-    parameters: dict[str, Any] = {
-        "customer": None if customer is None else str(customer),
-        "domain": domain,
-        "job_type": job_type,
+    group = asked.group
+    by_kind = bool(asked.customer or visibility.customer() or asked.job_type or group in ("domain", "job_type"))
+    kinds = "domain" if asked.domain is not None else "kinds" if by_kind else "all"
+    filters = {
+        "customer": None if asked.customer is None else str(asked.customer),
+        "domain": asked.domain,
+        "job_type": asked.job_type,
     }
-    everything = start is None and end is None and group not in _BY_TIME
-    covered = Cover((Span(ALL_TIME, None, None),), ()) if everything else cover(start, end, grains)
-    counted = covered.counted
-    parameters.update(
-        grains=[span.grain for span in covered.spans],
-        starts=database.array(_low(span.start) for span in covered.spans),
-        ends=database.array(_high(span.end) for span in covered.spans),
-        counts=counted is not None,
-        counted_from=_low(counted[0]) if counted else None,
-        counted_to=_high(counted[1]) if counted else None,
-    )
-    for number, (low, high) in enumerate([*covered.edges, (None, None), (None, None)][:2], 1):
+    if group in BY_TIME:
+        return _read_by_time(start, end, asked, kinds, filters)
+    window = whole(start, end, Grains(kinds != "all"))
+    return [Figures(*row) for row in database.run(_READ[group, kinds], {**filters, **_window(window, ())})]
+
+
+def _read_by_time(start: Moment, end: Moment, asked: Question, kinds: str, filters: Mapping[str, Any]) -> list[Figures]:
+    unit, zone = asked.group or "", asked.zone or zones.load("UTC")
+    limits = {"start": _low(start), "end": _high(end), "most": _MOST_CELLS}
+    ((since, cells),) = database.run(_CELLS[unit, kinds], {**filters, **limits})
+    grains = Grains(kinds != "all", since)
+    window = whole(start, end, grains)
+    found = by_period(zone, unit, cells, _MOST_CELLS, window, grains)
+    parameters = {
+        **filters,
+        **_window(window, found.spans),
+        "period_places": [place for place, _, _ in found.periods],
+        "period_starts": database.array(start.isoformat() for _, start, _ in found.periods),
+        "period_ends": database.array(end.isoformat() for _, _, end in found.periods),
+    }
+    rows = database.run(_READ[unit, kinds], parameters)
+    return [Figures(None if place is None else found.firsts[place], *figures) for place, *figures in rows]
+
+
+def _window(window: Cover, parts: Sequence[tuple[int, Span]]) -> dict[str, Any]:
+    """Return a window, and the spans of its hours or days, as parameters."""
+    everything = Span(ALL_TIME, None, None)
+    counted = window.counted
+    of_window = [everything] if counted == (None, None) else window.spans
+    spans: list[tuple[int | None, Span]] = [*((None, span) for span in of_window), *parts]
+    parameters: dict[str, Any] = {
+        "grains": [span.grain for _, span in spans],
+        "starts": database.array(_low(span.start) for _, span in spans),
+        "ends": database.array(_high(span.end) for _, span in spans),
+        "places": [place for place, _ in spans],
+        "counts": counted is not None,
+        "counted_from": _low(counted[0]) if counted else None,
+        "counted_to": _high(counted[1]) if counted else None,
+    }
+    for number, (low, high) in enumerate([*window.edges, (None, None), (None, None)][:2], 1):
         parameters[f"edge_{number}_start"] = low and low.isoformat()
         parameters[f"edge_{number}_end"] = high and high.isoformat()
-    return [Figures(*row) for row in database.run(_READ[group, kinds], parameters)]
+    return parameters
 
 
 def _low(moment: Moment) -> str:

@@ -26,5 +26,6 @@ def show_statistics() -> Response:
         domain=asked.get("domain"),
         job_type=asked.get("job_type"),
         group=asked.get("group_by"),
+        zone=schemas.zone(asked),
     )
     return envelope.success(json.dumps(figures, ensure_ascii=False))

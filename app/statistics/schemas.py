@@ -2,11 +2,30 @@
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
+
+from marshmallow import fields
 
 from app.errors import InvalidInput
-from app.http.fields import Choice, Id, QueryTimestamp, StrictSchema, Word
+from app.http.fields import Choice, Id, QueryTimestamp, StrictSchema, Word, must
 from app.jobs.schemas import JOB_TYPE, Domain
+from app.statistics import zones
+from app.statistics.periods import BY_TIME
 from app.statistics.queries import GROUPS
+
+
+class Zone(fields.Field[ZoneInfo]):
+    """A time zone by its name in the IANA database."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be an IANA time zone such as Europe/Berlin"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
+        try:
+            return zones.load(value)
+        except ValueError:
+            raise self.make_error("invalid") from None
+
 
 StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no name in Python
     {
@@ -16,6 +35,7 @@ StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no n
         "job_type": Word(**JOB_TYPE),
         "customer_config_id": Id(),
         "group_by": Choice(*GROUPS),
+        "timezone": Zone(),
     },
     name="StatisticsSchema",
 )  # type: ignore[assignment]
@@ -29,3 +49,11 @@ def window(asked: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
     if start is not None and end is not None and end < start:
         raise InvalidInput("Invalid to: must not be before from")
     return start, end
+
+
+def zone(asked: dict[str, Any]) -> ZoneInfo | None:
+    """Return the time zone that a query names; raises InvalidInput where it groups by neither hour nor day."""
+    found: ZoneInfo | None = asked.get("timezone")
+    if found is not None and asked.get("group_by") not in BY_TIME:
+        raise InvalidInput("Invalid timezone: must come with group_by=hour or group_by=day")
+    return found

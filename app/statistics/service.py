@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from app.errors import DatabaseTimeout
-from app.statistics import queries
-from app.statistics.queries import MOST_GROUPS, STATES, Figures
+from app.statistics import queries, zones
+from app.statistics.queries import MOST_GROUPS, STATES, Figures, Question
 from app.statistics.windows import Moment
 
 BATCH = 1000
@@ -47,25 +48,37 @@ def jobs_by_status() -> dict[str, int]:
 
 
 def statistics(
-    start: Moment, end: Moment, *, customer: UUID | None, domain: str | None, job_type: str | None, group: str | None
+    start: Moment,
+    end: Moment,
+    *,
+    customer: UUID | None,
+    domain: str | None,
+    job_type: str | None,
+    group: str | None,
+    zone: ZoneInfo | None = None,
 ) -> dict[str, Any]:
     """Return the figures of the jobs that took their status from `start` on, up to and without `end`.
 
-    Raises DatabaseFailure.
+    Groups by hour or day are the hours or days of `zone`, by default of UTC. Raises DatabaseFailure.
     """
-    everything, *groups = queries.read(start, end, customer=customer, domain=domain, job_type=job_type, group=group)
+    zone = zone or zones.load("UTC")
+    everything, *groups = queries.read(start, end, Question(customer, domain, job_type, group, zone))
     figures = {"from": _shown(start), "to": _shown(end), **_figures(everything)}
-    figures["groups"] = [{"key": found.key, **_figures(found)} for found in groups[:MOST_GROUPS]]
+    figures["groups"] = [{"key": _key(found.key, zone), **_figures(found)} for found in groups[:MOST_GROUPS]]
     if len(groups) > MOST_GROUPS:
         figures["more_groups"] = True
     return figures
+
+
+def _key(key: str | datetime | None, zone: ZoneInfo) -> str | None:
+    return zones.written(key, zone) if isinstance(key, datetime) else key
 
 
 def _figures(found: Figures) -> dict[str, Any]:
     measures = found.measures
     by_status = {status: measures[status] or 0 for status in STATES}
     total, ended = sum(by_status.values()), by_status["completed"] + by_status["failed"]
-    return {
+    figures = {
         "total": total,
         "by_status": by_status,
         "success_rate": _ratio(by_status["completed"], ended),
@@ -86,6 +99,9 @@ def _figures(found: Figures) -> dict[str, Any]:
         },
         "errors": list(found.errors or ()),
     }
+    if found.other_errors:
+        figures["other_errors"] = found.other_errors
+    return figures
 
 
 RESOURCES = {"memory_mb": "memory", "cpu_percent": "cpu", "network_latency_ms": "latency"}

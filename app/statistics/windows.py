@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-MINUTE, TEN_MINUTES, HOUR, SIX_HOURS, DAY = 60, 600, 3600, 21600, 86400
+MINUTE, TEN_MINUTES, QUARTER, HOUR, SIX_HOURS, DAY = 60, 600, 900, 3600, 21600, 86400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -43,8 +43,8 @@ def cover(start: Moment, end: Moment, grains: Sequence[int]) -> Cover:
         assert end is not None
         return Cover((), ((start, end),))
     grain, *finer = grains
-    first = None if start is None else _ceiling(start, grain)
-    last = None if end is None else _floor(end, grain)
+    first = None if start is None else ceiling(start, grain)
+    last = None if end is None else floor(end, grain)
     if first is not None and first >= (last or LAST):
         if end is None:  # the calendar ends before a whole one begins
             return cover(start, LAST, finer)
@@ -54,12 +54,14 @@ def cover(start: Moment, end: Moment, grains: Sequence[int]) -> Cover:
     return Cover((*before.spans, Span(grain, first, last), *after.spans), (*before.edges, *after.edges))
 
 
-def _ceiling(moment: datetime, grain: int) -> datetime:
-    floor = _floor(moment, grain)
-    if floor == moment:
+def ceiling(moment: datetime, grain: int) -> datetime:
+    """Return the first start of a row of `grain` seconds from `moment` on, or the end of the calendar."""
+    start = floor(moment, grain)
+    if start == moment:
         return moment
-    return LAST if LAST - floor < timedelta(seconds=grain) else floor + timedelta(seconds=grain)
+    return LAST if LAST - start < timedelta(seconds=grain) else start + timedelta(seconds=grain)
 
 
-def _floor(moment: datetime, grain: int) -> datetime:
+def floor(moment: datetime, grain: int) -> datetime:
+    """Return the start of the row of `grain` seconds that `moment` lies in."""
     return moment - (moment - EPOCH) % timedelta(seconds=grain)
