@@ -22,7 +22,7 @@ from sqlalchemy import Select, event
 from sqlalchemy.orm import DeclarativeBase
 
 from app import visibility
-from app.connections import translated_errors
+from app.driver_errors import server_is_unfit, translated_errors
 from app.errors import DatabaseTimeout
 
 log = logging.getLogger(__name__)
@@ -142,13 +142,13 @@ class Batches:
 
 @contextmanager
 def _connection() -> Iterator[Any]:
-    """Lend a connection of the pool's, in autocommit; one that broke does not come back."""
+    """Lend a connection of the pool's, in autocommit; one that broke, or whose server is unfit, does not come back."""
     connection = db.engine.raw_connection()
     try:
         yield connection
-    except BaseException:
-        if connection.dbapi_connection is None or connection.dbapi_connection.closed:
-            connection.invalidate()
+    except BaseException as error:
+        if connection.dbapi_connection is None or connection.dbapi_connection.closed or server_is_unfit(error):
+            connection.invalidate(error)
         raise
     finally:
         connection.close()

@@ -94,6 +94,7 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.NotReady: lambda error: Answer(503, "Not ready", error.reason),
     errors.DatabaseFailure: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),
+    errors.DatabaseReadOnly: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseTimeout: lambda error: Answer(500, failure_text(), error.details),
     errors.LockTimeout: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseForbids: lambda error: Answer(500, failure_text(), error.details),
