@@ -1,7 +1,7 @@
 """Reads DATABASE_URL as PostgreSQL's own tools do, and finds its faults before anything connects.
 
-The form is libpq's, https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS, and its own parser
-reads it: several hosts, Unix sockets and every connection parameter are as in psql.
+The form is libpq's (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), and its own
+parser reads it: several hosts, Unix sockets and every connection parameter are as in psql.
 """
 
 import ipaddress
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import psycopg2
-from psycopg2.extensions import parse_dsn
+from psycopg2.extensions import make_dsn, parse_dsn
 
 EXPECTED = "must be a URL such as postgresql://user@host/name"
 
-_NUMBERS = ("connect_timeout", "tcp_user_timeout", "keepalives", *(f"keepalives_{x}" for x in ("idle", "interval", "count")))
+_NUMBERS = ("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count")
 _NO_SOCKET = "/nonexistent/scrape-jobs"
 """A folder without a socket: libpq checks all values of its parameters, and then finds nothing to connect to."""
 
@@ -93,7 +93,7 @@ def _is_address(text: str) -> bool:
 def _fault_of_values(parameters: Mapping[str, str]) -> str | None:
     checked = {name: value for name, value in parameters.items() if (name, value) != ("gssencmode", "require")}
     try:
-        psycopg2.connect("", **{**checked, "host": _NO_SOCKET})
+        psycopg2.connect(make_dsn(**{**checked, "host": _NO_SOCKET}))
     except psycopg2.OperationalError as error:
         text = " ".join(str(error).split())
         return None if _NO_SOCKET in text else text

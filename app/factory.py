@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> Flask:
         connections.watch(database.db.engine, Servers(lambda: _database_url(settings)))
     Migrate(app, database.db, directory=str(schema.MIGRATIONS))
 
-    newest = schema.newest()
+    release = schema.release()
     measurement.register(app)
     body.register(app)
     request_id.register(app)
@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> Flask:
         cors.register(app, settings.cors_origins)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
-    health.register(app, lambda: schema.is_current(newest))
+    health.register(app, lambda: schema.fault(release))
     app.register_blueprint(jobs)
 
     @contextmanager

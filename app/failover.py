@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import psycopg2
+from psycopg2.extensions import make_dsn
 
 from app import database_url, session_settings
 from app.bounded_connection import BoundedConnection
@@ -107,8 +108,7 @@ def _connect(url: DatabaseURL, host: Host, patience: float) -> BoundedConnection
         **DEFAULTS, **writable, **url.parameters, **host.parameters(),
         "options": session_settings.options(url.parameters.get("options", "")), "client_encoding": "UTF8",
     }  # fmt: skip
-    factory = functools.partial(BoundedConnection, host=host, patience=patience)
-    connection: BoundedConnection = psycopg2.connect("", connection_factory=factory, **parameters)
+    connection = BoundedConnection(make_dsn(**parameters), host, patience)
     try:
         connection.autocommit = True
         connection.preamble = session_settings.preamble(connection)

@@ -10,7 +10,7 @@ from typing import Any
 STATEMENT_SECONDS = 5
 LOCK_SECONDS = 2
 
-DEFAULTS: Mapping[str, str] = {
+DEFAULTS = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "10s",
@@ -22,11 +22,10 @@ DEFAULTS: Mapping[str, str] = {
 }
 """Limits and planning, which DATABASE_URL may change with `options`."""
 
-REQUIRED: Mapping[str, str] = {
+REQUIRED = {
     "default_transaction_isolation": "read committed",
     "row_security": "on",
     "timezone": "UTC",
-    "datestyle": "ISO,MDY",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
     "extra_float_digits": "1",
@@ -35,7 +34,10 @@ REQUIRED: Mapping[str, str] = {
     "transform_null_equals": "off",
     "gin_fuzzy_search_limit": "0",
 }
-"""What the statements rely on, and nothing may change. Durability and search_path are left to the operator."""
+"""What the statements rely on, and nothing may change.
+
+The driver itself sees to the datestyle and the encoding. Durability and search_path are left to the operator.
+"""
 
 _FOR_ONE_TRANSACTION = {"default_transaction_isolation": "transaction_isolation"}
 
@@ -53,7 +55,7 @@ def preamble(connection: Any) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(name) FROM unnest(%s) AS name", [list(REQUIRED)])
         found = dict(zip(REQUIRED, (value for (value,) in cursor), strict=True))
-    wrong = {name: value for name, value in REQUIRED.items() if found[name].replace(", ", ",") != value}
+    wrong = {name: value for name, value in REQUIRED.items() if found[name] != value}
     return "".join(f"SET LOCAL {_FOR_ONE_TRANSACTION.get(name, name)} = '{value}'; " for name, value in wrong.items())
 
 

@@ -9,6 +9,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app import errors
+from app.failure_log import log_failure
 from app.http.envelope import failure
 from app.http.operation import failure_text
 
@@ -120,7 +121,7 @@ def answer(error: errors.ScrapeJobError) -> Response:
     """Return the answer that tells of `error`."""
     form = ANSWERS[type(error)](error)
     if isinstance(error, errors.DatabaseFailure):
-        log.error("database failure: %s", error.details, exc_info=error.__cause__)
+        log_failure(log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__)
     return failure(form.status, form.error, form.details, form.headers)
 
 
