@@ -162,6 +162,11 @@ def _connection() -> Iterator[Any]:
 _prepares = True
 
 
+def reconnect() -> None:
+    """Make new connections from now on; those in use are closed when they come back."""
+    db.engine.dispose()
+
+
 _STALE_PLAN = (
     psycopg2.errors.FeatureNotSupported,  # "cached plan must not change result type"
     psycopg2.errors.UndefinedFunction,

@@ -19,6 +19,7 @@ STATE = Statement(
     " current_setting('transaction_read_only')::bool, current_setting('server_encoding')",
 )
 
+STANDBY = "The database is in recovery: it is a standby and takes no writes"
 OUTDATED = "The database schema is not up to date: run make migrate"
 
 
@@ -53,8 +54,7 @@ def fault(expected: Release) -> str | None:
         return "The database schema is newer than this release: upgrade the service"
     if encoding != "UTF8":
         return "The database is not in UTF8: create it anew with ENCODING 'UTF8'"
-    if in_recovery:
-        return "The database is in recovery: it is a standby and takes no writes"
     if read_only:
-        return "The database is read-only"
+        database.reconnect()  # another server may take the writes by now, and this check may be the only caller
+        return STANDBY if in_recovery else "The database is read-only"
     return None if migration == expected.newest else OUTDATED
