@@ -18,10 +18,10 @@ from app.bounded_connection import BoundedConnection
 from app.database_url import DatabaseURL, Host
 
 CONNECT_SECONDS = 3
-"""How long connecting takes at most where every server but the last refuses at once."""
+"""How long connecting takes at most where all servers but one refuse at once."""
 
 HOST_SECONDS = 1
-"""How long a server has to answer while there is another one to try."""
+"""How long a server has to answer while there is another one to try, or where it did not answer before."""
 
 GRACE_SECONDS = 0.5
 """How much longer than the server itself may take we wait for its word that it gave up."""
@@ -53,7 +53,8 @@ class Servers:
         failures = []
         ends_at = time.monotonic() + CONNECT_SECONDS
         for host in hosts:
-            left = ends_at - time.monotonic() if host is hosts[-1] else HOST_SECONDS
+            is_hopeful = host is hosts[-1] and (len(hosts) == 1 or host != self._suspect)
+            left = ends_at - time.monotonic() if is_hopeful else 0
             try:
                 connection = _connect(url, host, _own_patience(url) or max(left, HOST_SECONDS))
             except psycopg2.OperationalError as error:

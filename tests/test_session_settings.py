@@ -79,7 +79,7 @@ def test_statements_see_the_settings_they_rely_on(app: Flask) -> None:
     names = {"names": database.array(sorted({*REQUIRED} - {"default_transaction_isolation"}))}
     with app.app_context(), everything():
         for _ in range(2):
-            found = dict(database.run(SHOWN, names))
+            found: dict[str, str] = dict(database.run(SHOWN, names))
             assert found == {name: REQUIRED[name] for name in found}
             assert database.run(RUNNING, {}) == [("read committed",)]
         with database.transaction():
