@@ -85,7 +85,7 @@ def test_a_fault_is_named_without_the_password(url: str, fault: str) -> None:
     "url",
     ["postgresql://u:secret@h:70000/db", "postgresql://u:secret@h1,h2/db?port=1,2,3", "postgresql://u:sec/ret@h/db"],
 )
-def test_a_wrong_url_ends_the_start_in_one_line(url: str) -> None:
+def test_a_wrong_url_ends_the_start_briefly(url: str) -> None:
     done = start(DATABASE_URL=url)
     assert done.returncode != 0
     assert done.stdout == ""
@@ -93,7 +93,7 @@ def test_a_wrong_url_ends_the_start_in_one_line(url: str) -> None:
     assert done.stderr.startswith("DATABASE_URL: must ")
 
 
-def test_settings_that_only_workers_find_wrong_end_the_start() -> None:
+def test_settings_wrong_only_in_workers_end_the_start() -> None:
     done = start("--env", "THREADS=many", DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing", WEB_CONCURRENCY="1")
     assert done.returncode != 0
     assert "\nTHREADS: must be a whole number from 1 to 256\n" in done.stderr

@@ -124,7 +124,7 @@ def test_a_read_only_connection_leaves_the_pool(own_database: str) -> None:
         assert client.post("/api/scrape-jobs", json={"domain": new_domain()}).status_code == 201
 
 
-def test_readyz_does_not_stay_with_a_read_only_server(own_database: str) -> None:
+def test_readyz_leaves_a_read_only_server(own_database: str) -> None:
     with service_on(own_database) as app:
         with read_only(own_database):
             assert reason(app) == "The database is read-only"
