@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.errors import DatabaseFailure
+from app.failure_log import log_failure
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Housekeeping:
         try:
             task.work()
         except DatabaseFailure as failure:
-            log.warning("%s waits for the database: %s", task.name, failure.details, exc_info=failure.__cause__)
+            text = "%s waits for the database: %s"
+            log_failure(log, logging.WARNING, text, task.name, failure.details, cause=failure.__cause__)
         except Exception:  # a mistake in one round must not end the task for this process
             log.exception("%s goes on after an unexpected error", task.name)

@@ -10,8 +10,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
-from marshmallow.validate import Length, OneOf, Range, Regexp
+from marshmallow.validate import Length, OneOf, Range
 
+from app import database_url
 from app.signing import is_secret
 from app.targets import fault_of_exception, fault_of_url
 from app.vault import is_key
@@ -70,6 +71,11 @@ def _secret_fault(text: str) -> None:
         raise ValidationError("must be whsec_ and 24 to 64 bytes in base64")
 
 
+def _check_database_url(text: str) -> None:
+    if fault := database_url.fault_of(text):
+        raise ValidationError(fault)
+
+
 def _check_redis_url(text: str) -> None:
     try:
         parts = urlsplit(text)
@@ -121,9 +127,7 @@ class Settings:
 
     database_url: str | None = _setting(
         "DATABASE_URL",
-        fields.String(
-            validate=Regexp(r"postgres(ql)?(\+\w+)?://", error="must be a URL such as postgresql://user@host/name")
-        ),
+        fields.String(validate=_check_database_url),
         None,
         "The PostgreSQL to use; unset, an embedded one is started in the data folder",
     )

@@ -22,7 +22,7 @@ from sqlalchemy import Select, event
 from sqlalchemy.orm import DeclarativeBase
 
 from app import visibility
-from app.connections import translated_errors
+from app.driver_errors import server_is_unfit, translated_errors
 from app.errors import DatabaseTimeout
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,11 @@ class Statement:
     name: str
     sql: str
     past_row_security: bool = False
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The SQL to be run as text, with parentheses around each value: a cast binds before a number's minus."""
+        return re.sub(r"(%\(\w+\)s)", r"(\1)", self.sql)
 
     @functools.cached_property
     def prepare(self) -> str:
@@ -111,7 +116,7 @@ def run(statement: Statement, parameters: Parameters) -> list[Row]:
     unit = _open.get()
     with translated_errors():
         if unit is not None:
-            return _execute(unit.connection, statement.sql, parameters, whose)
+            return _execute(unit.connection, statement.text, parameters, whose)
         with _connection() as connection:
             return _run_prepared(connection, statement, parameters, whose)
 
@@ -142,13 +147,13 @@ class Batches:
 
 @contextmanager
 def _connection() -> Iterator[Any]:
-    """Lend a connection of the pool's, in autocommit; one that broke does not come back."""
+    """Lend a connection of the pool's, in autocommit; one that broke, or whose server is unfit, does not come back."""
     connection = db.engine.raw_connection()
     try:
         yield connection
-    except BaseException:
-        if connection.dbapi_connection is None or connection.dbapi_connection.closed:
-            connection.invalidate()
+    except BaseException as error:
+        if connection.dbapi_connection is None or connection.dbapi_connection.closed or server_is_unfit(error):
+            connection.invalidate(error)
         raise
     finally:
         connection.close()
@@ -157,32 +162,63 @@ def _connection() -> Iterator[Any]:
 _prepares = True
 
 
+def reconnect() -> None:
+    """Make new connections from now on; those in use are closed when they come back."""
+    db.engine.dispose()
+
+
+_STALE_PLAN = (
+    psycopg2.errors.FeatureNotSupported,  # "cached plan must not change result type"
+    psycopg2.errors.UndefinedFunction,
+    psycopg2.errors.DatatypeMismatch,
+)
+"""What a prepared statement fails with, before it does anything, after the type of a column was changed."""
+
+
 def _run_prepared(connection: Any, statement: Statement, parameters: Parameters, whose: str) -> list[Row]:
     """Run `statement` prepared; behind a pooler that shares connections, where that fails, as text from then on."""
     global _prepares
     if _prepares:
-        known: set[str] = connection.info.setdefault("prepared", set())
         try:
-            if statement.prepared_name not in known:
-                connection.cursor().execute(statement.prepare, {})
-                known.add(statement.prepared_name)
-            return _execute(connection, statement.execute, parameters, whose)
+            try:
+                return _execute_prepared(connection, statement, parameters, whose)
+            except _STALE_PLAN:
+                _forget(connection, statement)
+                return _execute_prepared(connection, statement, parameters, whose)
         except (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement):
             _prepares = False  # nothing was executed
             log.warning("a pooler shares connections: statements are sent as text from now on")
-    return _execute(connection, statement.sql, parameters, whose)
+    return _execute(connection, statement.text, parameters, whose)
+
+
+def _execute_prepared(connection: Any, statement: Statement, parameters: Parameters, whose: str) -> list[Row]:
+    known: set[str] = connection.info.setdefault("prepared", set())
+    if statement.prepared_name not in known:
+        cursor = connection.cursor()
+        cursor.execute(cursor.connection.preamble + statement.prepare, {})
+        known.add(statement.prepared_name)
+    return _execute(connection, statement.execute, parameters, whose)
+
+
+def _forget(connection: Any, statement: Statement) -> None:
+    """Let the connection prepare `statement` anew with its next use."""
+    connection.info["prepared"].discard(statement.prepared_name)
+    connection.cursor().execute(f"DEALLOCATE {statement.prepared_name}")
 
 
 def _execute(connection: Any, sql: str, parameters: Parameters, whose: str) -> list[Row]:
     """Run `sql` with row security set to `whose` rows, in the same round trip."""
     cursor = connection.cursor()
-    cursor.execute(_for_rows_of(whose, sql), parameters)
+    cursor.execute(_for_rows_of(whose, sql, cursor), parameters)
     return list(cursor.fetchall())
 
 
-def _for_rows_of(whose: str, sql: str) -> str:
-    """Return `sql` after the SET that goes before it, each time: behind a pooler nobody knows what was set before."""
-    return f"SET {visibility.SETTING} = '{whose}'; {sql}"
+def _for_rows_of(whose: str, sql: str, cursor: Any) -> str:
+    """Return `sql` after the settings that go before it.
+
+    One message is one transaction, so they hold for `sql` and leave nothing behind on a connection that others share.
+    """
+    return f"{cursor.connection.preamble}SET LOCAL {visibility.SETTING} = '{whose}'; {sql}"
 
 
 def fetch(query: Select[Any]) -> list[Row]:
@@ -195,7 +231,7 @@ def fetch(query: Select[Any]) -> list[Row]:
         event.listen(
             connection,
             "before_cursor_execute",
-            lambda _connection, _cursor, sql, values, *_: (_for_rows_of(whose, sql), values),
+            lambda _connection, cursor, sql, values, *_: (_for_rows_of(whose, sql, cursor), values),
             retval=True,
         )
         return [tuple(row) for row in connection.execute(query)]

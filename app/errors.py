@@ -171,6 +171,12 @@ class DatabaseUnavailable(DatabaseFailure):
     details = "Database unavailable"
 
 
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The server takes no writes: it is a standby, or was set to read-only."""
+
+    details = "Database is read-only"
+
+
 class DatabaseTimeout(DatabaseFailure):
     """No connection became free, none could be made, or no answer came, in time."""
 

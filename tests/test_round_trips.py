@@ -121,7 +121,7 @@ def counted(database_url: str) -> Iterator[Counted]:
 def assert_one_turn(turns: list[str]) -> None:
     assert len(turns) == 1, turns
     whose, _, sql = turns[0].partition("; ")
-    assert whose == f"SET {visibility.SETTING} = 'all'"
+    assert whose == f"SET LOCAL {visibility.SETTING} = 'all'"
     assert sql.split()[0] not in ("BEGIN", "COMMIT", "ROLLBACK", "SET", "PREPARE")
     assert sql != "SELECT 1"
 

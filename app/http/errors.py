@@ -9,6 +9,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app import errors
+from app.failure_log import log_failure
 from app.http.envelope import failure
 from app.http.operation import failure_text
 
@@ -94,6 +95,7 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.NotReady: lambda error: Answer(503, "Not ready", error.reason),
     errors.DatabaseFailure: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),
+    errors.DatabaseReadOnly: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseTimeout: lambda error: Answer(500, failure_text(), error.details),
     errors.LockTimeout: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseForbids: lambda error: Answer(500, failure_text(), error.details),
@@ -119,7 +121,7 @@ def answer(error: errors.ScrapeJobError) -> Response:
     """Return the answer that tells of `error`."""
     form = ANSWERS[type(error)](error)
     if isinstance(error, errors.DatabaseFailure):
-        log.error("database failure: %s", error.details, exc_info=error.__cause__)
+        log_failure(log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__)
     return failure(form.status, form.error, form.details, form.headers)
 
 

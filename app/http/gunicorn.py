@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import gunicorn.util
+from gunicorn.errors import AppImportError
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import ThreadWorker
 
@@ -41,6 +42,13 @@ class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
     All workers wake for a new connection, and the quickest takes it: left alone, one that is awake anyway takes all of
     a burst, and kept-alive connections stay where they are, so that the others idle for as long as the burst lasts.
     """
+
+    def load_wsgi(self) -> None:
+        """Load the application; where its settings are wrong, end the whole server instead of starting workers anew."""
+        try:
+            super().load_wsgi()
+        except SystemExit as refusal:
+            raise AppImportError(refusal.code) from None
 
     def accept(self, listener: Any) -> None:
         """Accept a connection, unless another worker has done so in the blink that a busy one waits."""

@@ -9,8 +9,11 @@ from app.http.envelope import success
 from app.http.operation import operation
 
 
-def register(app: Flask, schema_is_current: Callable[[], bool]) -> None:
-    """Give `app` its two health endpoints; `schema_is_current` asks the database, and raises DatabaseFailure."""
+def register(app: Flask, database_fault: Callable[[], str | None]) -> None:
+    """Give `app` its two health endpoints.
+
+    `database_fault` asks the database and returns why the service cannot work on it, or None; raises DatabaseFailure.
+    """
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
@@ -22,13 +25,13 @@ def register(app: Flask, schema_is_current: Callable[[], bool]) -> None:
     @blueprint.get("/readyz")
     @operation("Failed to tell the readiness", is_open=True)
     def readyz() -> Response:
-        """Tell whether the database answers and its schema is this release's."""
+        """Tell whether the database answers, takes writes, and its schema is this release's."""
         try:
-            current = schema_is_current()
+            fault = database_fault()
         except DatabaseFailure as error:
             raise NotReady(error.details) from error
-        if not current:
-            raise NotReady("The database schema is not up to date: run make migrate")
+        if fault:
+            raise NotReady(fault)
         return success('{"status":"ready"}')
 
     app.register_blueprint(blueprint)

@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app import database, visibility
-from app.connections import APPLICATION
 from app.database import Statement
 from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.queries import FIELDS, job_json
@@ -141,7 +140,7 @@ SETTLED_BEFORE = Statement(
     WHERE a.datname = current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend'
         AND a.pid <> pg_backend_pid()
         AND (a.xact_start IS NOT NULL
-            OR a.state IS NULL AND (a.backend_xid IS NOT NULL OR a.application_name = '{APPLICATION}'))
+            OR a.state IS NULL AND (a.backend_xid IS NOT NULL OR a.application_name = current_setting('application_name')))
     """,
 )
 

@@ -24,6 +24,7 @@ from uuid import UUID
 from app import signing
 from app.background import Context
 from app.errors import DatabaseFailure
+from app.failure_log import log_failure
 from app.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
@@ -160,7 +161,8 @@ class _Run:
                 busy = queries.fan_out(FAN_OUT_BATCH) == FAN_OUT_BATCH
                 self._submit()
             except DatabaseFailure as failure:
-                log.warning("webhooks wait for the database: %s", failure.details, exc_info=failure.__cause__)
+                text = "webhooks wait for the database: %s"
+                log_failure(log, logging.WARNING, text, failure.details, cause=failure.__cause__)
             except Exception:  # a mistake in one round must not end all deliveries of this process
                 log.exception("webhooks go on after an unexpected error")
             if not busy:
