@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from click import ClickException
 from flask import Flask
 from flask_migrate import Migrate
 from sqlalchemy.exc import ArgumentError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import cli, connections, database, embedded, schema
+from app import cli, connections, database, schema
 from app.background import Housekeeping, Task
 from app.config import Settings, SettingsError
+from app.embedded.programs import CannotStart
+from app.embedded.server import url_for_command
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
 from app.http import body, cors, errors, guard, health, limits, logs, measurement, request_id
@@ -56,7 +59,7 @@ def create_app(settings: Settings) -> Flask:
     with app.app_context():
         connections.watch(database.db.engine)
         if settings.database_url is None:
-            connections.find_late(database.db.engine, lambda: embedded.url_for_command(settings.data_dir))
+            connections.find_late(database.db.engine, lambda: _embedded_url(settings.data_dir))
     Migrate(app, database.db, directory=str(schema.MIGRATIONS))
 
     newest = schema.newest()
@@ -111,6 +114,13 @@ def _limits(settings: Settings) -> Limits:
 def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:
     secret = settings.webhook_secret or ""
     return Options(vault, policy, [EndpointOfSettings(url, secret) for url in settings.webhook_urls])
+
+
+def _embedded_url(data_dir: str) -> str:
+    try:
+        return url_for_command(data_dir)
+    except (CannotStart, OSError) as error:
+        raise ClickException(f"SCRAPE_JOBS_DATA_DIR: {error}") from error
 
 
 def _database_url(url: str) -> str:

