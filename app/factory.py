@@ -1,5 +1,6 @@
 """Puts the application together."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,7 +61,8 @@ def create_app(settings: Settings) -> Flask:
         connections.watch(database.db.engine)
         if settings.database_url is None:
             connections.find_late(database.db.engine, lambda: _embedded_url(settings.data_dir))
-    Migrate(app, database.db, directory=str(schema.MIGRATIONS))
+    # Relative, for Alembic's configuration takes no % in a path.
+    Migrate(app, database.db, directory=os.path.relpath(schema.MIGRATIONS))
 
     newest = schema.newest()
     measurement.register(app)

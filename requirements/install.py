@@ -81,16 +81,8 @@ def install(part: str, lock: IO[str]) -> None:
     """Install the requirements of `part` with pip, and note that they are complete."""
     print(f"Installing what {PURPOSES[part]} into .venv ...", flush=True)
     UNFINISHED.touch()
-    words: list[str | Path] = [
-        PYTHON,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--require-hashes",
-    ]
-    done = call([*words, "-r", REQUIREMENTS / f"{part}.txt"], lock)
+    words: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = call([*words, "--require-hashes", "-r", REQUIREMENTS / f"{part}.txt"], lock)
     UNFINISHED.unlink()  # pip puts back what was there before it failed
     if done.returncode:
         raise Failure("The installation failed: see above")

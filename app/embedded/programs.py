@@ -56,11 +56,12 @@ class Programs:
             yield self
             return
         with tempfile.TemporaryDirectory(prefix="scrape-jobs-") as folder:
-            copy = Path(folder) / "postgresql"
-            shutil.copytree(self.folder.parent, copy, symlinks=True)
-            _let_account_read(copy)
-            let_account_reach(copy)
-            yield Programs(self.version, copy / "bin")
+            site = Path(folder).resolve()
+            for part in _parts(self.folder):
+                copy = site / part.relative_to(_site(self.folder))
+                shutil.copytree(part, copy, symlinks=True)
+                let_account_read(copy)
+            yield Programs(self.version, site / self.folder.relative_to(_site(self.folder)))
 
 
 @cache
@@ -88,9 +89,19 @@ def programs_of(version: int) -> Programs | None:
     folder = _versions()[0].get(version)
     if folder is None:
         return None
-    _let_account_read(folder.parent)
-    let_account_reach(folder.parent)
+    for part in _parts(folder):
+        let_account_read(part)
     return Programs(version, folder)
+
+
+def _site(programs: Path) -> Path:
+    return programs.parent.parent.parent
+
+
+def _parts(programs: Path) -> list[Path]:
+    """Return the folders that belong to the programs: their installation, and the wheel's libraries."""
+    libraries = _site(programs) / f"{programs.parent.parent.name}.libs"
+    return [programs.parent, *([libraries] if libraries.exists() else [])]
 
 
 def environment() -> dict[str, str]:
@@ -132,8 +143,9 @@ def reason_in(output: str) -> str:
     return (telling or lines[-1:] or ["it gave no reason"])[0]
 
 
-def _let_account_read(folder: Path) -> None:
+def let_account_read(folder: Path) -> None:
     """Let the account that runs PostgreSQL read what was installed under a strict umask."""
+    let_account_reach(folder)
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             if not path.is_symlink():
