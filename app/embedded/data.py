@@ -16,7 +16,6 @@ from app.embedded.programs import (
     give_to_account,
     let_account_reach,
     programs_of,
-    wanted_version,
 )
 
 log = logging.getLogger(__name__)
@@ -25,17 +24,17 @@ UNFINISHED = "postgres-new"
 UPGRADED = "postgres-upgraded"
 
 
-def prepare(folder: Path) -> Programs:
-    """Make sure that `folder` holds data for the wanted version, and return that version's programs.
+def prepare(folder: Path, wanted: int) -> Programs:
+    """Make sure that `folder` holds data for the version `wanted`, and return that version's programs.
 
     Args:
         folder: the data folder. Its owner alone may call this: see EmbeddedPostgres.
+        wanted: a version that this release has.
 
     Raises:
         CannotStart: where the data is newer than this release, or cannot be made or upgraded.
     """
     _tidy_up(folder)
-    wanted = wanted_version()
     programs = programs_of(wanted)
     assert programs is not None
     found = _version(folder)

@@ -10,7 +10,7 @@ from typing import IO
 from app.embedded.address import url_of
 from app.embedded.data import prepare
 from app.embedded.postmaster import Postmaster
-from app.embedded.programs import CannotStart
+from app.embedded.programs import CannotStart, wanted_version
 from app.embedded.supervisor import Supervisor
 
 COMMAND_SECONDS = 30.0
@@ -44,7 +44,7 @@ class EmbeddedPostgres:
         """
         self._take_lock()
         try:
-            programs = prepare(self._folder)
+            programs = prepare(self._folder, wanted_version())
             self._postmaster.start(programs)
             self._supervisor = Supervisor(self._postmaster, programs)
             return url_of(self._folder)
