@@ -94,9 +94,9 @@ def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations
         assert "another service runs on the data" in reason
         assert str(tree.folder / "var") in reason
 
-        code, lines = tree.finished(".venv/bin/flask", "--app", "wsgi", "db", "upgrade")
+        code, lines = tree.finished(".venv/bin/python", "-m", "flask", "--app", "wsgi", "db", "upgrade")
         assert code == 0, lines
-        code, lines = tree.finished(".venv/bin/flask", "--app", "wsgi", "db", "current")
+        code, lines = tree.finished(".venv/bin/python", "-m", "flask", "--app", "wsgi", "db", "current")
         assert any("(head)" in line for line in lines), lines
         assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
         run.create()

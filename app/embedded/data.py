@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from app.embedded.postmaster import Postmaster
+from app.embedded.processes import end_tools_in
 from app.embedded.programs import (
     SUPERUSER,
     CannotStart,
@@ -71,8 +72,14 @@ def _tidy_up(folder: Path) -> None:
         upgraded.rename(folder)  # interrupted between the two renames that end an upgrade
     for unfinished in (upgraded, *folder.parent.glob(f"{UNFINISHED}*")):
         if unfinished.exists():
-            Postmaster(unfinished).stop()
-            shutil.rmtree(unfinished)
+            _discard(unfinished)
+
+
+def _discard(unfinished: Path) -> None:
+    """Remove an unfinished data folder, and end what still works on it."""
+    end_tools_in(unfinished)
+    Postmaster(unfinished).stop()
+    shutil.rmtree(unfinished)
 
 
 @contextmanager
@@ -88,8 +95,7 @@ def _new_data(folder: Path, programs: Programs, *options: str) -> Iterator[Path]
         yield aside
     finally:
         if aside.exists():
-            Postmaster(aside).stop()
-            shutil.rmtree(aside)
+            _discard(aside)
 
 
 def _create(folder: Path, programs: Programs) -> None:
@@ -148,7 +154,7 @@ def _control(folder: Path, programs: Programs) -> dict[str, str]:
 
 
 def _run_pg_upgrade(folder: Path, aside: Path, old: Programs, programs: Programs) -> None:
-    """Run pg_upgrade in a folder of its own: its socket and shell commands need short, plain paths."""
+    """Run pg_upgrade by way of a folder of its own: its socket and shell commands need short, plain paths."""
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scrape-jobs-"))).resolve()
         give_to_account(work)
@@ -157,7 +163,8 @@ def _run_pg_upgrade(folder: Path, aside: Path, old: Programs, programs: Programs
         bins = [stack.enter_context(either.for_a_shell()) for either in (old, programs)]
         words = ["--old-datadir", f"{work}/old", "--new-datadir", f"{work}/new", "--socketdir", str(work)]
         words += ["--old-bindir", str(bins[0].folder), "--new-bindir", str(bins[1].folder)]
-        bins[1].run("pg_upgrade", *words, "--username", SUPERUSER, cwd=work)
+        bins[1].run("pg_upgrade", *words, "--username", SUPERUSER, cwd=aside)
+        (aside / "delete_old_cluster.sh").unlink(missing_ok=True)  # it would delete by a path that is gone by then
 
 
 def _free_name(path: Path) -> Path:

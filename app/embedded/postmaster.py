@@ -1,8 +1,6 @@
 """The server process of a data folder: found there or started, watched, and stopped."""
 
-import hashlib
 import logging
-import os
 import signal
 import subprocess
 import time
@@ -14,6 +12,7 @@ from typing import Any
 import psutil
 
 from app.embedded.address import PORT, SOCKET
+from app.embedded.processes import cluster_name, processes_in, works_in
 from app.embedded.programs import CannotStart, Programs, account, environment, reason_in
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ class Postmaster:
             "listen_addresses": "",
             "port": PORT,
             "unix_socket_directories": ".",  # the data folder: a longer path may not fit into a socket's address
-            "cluster_name": self._cluster_name(),
+            "cluster_name": cluster_name(self._folder),
         }
         words = [str(programs.folder / "postgres"), "-D", str(self._folder)]
         words += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
@@ -121,7 +120,7 @@ class Postmaster:
 
         A new server cannot start while one of them uses the old one's shared memory.
         """
-        leftovers = [p for p in psutil.process_iter() if self._is_ours(p)] if self._folder.exists() else []
+        leftovers = processes_in(self._folder)
         if not leftovers:
             self._leftovers_since = None
             return True
@@ -141,24 +140,8 @@ class Postmaster:
                 return psutil.Process(self._child.pid)
         with suppress(psutil.Error, ValueError):
             process = psutil.Process(int(self._pid_file().get(0, "")))
-            return process if self._is_ours(process) else None
+            return process if works_in(process, self._folder) else None
         return None
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        """Tell whether `process` is a living one of PostgreSQL's on this folder, and no other that has its number."""
-        with suppress(psutil.Error, OSError):
-            if process.status() == psutil.STATUS_ZOMBIE or not process.name().startswith("postgres"):
-                return False
-            try:
-                return os.path.samefile(process.cwd(), self._folder)
-            except psutil.AccessDenied:  # in a container, root may not look at another user's processes
-                words = process.cmdline()
-                return str(self._folder) in words or any(self._cluster_name() in word for word in words)
-        return False
-
-    def _cluster_name(self) -> str:
-        """Return the name that stands in the title of every process of the server."""
-        return f"scrape-jobs-{hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:12]}"
 
     def _pid_file(self) -> dict[int, str]:
         try:
