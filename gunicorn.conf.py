@@ -106,7 +106,6 @@ def _refuse(reason: str) -> NoReturn:
 
 def post_fork(_server: Any, _worker: Any) -> None:
     """Let a worker that is told to stop before it listens to signals stop by them, and not wait to be killed."""
-    _embedded.disown()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
 

@@ -59,7 +59,6 @@ def assert_runs(tree: Tree, **settings: str) -> None:
         assert code == 0, lines
         assert any("(head)" in line for line in lines), lines
         assert "Traceback" not in run.output()
-    print(run.output())
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import fcntl
+import os
 import time
 from functools import cache
 from pathlib import Path
@@ -32,17 +33,19 @@ class EmbeddedPostgres:
         self._postmaster = Postmaster(self._folder)
         self._lock: IO[str] | None = None
         self._supervisor: Supervisor | None = None
+        os.register_at_fork(after_in_child=self.disown)
 
     def start(self) -> str:
         """Make the server run, wait until it is ready, and return its URL.
 
-        An interruption leaves no server behind.
+        No server is left behind where the start is interrupted, or the process ends without stop().
 
         Raises:
             DataFolderInUse: where another process owns the server.
             CannotStart: where the data does not fit this release, or PostgreSQL does not start.
         """
         self._take_lock()
+        atexit.register(self.stop)
         try:
             programs = prepare(self._folder, wanted_version())
             self._postmaster.start(programs)
@@ -79,9 +82,10 @@ class EmbeddedPostgres:
         self._postmaster.stop()
         self._lock.close()
         self._lock = None
+        atexit.unregister(self.stop)
 
     def disown(self) -> None:
-        """Leave the server to the parent process: a forked child calls this.
+        """Leave the server to the parent process, in a forked child.
 
         The child's copy of the lock is closed, which does not unlock the folder. Otherwise a child that outlives its
         parent would keep the folder locked.
@@ -102,11 +106,9 @@ def url_for_command(data_dir: str) -> str:
     """Return the URL of the running service's server on `data_dir`, or of one that runs until the command ends."""
     server = EmbeddedPostgres(data_dir)
     try:
-        url = server.start()
+        return server.start()
     except DataFolderInUse:
         return _url_of_running(Path(data_dir).resolve() / "postgres")
-    atexit.register(server.stop)
-    return url
 
 
 def _url_of_running(folder: Path) -> str:
