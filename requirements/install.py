@@ -33,8 +33,6 @@ class Failure(Exception):
 
 def main(kind: str) -> None:
     """Make the environment complete for `kind`, where it is not."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - make may name an older one
-        raise Failure("Python 3.11 or newer is needed; name it with make PYTHON=...")
     with Path(__file__).open() as lock:
         with suppress(OSError):  # not every shared folder knows locks
             fcntl.flock(lock, fcntl.LOCK_EX)  # two calls of make at once: the second waits
@@ -54,6 +52,8 @@ def is_sound() -> bool:
 
 def build(lock: IO[str]) -> None:
     """Make the environment anew, with pip alone."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - make may name an older one
+        raise Failure("Python 3.11 or newer is needed; name it with make PYTHON=...")
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise Failure("Python lacks the modules venv and ensurepip; on Debian and Ubuntu: apt install python3-venv")
     if VENV.is_symlink():

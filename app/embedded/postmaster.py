@@ -88,7 +88,7 @@ class Postmaster:
         now = time.monotonic()
         if now - self._recovery_noted >= RECOVERY_SECONDS[1]:
             self._recovery_noted = now
-            log.warning("PostgreSQL is recovering from a crash; the service waits until it is ready")
+            log.warning("PostgreSQL is recovering, or slow to start; the service waits until it is ready")
 
     def log_file(self) -> Path:
         """Return the file that the server logs to."""
