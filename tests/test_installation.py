@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.service import ROOT
-from tests.tree import end_processes_in, wait_for
+from tests.tree import end_processes_in, wait_for, without_make
 
 SCRIPT = Path("requirements") / "install.py"
 
@@ -47,7 +47,13 @@ class Project:
     def start(self, kind: str = "run") -> subprocess.Popen[str]:
         words = ["make", f"{kind}-environment", f"PYTHON={sys.executable}"]
         return subprocess.Popen(
-            words, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            words,
+            cwd=self.folder,
+            env=without_make(os.environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
     def install(self, kind: str = "run") -> str:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,6 +48,11 @@ def end_processes_in(folder: Path) -> None:
             psutil.Process(int(line.split()[0])).kill()
 
 
+def without_make(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that `make test` hands to a make below it, which prints more then."""
+    return {name: value for name, value in variables.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+
+
 class Tree:
     """A copy of the project, uncommitted files included, with what is installed already."""
 
@@ -70,8 +75,7 @@ class Tree:
             (folder / ".venv" / part).write_text(hashlib.sha256(requirements).hexdigest())
 
     def environment(self, **settings: str) -> dict[str, str]:
-        ours = environment(**settings)
-        return {name: value for name, value in ours.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+        return without_make(environment(**settings))
 
     def finished(self, *words: str, **settings: str) -> tuple[int, list[str]]:
         """Run a command to its end and return its code and the lines that it said, make's own left out."""
