@@ -18,7 +18,7 @@ if METRICS not in os.environ:  # before anything imports the client, which decid
     os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
 
 from app.config import Settings, SettingsError, is_loopback  # noqa: E402
-from app.embedded.programs import CannotStart  # noqa: E402
+from app.embedded.errors import CannotStart  # noqa: E402
 from app.embedded.server import embedded_postgres  # noqa: E402
 from app.http import gunicorn as ours  # noqa: E402
 from app.http import logs  # noqa: E402

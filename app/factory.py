@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import cli, connections, database, schema
 from app.background import Housekeeping, Task
 from app.config import Settings, SettingsError
-from app.embedded.programs import CannotStart
+from app.embedded.errors import CannotStart
 from app.embedded.server import url_for_command
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came

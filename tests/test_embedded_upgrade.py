@@ -14,8 +14,9 @@ import requests
 
 from app.embedded.address import url_of
 from app.embedded.data import prepare
+from app.embedded.errors import CannotStart
 from app.embedded.postmaster import Postmaster
-from app.embedded.programs import CannotStart, programs_of
+from app.embedded.programs import programs_of
 from tests.service import free_port
 from tests.tree import SECONDS, Run, Tree, end_processes_in, processes_in, wait_for
 

@@ -47,14 +47,9 @@ class Project:
     def start(self, kind: str = "run") -> subprocess.Popen[str]:
         words = ["make", f"{kind}-environment", f"PYTHON={sys.executable}"]
         return subprocess.Popen(
-            words,
-            cwd=self.folder,
-            env=without_make(os.environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+            words, cwd=self.folder, env=without_make(os.environ), start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
 
     def install(self, kind: str = "run") -> str:
         """Install, which has to succeed, and return what is printed."""

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from app.embedded.programs import SUPERUSER, CannotStart
+from app.embedded.errors import CannotStart
+from app.embedded.programs import SUPERUSER
 
 DATABASE = "postgres"
 PORT = "5432"

@@ -8,16 +8,11 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
+from app.embedded.account import give_to_account, let_account_reach
+from app.embedded.errors import CannotStart
 from app.embedded.postmaster import Postmaster
 from app.embedded.processes import end_tools_in
-from app.embedded.programs import (
-    SUPERUSER,
-    CannotStart,
-    Programs,
-    give_to_account,
-    let_account_reach,
-    programs_of,
-)
+from app.embedded.programs import SUPERUSER, Programs, programs_of
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import psutil
 
+from app.embedded.account import account
 from app.embedded.address import PORT, SOCKET
+from app.embedded.errors import CannotStart
 from app.embedded.processes import cluster_name, processes_in, works_in
-from app.embedded.programs import CannotStart, Programs, account, environment, reason_in
+from app.embedded.programs import Programs, environment, reason_in
 
 log = logging.getLogger(__name__)
 

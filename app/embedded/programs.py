@@ -1,8 +1,7 @@
-"""PostgreSQL's programs, which a wheel brings, and the account and environment in which they run."""
+"""PostgreSQL's programs, which a wheel brings, and the environment in which they run."""
 
 import logging
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -12,20 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from app.embedded.account import account, let_account_read
+from app.embedded.errors import CannotStart
 
 log = logging.getLogger(__name__)
-
-ACCOUNT = "pgserver"
-"""The system user that runs PostgreSQL where the service runs as root, which PostgreSQL refuses to do."""
 
 SUPERUSER = "postgres"
 SHELL_CHARACTERS = frozenset('"$`\\')
 """The characters that a shell does not leave as they are between double quotes."""
-
-
-class CannotStart(Exception):
-    """The embedded PostgreSQL cannot be started; the message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,66 +107,8 @@ def environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def account() -> dict[str, Any]:
-    """Return the arguments that make subprocess run a program as the right user. Raises CannotStart."""
-    if os.geteuid() != 0:
-        return {}
-    entry = _account_entry()
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-
-
-def give_to_account(path: Path) -> None:
-    """Make the account that runs PostgreSQL the owner of `path`, and able to reach it."""
-    if os.geteuid() == 0:
-        entry = _account_entry()
-        os.chown(path, entry.pw_uid, entry.pw_gid)
-        let_account_reach(path)
-
-
-def let_account_reach(path: Path) -> None:
-    """Let the account that runs PostgreSQL pass through the folders above `path`."""
-    if os.geteuid() == 0:
-        for folder in path.parents:
-            _add_mode(folder, 0o001)
-
-
 def reason_in(output: str) -> str:
     """Return the line of `output` that says best why a program of PostgreSQL failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:", "fatal:"))]
     return (telling or lines[-1:] or ["it gave no reason"])[0]
-
-
-def let_account_read(folder: Path) -> None:
-    """Let the account that runs PostgreSQL read what was installed under a strict umask."""
-    let_account_reach(folder)
-    if os.geteuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            if not path.is_symlink():
-                _add_mode(path, 0o005 if path.stat().st_mode & 0o100 else 0o004)
-
-
-def _add_mode(path: Path, bits: int) -> None:
-    mode = path.stat().st_mode
-    if mode & bits != bits:
-        path.chmod(mode & 0o7777 | bits)
-
-
-def _account_entry() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        _make_account()
-        return pwd.getpwnam(ACCOUNT)
-
-
-def _make_account() -> None:
-    useradd = shutil.which("useradd") or "/usr/sbin/useradd"  # `su` may leave an ordinary user's PATH
-    words = [useradd, "--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin", ACCOUNT]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
-        reason = done.stderr.strip() if done.returncode else None
-    except OSError as error:
-        reason = str(error)
-    if reason is not None:
-        raise CannotStart(f"PostgreSQL does not run as root, and its user {ACCOUNT} cannot be made: {reason}")

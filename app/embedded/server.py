@@ -10,16 +10,13 @@ from typing import IO
 
 from app.embedded.address import url_of
 from app.embedded.data import prepare
+from app.embedded.errors import DataFolderInUse
 from app.embedded.postmaster import Postmaster
-from app.embedded.programs import CannotStart, wanted_version
+from app.embedded.programs import wanted_version
 from app.embedded.supervisor import Supervisor
 
 COMMAND_SECONDS = 30.0
 """How long a command waits for the server of a service that is just starting."""
-
-
-class DataFolderInUse(CannotStart):
-    """Another process owns the server on this data folder."""
 
 
 class EmbeddedPostgres:
