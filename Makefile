@@ -1,39 +1,40 @@
-# `make` alone lists what there is.
+# `make` alone lists what there is. Programs are started by Python: the first line of a script, which names it, is no
+# good where the folder's path is long or has a space.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve migrate test bench lint lock clean
+.PHONY: help run serve migrate test bench lint lock clean run-environment dev-environment
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
-run: $(VENV)/run  ## Serve on http://localhost:3000 with everything it needs; Ctrl-C stops it all
+run: run-environment  ## Serve on http://localhost:3000 with everything it needs; Ctrl-C stops it all
 	@SCRAPE_JOBS_AUTH=$${SCRAPE_JOBS_AUTH:-off} SCRAPE_JOBS_MIGRATE=$${SCRAPE_JOBS_MIGRATE:-on} \
-		exec $(BIN)/gunicorn wsgi:app
+		exec $(BIN)/python $(BIN)/gunicorn wsgi:app
 
-serve: $(VENV)/run  ## Serve with the settings of the environment (flask settings lists them)
-	@exec $(BIN)/gunicorn wsgi:app
+serve: run-environment  ## Serve with the settings of the environment (flask settings lists them)
+	@exec $(BIN)/python $(BIN)/gunicorn wsgi:app
 
-migrate: $(VENV)/run  ## Bring the database schema up to date
-	@$(BIN)/flask --app wsgi db upgrade
+migrate: run-environment  ## Bring the database schema up to date
+	@$(BIN)/python -m flask --app wsgi db upgrade
 
-test: $(VENV)/dev  ## Run all tests, on an embedded PostgreSQL or on TEST_DATABASE_URL
+test: dev-environment  ## Run all tests, on an embedded PostgreSQL or on TEST_DATABASE_URL
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/dev  ## Measure (figures as ratios of paired rounds; ARGS=--quick for a first look)
+bench: dev-environment  ## Measure (figures as ratios of paired rounds; ARGS=--quick for a first look)
 	@$(BIN)/python -m bench.webhooks $(ARGS)
 	@$(BIN)/python -m bench.queue $(ARGS)
 	@$(BIN)/python -m bench.statistics $(ARGS)
 	@$(BIN)/python -m bench.doors $(ARGS)
 
-lint: $(VENV)/dev  ## Check style (ruff), types (mypy), the direction of imports (import-linter) and safety (bandit)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --config setup.cfg --no-logo
-	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml app bench migrations wsgi.py gunicorn.conf.py
+lint: dev-environment  ## Check style (ruff), types (mypy), the direction of imports (import-linter) and safety (bandit)
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/python $(BIN)/lint-imports --config setup.cfg --no-logo
+	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench migrations requirements wsgi.py gunicorn.conf.py
 
 lock:  ## Write the locked dependencies anew from setup.cfg (needs uv)
 	uv pip compile setup.cfg --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \
@@ -44,16 +45,8 @@ lock:  ## Write the locked dependencies anew from setup.cfg (needs uv)
 clean:  ## Remove what was installed and cached; the data in var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
-	@$(PYTHON) -m venv $(VENV)
+run-environment:
+	@$(PYTHON) requirements/install.py run
 
-$(VENV)/run: requirements/run.txt | $(VENV)/bin/python
-	@echo "Installing what the service needs into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
-	@touch $@
-
-$(VENV)/dev: requirements/dev.txt $(VENV)/run
-	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $@
+dev-environment:
+	@$(PYTHON) requirements/install.py dev

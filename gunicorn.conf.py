@@ -18,7 +18,8 @@ if METRICS not in os.environ:  # before anything imports the client, which decid
     os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
 
 from app.config import Settings, SettingsError, is_loopback  # noqa: E402
-from app.embedded import DataFolderInUse, EmbeddedPostgres  # noqa: E402
+from app.embedded.errors import CannotStart  # noqa: E402
+from app.embedded.server import embedded_postgres  # noqa: E402
 from app.http import gunicorn as ours  # noqa: E402
 from app.http import logs  # noqa: E402
 
@@ -47,7 +48,7 @@ limit_request_line = 8190
 forwarder_headers = ""  # no header may say what the path is
 control_socket_disable = True
 
-_embedded = EmbeddedPostgres(settings.data_dir)
+_embedded = embedded_postgres(settings.data_dir)
 
 logs.configure(settings.log_level)
 ours.answer_in_json()
@@ -69,12 +70,27 @@ def on_starting(server: Any) -> None:
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = _embedded.start()
-        except (DataFolderInUse, OSError) as error:
+        except (CannotStart, OSError) as error:
             _refuse(f"SCRAPE_JOBS_DATA_DIR: {error}")
+        _supervise(server)
     if settings.database_url is None or settings.migrate:
         upgrade = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
-        if subprocess.run(upgrade, check=False).returncode:  # noqa: S603 - fixed words
+        if subprocess.run(upgrade, check=False, close_fds=False).returncode:  # noqa: S603 - fixed words
             _refuse("The database schema could not be brought up to date: see above")
+
+
+def _supervise(server: Any) -> None:
+    """Look after the embedded PostgreSQL in the master's loop, which comes round at least every second.
+
+    A thread would do as well, but the master forks workers, and a fork copies locks that other threads hold.
+    """
+    manage_workers = server.manage_workers
+
+    def manage() -> None:
+        _embedded.supervise()
+        manage_workers()
+
+    server.manage_workers = manage
 
 
 def _host(listener: socket.socket) -> str | None:

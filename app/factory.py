@@ -1,15 +1,19 @@
 """Puts the application together."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from click import ClickException
 from flask import Flask
 from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import cli, connections, database, embedded, schema
+from app import cli, connections, database, schema
 from app.background import Housekeeping, Task
 from app.config import Settings
+from app.embedded.errors import CannotStart
+from app.embedded.server import url_for_command
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
 from app.failover import Servers
@@ -52,7 +56,8 @@ def create_app(settings: Settings) -> Flask:
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine, Servers(lambda: _database_url(settings)))
-    Migrate(app, database.db, directory=str(schema.MIGRATIONS))
+    # Relative, for Alembic's configuration takes no % in a path.
+    Migrate(app, database.db, directory=os.path.relpath(schema.MIGRATIONS))
 
     release = schema.release()
     measurement.register(app)
@@ -110,5 +115,10 @@ def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Optio
 
 
 def _database_url(settings: Settings) -> str:
-    """Return the database's URL; the embedded PostgreSQL is started, or found, for it."""
-    return settings.database_url or embedded.url_for_command(settings.data_dir)
+    """Return the database's URL; the embedded PostgreSQL is started, or found, for it. Raises ClickException."""
+    if settings.database_url is not None:
+        return settings.database_url
+    try:
+        return url_for_command(settings.data_dir)
+    except (CannotStart, OSError) as error:
+        raise ClickException(f"SCRAPE_JOBS_DATA_DIR: {error}") from error

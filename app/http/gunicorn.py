@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import time
 from typing import Any
@@ -62,8 +63,14 @@ class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """End at once, likewise."""
+        """End at once, likewise.
+
+        Ctrl-C sends SIGINT, and gunicorn's master SIGQUIT to that: the second must not interrupt the first, whose locks
+        it would wait for.
+        """
         leave()
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
         super().handle_quit(sig, frame)
 
 

@@ -140,7 +140,8 @@ SETTLED_BEFORE = Statement(
     WHERE a.datname = current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend'
         AND a.pid <> pg_backend_pid()
         AND (a.xact_start IS NOT NULL
-            OR a.state IS NULL AND (a.backend_xid IS NOT NULL OR a.application_name = current_setting('application_name')))
+            OR a.state IS NULL
+            AND (a.backend_xid IS NOT NULL OR a.application_name = current_setting('application_name')))
     """,
 )
 
