@@ -17,6 +17,7 @@ from app.http.fields import (
     Id,
     Message,
     QueryTimestamp,
+    StorableText,
     StrictSchema,
     Timestamp,
     WholeNumber,
@@ -124,7 +125,7 @@ class ListSchema(StrictSchema):
     domain = Domain()
     job_type = Word(**JOB_TYPE)
     customer_config_id = Id()
-    tag = Word(r"[^\x00\ud800-\udfff]{1,200}", phrase="be 1 to 200 characters")
+    tag = StorableText()
     created_after = QueryTimestamp()
     created_before = QueryTimestamp()
     sort = Choice(*ORDERS, load_default="-created_at")
