@@ -63,7 +63,8 @@ def get_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
-    job_id, fields = parse_id(id), _allowed(schemas.UPDATE.parse(json_body()))
+    job_id, body = parse_id(id), json_body(sanitised=schemas.UPDATE.sanitised)
+    fields = _allowed(schemas.UPDATE.parse(body))
     return job_answer(service.update(job_id, fields, demands(), origin()), UPDATED)
 
 
@@ -71,7 +72,8 @@ def update_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def patch_job(id: str) -> Response:
     """Update a job by a JSON Merge Patch."""
-    job_id, fields = parse_id(id), _allowed(schemas.UPDATE.parse(json_body(MERGE_PATCH)))
+    job_id, body = parse_id(id), json_body(MERGE_PATCH, sanitised=schemas.UPDATE.sanitised)
+    fields = _allowed(schemas.UPDATE.parse(body))
     return job_answer(service.patch(job_id, fields, demands(), origin()), UPDATED)
 
 
