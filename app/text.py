@@ -2,11 +2,12 @@
 
 import re
 
+from app import credentials
+
 MAX_LENGTH = 4096
 """Characters that are kept of a message."""
 
 TRUNCATED = "… [truncated]"
-MASK = "***"
 
 # Unicode categories Cc (but newline and tab) and Cf, which holds the bidirectional and the zero-width characters;
 # lone surrogates; the line and paragraph separators; what else is ignorable by default: joiners, fillers, and what
@@ -18,51 +19,10 @@ _INVISIBLE = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 
-# A value in quotes keeps them, so that masking twice masks the same; one without ends where a word or a tag does.
-_QUOTED = r"""\\"[^"\\\n]*|\\'[^'\\\n]*|"(?:\\.|[^"\\\n])*|'(?:\\.|[^'\\\n])*"""
-_VALUE = rf"""(?:{_QUOTED}|[^\s&<>"'\\](?:[^\s&<>]*[^\s&<>,;])?)"""
-_SPACE = r"[^\S\n]"  # of any width, but no end of a line
-_SEPARATOR = rf"""\\?["']?{_SPACE}*(?:=>|[:=]){_SPACE}*"""
-_QUOTED_SEPARATOR = rf"""\\?["']{_SPACE}*(?:=>|[:=]){_SPACE}*"""
-
-# Each pattern is linear in the length of the text: no two repetitions in it can match the same characters.
-_CREDENTIALS = tuple(
-    re.compile(f"(?i)(?P<kept>{before})(?P<value>{value})")
-    for before, value in (
-        ("//", r"""[^\s/?#"'<>]*(?=@)"""),  # user and password in a URL
-        ("-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----", "(?:[^-]|-(?!----))*"),  # to its end, or the text's
-        # Headers, to the end of their line. No word has to begin here: HTTP_AUTHORIZATION, or one after a colour code.
-        (rf"(?:authorization|cookie[2s]?){_SPACE}*[:=]{_SPACE}*", r"[^\n]*"),
-        (rf"(?:authorization|cookie[2s]?){_QUOTED_SEPARATOR}", _VALUE),
-        (rf"(?:bearer{_SPACE}+){{1,3}}", _VALUE),
-        # Base64 and no word: with a digit or a sign, or with a capital letter past its beginning.
-        (rf"basic{_SPACE}+", r"(?-i:(?=[A-Za-z]*[0-9+/=]|[A-Z]*[a-z]+[A-Z])[A-Za-z0-9+/]{12,}={0,2})"),
-        ("sjk_[0-9a-z]{12}_", "[A-Za-z0-9_-]{43}"),  # our own keys
-        ("whsec_", "[A-Za-z0-9+/]{24,}={0,2}"),  # the secrets of our own webhooks, and of others
-        ("(?-i:A(?:KI|SI)A)", "(?-i:[A-Z0-9]{16})"),  # an AWS access key
-        (r"(?-i:eyJ)", r"(?-i:[\w-]{10,}(?:\.[\w-]*){0,4})"),  # a JSON Web Token
-        (
-            rf"(?:(?:api|access)[_-]?key|passw(?:or)?d|passphrase|pwd|secret[\w-]{{0,20}}|token(?={_SPACE}*=))"
-            + _SEPARATOR,
-            _VALUE,
-        ),
-        # A bare "token:" is what parsers say of a syntax error, so the colon counts after a quoted name alone.
-        (f"token{_QUOTED_SEPARATOR}", _VALUE),
-    )
-)
-
-
-def _masked(match: re.Match[str]) -> str:
-    quote = re.match(r"""\\?["']?""", match["value"])
-    return match["kept"] + (quote[0] if quote else "") + MASK
-
 
 def masked(text: str) -> str:
     """Return `text` without what is invisible, and with credentials masked."""
-    text = _INVISIBLE.sub("", text)
-    for pattern in _CREDENTIALS:
-        text = pattern.sub(_masked, text)
-    return text
+    return credentials.masked(_INVISIBLE.sub("", text))
 
 
 def one_line(text: str) -> str:
@@ -76,5 +36,5 @@ def sanitise(text: str) -> str:
     HTML stays the text that it is: whoever renders it escapes it. Doing it again to a text that was not cut changes
     nothing more.
     """
-    text = masked(text)
+    text = credentials.masked(_INVISIBLE.sub("", text), enough=MAX_LENGTH)
     return text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + TRUNCATED

@@ -277,7 +277,7 @@ WRONG: dict[str, list[Any]] = {
         [""],
         ["a b.example"],
         ["example.com:80"],
-        ["127.0.0.1"],
+        ["127.0.0.256"],
         [None],
         ["a"] * 201,
     ],

@@ -236,7 +236,7 @@ WRONG: dict[str, list[tuple[str, list[Any]]]] = {
     ],
     "statuses": [(STATUSES, [[], "failed", ["done"], [None], [1], {}, 1, ["failed"] * 201])],
     "job_types": [(JOB_TYPES, [[], "x", [""], ["a b"], ["x" * 65], [None], ["x"] * 201, [["x"]]])],
-    "domains": [(DOMAINS, [[], "x.example", [""], ["127.0.0.1"], ["a b"], ["*.example"], [1]])],
+    "domains": [(DOMAINS, [[], "x.example", [""], ["127.0.0.256"], ["a b"], ["http://a.example"], [1]])],
     "active": [("must be true or false", [None, 0, 1, 0.0, "true", "yes", []])],
     "description": [("must be a string", [1, True, [], {}])],
 }

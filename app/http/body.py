@@ -1,21 +1,19 @@
-"""Reads a request's JSON so strictly that whatever it lets through, PostgreSQL can hold."""
+"""Reads a request's body, all of it, within limits of size and time."""
 
-import json
-import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import Flask, Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from app.errors import InvalidJSON, UnsupportedContentEncoding, UnsupportedMediaType
+from app.errors import UnsupportedContentEncoding, UnsupportedMediaType
 from app.http.envelope import JSON
+from app.http.strict_json import parse
 
 MAX_BYTES = 1024 * 1024
-MAX_DEPTH = 100
 DRAIN_STEP = 64 * 1024
 DRAINED_BYTES = 16 * 1024 * 1024
 STALL_SECONDS = 10
@@ -92,83 +90,20 @@ def _bounded_waits() -> Iterator[None]:
         connection.settimeout(None)
 
 
-def json_body(media_type: str = JSON) -> Any:
+def json_body(media_type: str = JSON, *, sanitised: Collection[str] = ()) -> Any:
     """Return the request's JSON document, which has to come as `media_type`.
 
-    Raises UnsupportedMediaType or InvalidJSON.
+    The fields in `sanitised` may hold any characters (see `strict_json.parse`). Raises UnsupportedMediaType or
+    InvalidJSON.
     """
     if request.mimetype != media_type:
         raise UnsupportedMediaType(media_type)
-    return parse(raw_body())
+    return parse(raw_body(), sanitised)
 
 
-def optional_json_body() -> Any:
+def optional_json_body(*, sanitised: Collection[str] = ()) -> Any:
     """Return the request's JSON document, or an empty object where it has no body.
 
     Raises UnsupportedMediaType or InvalidJSON.
     """
-    return json_body() if raw_body() else {}
-
-
-def parse(data: bytes) -> Any:
-    """Return the JSON document (RFC 8259) in `data`.
-
-    Refused are what Python's parser would take but JSON or PostgreSQL's jsonb has no room for: NaN and infinite
-    numbers, NUL characters, lone surrogates, duplicate keys, nesting past MAX_DEPTH levels. Raises InvalidJSON.
-    """
-    try:
-        text = data.decode("utf-8")
-        document = json.loads(
-            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number, strict=True
-        )
-        if text.count("[") + text.count("{") > MAX_DEPTH:
-            _refuse_deep(document)
-        if "\\u" in text:
-            _refuse_unstorable(json.dumps(document, ensure_ascii=False))
-    except UnicodeDecodeError:
-        raise InvalidJSON("It is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise InvalidJSON(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels") from None
-    except InvalidJSON:
-        raise
-    except ValueError:
-        raise InvalidJSON("A number in it is too long") from None
-    return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        raise InvalidJSON("A key stands twice in one object")
-    return document
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise InvalidJSON("A number in it is too large")
-    return number
-
-
-def _no_number(text: str) -> NoReturn:
-    raise InvalidJSON(f"{text} is no JSON number")
-
-
-def _refuse_deep(document: Any) -> None:
-    depth, level = 0, [document]
-    while level := [node for node in level if isinstance(node, dict | list)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels")
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-
-
-def _refuse_unstorable(text: str) -> None:
-    if "\\u0000" in text.replace("\\\\", ""):
-        raise InvalidJSON("A string in it holds a NUL character")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidJSON("A string in it holds half of a surrogate pair") from None
+    return json_body(sanitised=sanitised) if raw_body() else {}

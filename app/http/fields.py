@@ -1,5 +1,6 @@
 """Marshmallow fields whose complaints are the API's own sentences, and the schema that puts them in order."""
 
+import functools
 import re
 import uuid
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 
+from app.credentials import holds_secret
 from app.errors import InvalidInput
 from app.text import one_line, sanitise
 
@@ -16,6 +18,7 @@ MAX_CHOICES = 200
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIMESTAMP = re.compile(r"[0-9W-]{7,10}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?", re.ASCII)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def must(phrase: str) -> dict[str, Any]:
@@ -30,6 +33,12 @@ class StrictSchema(Schema):
         """Marshmallow's options."""
 
         unknown = RAISE
+
+    @functools.cached_property
+    def sanitised(self) -> frozenset[str]:
+        """The names of the fields whose text is sanitised, which may therefore hold any characters."""
+        fields_by_name = self.load_fields.items()
+        return frozenset(field.data_key or name for name, field in fields_by_name if isinstance(field, Message))
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the loaded `values`; `place` stands before a field's name in what is wrong.
@@ -150,14 +159,28 @@ class Choices(Choice):
 
 
 class Word(fields.Field[str]):
-    """A text that matches a pattern as a whole."""
+    """A text that matches a pattern as a whole, and is no credential."""
 
     def __init__(self, pattern: str, *, phrase: str, **options: Any) -> None:
         super().__init__(error_messages=must(phrase), **options)
         self.pattern = re.compile(pattern, re.ASCII)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
-        if not isinstance(value, str) or not self.pattern.fullmatch(value) or sanitise(value) != value:
+        if not isinstance(value, str) or not self.pattern.fullmatch(value):
+            raise self.make_error("invalid")
+        if holds_secret(value):
+            raise ValidationError("must not hold a credential")
+        return value
+
+
+class StorableText(fields.Field[str]):
+    """Any text that the database can store, to be compared with what is stored."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(error_messages=must("be UTF-8 text without NUL characters"), **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+        if not isinstance(value, str) or _UNSTORABLE.search(value):
             raise self.make_error("invalid")
         return value
 

@@ -80,7 +80,7 @@ def get_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
-    job_id, body = parse_id(id), json_body()
+    job_id, body = parse_id(id), json_body(sanitised=schemas.UPDATE.sanitised)
     fields = _allowed(schemas.UPDATE.parse(body))
     return job_answer(service.update(job_id, fields, demands(schemas.UPDATE.fixed(body)), origin()), UPDATED)
 
@@ -89,7 +89,7 @@ def update_job(id: str) -> Response:
 @operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
 def patch_job(id: str) -> Response:
     """Update a job, or move it in the queue, by a JSON Merge Patch."""
-    job_id, body = parse_id(id), json_body(MERGE_PATCH)
+    job_id, body = parse_id(id), json_body(MERGE_PATCH, sanitised=schemas.PATCH.sanitised)
     fields = _allowed(schemas.PATCH.parse(body))
     return job_answer(service.patch(job_id, fields, demands(schemas.PATCH.fixed(body)), origin()), UPDATED)
 

@@ -1,16 +1,14 @@
 """What requests may say about jobs; the order of the fields is the reference's, and that of the complaints."""
 
-import functools
-import re
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import idna
 import uuid_utils.compat
 from marshmallow import Schema, ValidationError, fields
 
+from app import hosts
 from app.errors import InvalidInput
 from app.http import pagination
 from app.http.fields import (
@@ -21,6 +19,7 @@ from app.http.fields import (
     Message,
     Name,
     QueryTimestamp,
+    StorableText,
     StrictSchema,
     Timestamp,
     WholeNumber,
@@ -38,12 +37,8 @@ MAX_BATCH = 1000
 JOB_TYPE = {"pattern": r"[A-Za-z0-9_.:-]{1,64}", "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'"}
 
 
-# A name that ends in a number is an IPv4 address, or nothing at all (WHATWG URL, "ends in a number").
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*|")
-
-
 class Domain(fields.Field[str]):
-    """A host name (RFC 1123), normalised by IDNA 2008 with the UTS 46 mapping: ASCII, lower case, no final dot."""
+    """A host that a browser opens: a name or an address, in its normalised form."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -51,20 +46,10 @@ class Domain(fields.Field[str]):
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
-        name = _host_name(value) if isinstance(value, str) and len(value) <= 1000 else None
-        if name is None:
+        host = hosts.normalise(value) if isinstance(value, str) else None
+        if host is None:
             raise self.make_error("invalid")
-        return name
-
-
-@functools.lru_cache(maxsize=4096)  # the same few domains come again and again
-def _host_name(text: str) -> str | None:
-    """Return the normalised host name that `text` is, or None where it is none."""
-    try:
-        name = idna.encode(text, uts46=True, transitional=False).decode().removesuffix(".")
-    except (idna.IDNAError, UnicodeError):
-        return None
-    return None if len(name) > 253 or _NUMBER.fullmatch(name.rpartition(".")[2]) else name
+        return host
 
 
 class Config(Document):
@@ -209,7 +194,7 @@ class ListSchema(StrictSchema):
     domain = Domain()
     job_type = Word(**JOB_TYPE)
     customer_config_id = Id()
-    tag = Word(r"[^\x00\ud800-\udfff]{1,200}", phrase="be 1 to 200 characters")
+    tag = StorableText()
     created_after = QueryTimestamp()
     created_before = QueryTimestamp()
     updated_after = QueryTimestamp()

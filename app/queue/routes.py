@@ -48,7 +48,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
     @operation("Failed to take scrape jobs", Scope.QUEUE_WORK)
     def take_jobs() -> Response:
         """Take the jobs that come next, or wait for some."""
-        asked = schemas.NEXT.parse(object_of(json_body()))
+        asked = schemas.NEXT.parse(object_of(json_body(sanitised=schemas.NEXT.sanitised)))
         wanted = _wanted(asked["job_types"], asked["domains"])
         worker, limit = Worker(asked["worker_id"], asked["lease_seconds"]), asked["limit"]
 
@@ -94,7 +94,8 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
     @idempotent()
     def retry_job(id: str) -> Response:
         """Send a failed job, or with its token a running one, back to pending."""
-        job_id, asked = parse_id(id), schemas.RETRY.parse(object_of(optional_json_body()))
+        job_id, body = parse_id(id), optional_json_body(sanitised=schemas.RETRY.sanitised)
+        asked = schemas.RETRY.parse(object_of(body))
         how = Retry(asked["delay_seconds"], resets=asked["reset_retry_count"])
         return job_answer(_retry(job_id, schemas.error_message(asked), how), "Job queued for retry")
 

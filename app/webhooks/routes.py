@@ -28,7 +28,8 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
     def create_webhook() -> Response:
         """Make an endpoint; the answer shows its secret, once."""
         webhook_id = uuid7()
-        created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(object_of(json_body())), policy, vault)
+        body = object_of(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
+        created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(body), policy, vault)
         return envelope.success(created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"})
 
     @routes.get("")
@@ -49,10 +50,9 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
     @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE)
     def update_webhook(id: str) -> Response:
         """Change an endpoint: what is absent stays."""
-        webhook_id, changes = parse_id(id), schemas.parse_update(json_body())
-        return envelope.success(
-            service.update(webhook_id, changes, policy, vault), message="Webhook updated successfully"
-        )
+        webhook_id, body = parse_id(id), json_body(sanitised=schemas.NEW_ENDPOINT.sanitised)
+        changed = service.update(webhook_id, schemas.parse_update(body), policy, vault)
+        return envelope.success(changed, message="Webhook updated successfully")
 
     @routes.delete("/<id>")
     @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE)
