@@ -5,7 +5,6 @@ Without DATABASE_URL the embedded PostgreSQL is started before the workers and s
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,10 +16,11 @@ OURS = "scrape-jobs-metrics-"
 if METRICS not in os.environ:  # before anything imports the client, which decides by it how it counts
     os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
 
-from app.config import Settings, SettingsError, is_loopback  # noqa: E402
-from app.embedded import DataFolderInUse, EmbeddedPostgres  # noqa: E402
-from app.http import gunicorn as ours  # noqa: E402
+from app.config import is_loopback  # noqa: E402
+from app.embedded import DataFolderInUse  # noqa: E402
 from app.http import logs  # noqa: E402
+from app.server import gunicorn as ours  # noqa: E402
+from app.server import lifetime, signals  # noqa: E402
 
 
 def _forget_metrics() -> None:
@@ -29,16 +29,13 @@ def _forget_metrics() -> None:
         shutil.rmtree(os.environ[METRICS], ignore_errors=True)
 
 
-try:
-    settings = Settings.from_environ(os.environ)
-except SettingsError as error:
-    _forget_metrics()
-    sys.exit("\n".join(error.lines))
+settings = lifetime.settings()
+_embedded = lifetime.embedded_postgres()
 
 bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
 workers = settings.workers
 threads = settings.threads
-worker_class = "app.http.gunicorn.BalancedWorker"
+worker_class = "app.server.worker.BalancedWorker"
 loglevel = settings.log_level.lower()
 logger_class = ours.ServiceLogger
 keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes
@@ -47,19 +44,9 @@ limit_request_line = 8190
 forwarder_headers = ""  # no header may say what the path is
 control_socket_disable = True
 
-_embedded = EmbeddedPostgres(settings.data_dir)
-
 logs.configure(settings.log_level)
 ours.answer_in_json()
-
-
-def _leave(_signal: int, _frame: Any) -> None:
-    """Stop while still starting, before gunicorn listens to signals, in such a way that what was started stops, too."""
-    raise SystemExit(1)
-
-
-signal.signal(signal.SIGTERM, _leave)
-signal.signal(signal.SIGINT, _leave)
+signals.exit_while_starting()
 
 
 def on_starting(server: Any) -> None:
@@ -89,9 +76,8 @@ def _refuse(reason: str) -> NoReturn:
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Let a worker that is told to stop before it listens to signals stop by them, and not wait to be killed."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
+    """Make a worker that has to stop before it handles signals stop at once."""
+    signals.restore_defaults()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -3,19 +3,13 @@
 import json
 import re
 import socket
-import time
 from typing import Any
 
 import gunicorn.util
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
 
 from app.http.headers import POLICY
-from app.http.presence import leave
 from app.http.request_id import new_request_id
-
-BLINK_SECONDS = 0.0002
-LONGEST_BLINK = 5
 
 
 class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
@@ -33,30 +27,6 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log a warning, without what it quotes of a malformed request: that may be a secret."""
         super().warning(_unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs)
-
-
-class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
-    """A threaded worker that lets one with fewer connections be the first to accept.
-
-    All workers wake for a new connection, and the quickest takes it: left alone, one that is awake anyway takes all of
-    a burst, and kept-alive connections stay where they are, so that the others idle for as long as the burst lasts.
-    """
-
-    def accept(self, listener: Any) -> None:
-        """Accept a connection, unless another worker has done so in the blink that a busy one waits."""
-        if self.nr_conns:
-            time.sleep(BLINK_SECONDS * min(self.nr_conns, LONGEST_BLINK))
-        super().accept(listener)
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to end, and let nobody wait for work any more."""
-        leave()
-        super().handle_exit(sig, frame)
-
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """End at once, likewise."""
-        leave()
-        super().handle_quit(sig, frame)
 
 
 def answer_in_json() -> None:

@@ -1,0 +1,23 @@
+"""Objects that live as long as the server: gunicorn executes its configuration file again at each reload (SIGHUP)."""
+
+import functools
+import os
+import sys
+
+from app.config import Settings, SettingsError
+from app.embedded import EmbeddedPostgres
+
+
+@functools.cache
+def settings() -> Settings:
+    """Return the settings of the environment as they were at the start; exit with one line for each wrong value."""
+    try:
+        return Settings.from_environ(os.environ)
+    except SettingsError as error:
+        sys.exit("\n".join(error.lines))
+
+
+@functools.cache
+def embedded_postgres() -> EmbeddedPostgres:
+    """Return the embedded PostgreSQL of this server, started or not."""
+    return EmbeddedPostgres(settings().data_dir)
