@@ -4,17 +4,14 @@ Without DATABASE_URL the embedded PostgreSQL is started before the workers and s
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from typing import Any, NoReturn
 
-METRICS = "PROMETHEUS_MULTIPROC_DIR"
-OURS = "scrape-jobs-metrics-"
-if METRICS not in os.environ:  # before anything imports the client, which decides by it how it counts
-    os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
+from app.server import shared_metrics
+
+metrics = shared_metrics.share()  # before anything else makes a metric
 
 from app.config import is_loopback  # noqa: E402
 from app.embedded import DataFolderInUse  # noqa: E402
@@ -22,30 +19,25 @@ from app.http import logs  # noqa: E402
 from app.server import gunicorn as ours  # noqa: E402
 from app.server import lifetime, signals  # noqa: E402
 
-
-def _forget_metrics() -> None:
-    """Remove what was counted, where the folder is ours."""
-    if os.path.basename(os.environ[METRICS]).startswith(OURS):
-        shutil.rmtree(os.environ[METRICS], ignore_errors=True)
-
-
 settings = lifetime.settings()
 _embedded = lifetime.embedded_postgres()
 
 bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
 workers = settings.workers
 threads = settings.threads
-worker_class = "app.server.worker.BalancedWorker"
+worker_class = "app.server.worker.ServiceWorker"
 loglevel = settings.log_level.lower()
 logger_class = ours.ServiceLogger
 keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes
-graceful_timeout = 30  # a request, and then a webhook under way
+graceful_timeout = settings.drain_seconds + 30  # then a request, and a webhook under way
 limit_request_line = 8190
 forwarder_headers = ""  # no header may say what the path is
 control_socket_disable = True
+# Workers show that they are alive by an open file. Another program may clean or fill the folder for temporary files.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 logs.configure(settings.log_level)
-ours.answer_in_json()
+ours.install_answers()
 signals.exit_while_starting()
 
 
@@ -75,9 +67,22 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(reason)
 
 
-def post_fork(_server: Any, _worker: Any) -> None:
-    """Make a worker that has to stop before it handles signals stop at once."""
-    signals.restore_defaults()
+def on_reload(server: Any) -> None:
+    """Stop instead of reloading where SIGHUP came because the terminal was closed."""
+    if signals.terminal_was_closed():
+        server.log.info("The terminal was closed: stopping")
+        server.handle_term()
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """Choose where the new worker counts."""
+    worker.metrics_region = metrics.take()
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Make a worker that has to stop before it handles signals stop at once, and choose where it counts."""
+    signals.end_with_parent(worker.ppid)
+    metrics.enter(worker.metrics_region)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -125,12 +130,9 @@ def when_ready(server: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Keep what a worker has counted, and forget what it held."""
-    from prometheus_client import multiprocess  # not before its folder is known
-
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    metrics.release(worker.metrics_region)
 
 
 def on_exit(_server: Any) -> None:
-    """Stop what was started, and remove what was written."""
+    """Stop what was started."""
     _embedded.stop()
-    _forget_metrics()

@@ -38,7 +38,13 @@ def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment with none of the service's settings but these."""
     ours = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL", "REDIS_URL")
     inherited = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("SCRAPE_JOBS_")}
-    return {**inherited, "SCRAPE_JOBS_AUTH": "off", "SCRAPE_JOBS_RATE_LIMIT": "off", **settings}
+    return {
+        **inherited,
+        "SCRAPE_JOBS_AUTH": "off",
+        "SCRAPE_JOBS_RATE_LIMIT": "off",
+        "SCRAPE_JOBS_DRAIN_SECONDS": "0",
+        **settings,
+    }
 
 
 class Service:

@@ -5,9 +5,12 @@ import re
 import socket
 from typing import Any
 
+import gunicorn.http.wsgi
 import gunicorn.util
 from gunicorn.glogging import Logger
+from gunicorn.http.wsgi import Response
 
+from app.http.body import CLOSE
 from app.http.headers import POLICY
 from app.http.request_id import new_request_id
 
@@ -29,9 +32,23 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         super().warning(_unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs)
 
 
-def answer_in_json() -> None:
-    """Make gunicorn answer malformed requests in the common form instead of HTML."""
+class ClosingResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
+    """A response that closes its connection, and says so, if the application says ``Connection: close``.
+
+    Gunicorn ignores that header.
+    """
+
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Take the headers of the application's response."""
+        super().process_headers(headers)
+        if CLOSE in headers:
+            self.force_close()
+
+
+def install_answers() -> None:
+    """Make gunicorn answer malformed requests in the common form instead of HTML, and close connections when told."""
     gunicorn.util.write_error = _write_error
+    gunicorn.http.wsgi.Response = ClosingResponse
 
 
 def _write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
