@@ -41,7 +41,7 @@ def replaced(text: str, old: str, new: str) -> str:
 def nginx(folder: Path, *upstreams: int, **changes: str) -> Iterator[str]:
     """Run nginx with the example before services on these ports, and give its URL.
 
-    `changes` replace values of the example's directives, by their names.
+    `changes` replace values of the example's directives, by their names; `http` and `server` are added there.
     """
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
@@ -54,10 +54,12 @@ def nginx(folder: Path, *upstreams: int, **changes: str) -> Iterator[str]:
     (server,) = re.findall(r"^ *server 127\.0\.0\.1:3000.*$", example, re.MULTILINE)
     servers = [server.replace("3000", str(upstream)) for upstream in upstreams]
     example = replaced(example, server, "\n".join(servers))
+    added = changes.pop("http", "")
+    example = replaced(example, "    location / {", changes.pop("server", "") + "    location / {")
     for name, value in changes.items():
         (directive,) = re.findall(rf"^ *{name} .*;", example, re.MULTILINE)
         example = replaced(example, directive, f"{name} {value};")
-    (folder / "example.conf").write_text(example)
+    (folder / "example.conf").write_text(added + example)
     (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder))
     process = subprocess.Popen(
         [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
