@@ -4,63 +4,41 @@ Without DATABASE_URL the embedded PostgreSQL is started before the workers and s
 """
 
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from typing import Any, NoReturn
 
-METRICS = "PROMETHEUS_MULTIPROC_DIR"
-OURS = "scrape-jobs-metrics-"
-if METRICS not in os.environ:  # before anything imports the client, which decides by it how it counts
-    os.environ[METRICS] = tempfile.mkdtemp(prefix=OURS)
+from app.server import shared_metrics
 
-from app.config import Settings, SettingsError, is_loopback  # noqa: E402
+metrics = shared_metrics.share()  # before anything else makes a metric
+
+from app.config import is_loopback  # noqa: E402
 from app.embedded.errors import CannotStart  # noqa: E402
-from app.embedded.server import embedded_postgres  # noqa: E402
-from app.http import gunicorn as ours  # noqa: E402
 from app.http import logs  # noqa: E402
+from app.server import gunicorn as ours  # noqa: E402
+from app.server import lifetime, signals  # noqa: E402
 
-
-def _forget_metrics() -> None:
-    """Remove what was counted, where the folder is ours."""
-    if os.path.basename(os.environ[METRICS]).startswith(OURS):
-        shutil.rmtree(os.environ[METRICS], ignore_errors=True)
-
-
-try:
-    settings = Settings.from_environ(os.environ)
-except SettingsError as error:
-    _forget_metrics()
-    sys.exit("\n".join(error.lines))
+settings = lifetime.settings()
+_embedded = lifetime.embedded_postgres()
 
 bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
 workers = settings.workers
 threads = settings.threads
-worker_class = "app.http.gunicorn.BalancedWorker"
+worker_class = "app.server.worker.ServiceWorker"
 loglevel = settings.log_level.lower()
 logger_class = ours.ServiceLogger
 keepalive = 75  # longer than nginx keeps an idle connection, so that it is nginx who closes
-graceful_timeout = 30  # a request, and then a webhook under way
+graceful_timeout = settings.drain_seconds + 30  # then a request, and a webhook under way
 limit_request_line = 8190
 forwarder_headers = ""  # no header may say what the path is
 control_socket_disable = True
-
-_embedded = embedded_postgres(settings.data_dir)
+# Workers show that they are alive by an open file. Another program may clean or fill the folder for temporary files.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 logs.configure(settings.log_level)
-ours.answer_in_json()
-
-
-def _leave(_signal: int, _frame: Any) -> None:
-    """Stop while still starting, before gunicorn listens to signals, in such a way that what was started stops, too."""
-    raise SystemExit(1)
-
-
-signal.signal(signal.SIGTERM, _leave)
-signal.signal(signal.SIGINT, _leave)
+ours.install_answers()
+signals.exit_while_starting()
 
 
 def on_starting(server: Any) -> None:
@@ -104,10 +82,22 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(reason)
 
 
-def post_fork(_server: Any, _worker: Any) -> None:
-    """Let a worker that is told to stop before it listens to signals stop by them, and not wait to be killed."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
+def on_reload(server: Any) -> None:
+    """Stop instead of reloading where SIGHUP came because the terminal was closed."""
+    if signals.terminal_was_closed():
+        server.log.info("The terminal was closed: stopping")
+        server.handle_term()
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """Choose where the new worker counts."""
+    worker.metrics_region = metrics.take()
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Make a worker that has to stop before it handles signals stop at once, and choose where it counts."""
+    signals.end_with_parent(worker.ppid)
+    metrics.enter(worker.metrics_region)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -155,12 +145,9 @@ def when_ready(server: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Keep what a worker has counted, and forget what it held."""
-    from prometheus_client import multiprocess  # not before its folder is known
-
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    metrics.release(worker.metrics_region)
 
 
 def on_exit(_server: Any) -> None:
-    """Stop what was started, and remove what was written."""
+    """Stop what was started."""
     _embedded.stop()
-    _forget_metrics()

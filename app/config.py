@@ -142,6 +142,12 @@ class Settings:
     threads: int = _setting(
         "THREADS", _number(1, 256), 4, "Threads of each worker; it has two database connections more"
     )
+    drain_seconds: int = _setting(
+        "SCRAPE_JOBS_DRAIN_SECONDS",
+        _number(0, 300),
+        1,
+        "How long a server that was told to stop accepts connections, until load balancers know of it",
+    )
     log_level: str = _setting(
         "LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least severity that is logged"
     )

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from click import ClickException
 from flask import Flask
 from flask_migrate import Migrate
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import cli, connections, database, schema
 from app.background import Housekeeping, Task
@@ -17,7 +16,7 @@ from app.embedded.server import url_for_command
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
 from app.failover import Servers
-from app.http import body, cors, errors, guard, health, limits, logs, measurement, request_id
+from app.http import address, body, cors, errors, guard, health, limits, logs, measurement, request_id
 from app.http import headers as response_headers
 from app.http.limits import Limits
 from app.http.presence import is_leaving
@@ -72,8 +71,7 @@ def create_app(settings: Settings) -> Flask:
         limits.register(app, _limits(settings), settings.redis_url)
     if settings.cors_origins:
         cors.register(app, settings.cors_origins, settings.cors_headers)
-    if settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
+    address.register(app, settings.trusted_proxies)
     health.register(app, lambda: schema.fault(release))
     app.register_blueprint(jobs)
 

@@ -1,6 +1,6 @@
 """What this process measures of itself, for Prometheus; `app.monitoring` shows it, with what the database knows.
 
-With PROMETHEUS_MULTIPROC_DIR in the environment, every process writes into that folder, and any can tell for all.
+Under gunicorn `app.server.shared_metrics` keeps the values, and any process shows those of all.
 """
 
 from prometheus_client import Counter, Gauge, Histogram

@@ -1,17 +1,17 @@
 """How the service runs, for Prometheus: what its processes measure, and what the database knows at the moment."""
 
 import logging
-import os
 from collections.abc import Iterator
 
 from flask import Blueprint, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.http.operation import operation
 from app.queue import service as queue
+from app.server import shared_metrics
 from app.statistics import service as statistics
 from app.tenancy.scopes import Scope
 from app.webhooks import service as webhooks
@@ -26,10 +26,7 @@ blueprint = Blueprint("monitoring", __name__)
 def metrics() -> Response:
     """Tell all metrics, as of now, of all processes."""
     registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(REGISTRY)
+    registry.register(shared_metrics.shared() or REGISTRY)
     registry.register(_Database())
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

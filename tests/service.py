@@ -38,14 +38,20 @@ def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment with none of the service's settings but these."""
     ours = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL", "REDIS_URL")
     inherited = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("SCRAPE_JOBS_")}
-    return {**inherited, "SCRAPE_JOBS_AUTH": "off", "SCRAPE_JOBS_RATE_LIMIT": "off", **settings}
+    return {
+        **inherited,
+        "SCRAPE_JOBS_AUTH": "off",
+        "SCRAPE_JOBS_RATE_LIMIT": "off",
+        "SCRAPE_JOBS_DRAIN_SECONDS": "0",
+        **settings,
+    }
 
 
 class Service:
     """`gunicorn wsgi:app` with the settings in its environment; a context manager."""
 
     def __init__(self, database_url: str, **settings: str) -> None:
-        self.port = free_port()
+        self.port = int(settings.get("PORT") or free_port())
         self.url = f"http://127.0.0.1:{self.port}"
         self.jobs = f"{self.url}/api/scrape-jobs"
         self._settings = {"DATABASE_URL": database_url, "PORT": str(self.port), **settings}
@@ -54,7 +60,7 @@ class Service:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            [Path(sys.executable).with_name("gunicorn"), "wsgi:app"],
             cwd=ROOT,
             env=environment(**self._settings),
             stdout=self._log,
@@ -82,6 +88,15 @@ class Service:
     def logs(self) -> str:
         """Return what it has written so far."""
         return Path(self._log.name).read_text()
+
+    def master(self) -> psutil.Process:
+        """Return the process that supervises the workers."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid)
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the worker processes."""
+        return self.master().children()
 
     def pids(self) -> set[int]:
         """Return the numbers of its processes."""

@@ -2,74 +2,18 @@
 
 import http.client
 import json
-import os
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.factories import new_domain
-from tests.service import ROOT, Service, free_port
-
-EXAMPLE = ROOT / "deploy" / "nginx.conf"
-SURROUNDINGS = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/example.conf;
-}}
-"""
-
-
-def replaced(text: str, old: str, new: str) -> str:
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
-
-
-@contextmanager
-def nginx(folder: Path, upstream: int) -> Iterator[str]:
-    """Run nginx with the example before the service on port `upstream`, and give its URL."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        missing = "nginx is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    port = free_port()
-    example = replaced(EXAMPLE.read_text(), "listen 127.0.0.1:80;", f"listen 127.0.0.1:{port};")
-    (folder / "example.conf").write_text(replaced(example, "server 127.0.0.1:3000;", f"server 127.0.0.1:{upstream};"))
-    (folder / "nginx.conf").write_text(SURROUNDINGS.format(folder=folder))
-    process = subprocess.Popen(
-        [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            assert process.poll() is None, (folder / "error.log").read_text()
-            assert time.monotonic() < deadline
-            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
-                break
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-        print((folder / "error.log").read_text())
+from tests.nginx import nginx
+from tests.service import Service
 
 
 @pytest.fixture

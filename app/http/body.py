@@ -1,8 +1,9 @@
 """Reads a request's body, all of it, within limits of size and time."""
 
 import socket
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from flask import Flask, Response, request
@@ -19,6 +20,12 @@ DRAINED_BYTES = 16 * 1024 * 1024
 STALL_SECONDS = 10
 """How long a caller may send nothing of a body that it has begun."""
 
+REFUSED_SECONDS = 0.2
+"""How long to read the body of a caller that was refused: enough for one that a proxy holds already."""
+
+CLOSE = ("Connection", "close")
+"""The header of a response whose connection serves no other request."""
+
 BROKEN = (ParseException, OSError)
 """What reading a body raises that is malformed, or ends before it should."""
 
@@ -34,7 +41,7 @@ def raw_body() -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedContentEncoding
     try:
-        with _bounded_waits():
+        with _bounded_waits(STALL_SECONDS):
             data = request.get_data(cache=True)
             # Werkzeug reads a body without a stated length up to the limit, and says nothing of what it leaves.
             is_cut = request.content_length is None and len(data) >= MAX_BYTES and _input().read(1)
@@ -48,24 +55,35 @@ def raw_body() -> bytes:
 
 
 def register(app: Flask) -> None:
-    """Make `app` read what is left of a body before it answers.
+    """Make `app` read the rest of a request's body before it answers, or say that the connection will be closed.
 
-    A caller that is still sending when the connection is closed may never see the answer. What is longer than
-    DRAINED_BYTES is not worth it, nor is anything of who was not let in. The server looks after the rest.
+    A caller that is still sending when the connection is closed may never see the answer, and a proxy may have chosen
+    the connection for the next request. DRAINED_BYTES are read at most, and a caller that was refused has little time.
     """
 
     @app.after_request
     def _drain(response: Response) -> Response:
         has_body = request.content_length or request.headers.get("Transfer-Encoding")
-        if has_body and _was_let_in(response.status_code):
-            try:
-                with _bounded_waits():
-                    for _ in range(DRAINED_BYTES // DRAIN_STEP):
-                        if not _input().read(DRAIN_STEP):
-                            break
-            except BROKEN:
-                pass  # what the request asked for is done or refused already
+        if has_body and not _reaches_end(STALL_SECONDS if _was_let_in(response.status_code) else REFUSED_SECONDS):
+            response.headers.add(*CLOSE)
         return response
+
+
+def _reaches_end(seconds: float) -> bool:
+    """Read the rest of the body, and return whether it came to its end; `seconds` bound each wait.
+
+    Where they are fewer than STALL_SECONDS, they bound all of it.
+    """
+    body, deadline = _input(), time.monotonic() + seconds
+    with suppress(*BROKEN), _bounded_waits(seconds):  # what the request asked for is done or refused already
+        for _ in range(DRAINED_BYTES // DRAIN_STEP):
+            if getattr(body, "failed", False):  # gunicorn does not know where the next request begins
+                return False
+            if not body.read(DRAIN_STEP):
+                return True
+            if seconds < STALL_SECONDS and time.monotonic() > deadline:
+                return False
+    return False
 
 
 def _was_let_in(status: int) -> bool:
@@ -77,13 +95,13 @@ def _input() -> Any:
 
 
 @contextmanager
-def _bounded_waits() -> Iterator[None]:
-    """Let no single wait for the caller take longer than STALL_SECONDS."""
+def _bounded_waits(seconds: float) -> Iterator[None]:
+    """Make no single wait for the caller take longer than `seconds`."""
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket):
         yield
         return
-    connection.settimeout(STALL_SECONDS)
+    connection.settimeout(seconds)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from limits import RateLimitItem, RateLimitItemPerMinute, WindowStats
 from limits.strategies import RateLimiter
 
 from app.errors import TooManyRequests
+from app.http.address import rate_limit_address
 from app.http.fields import is_id
 from app.http.guard import caller
 from app.http.limit_storage import PROCESS, SHARED
@@ -122,4 +123,4 @@ def _those_who_may_change_it() -> str:
 
 def _caller() -> str:
     actor = caller().actor
-    return f"key {actor.id}" if actor.id else f"address {request.remote_addr}"
+    return f"key {actor.id}" if actor.id else f"address {rate_limit_address()}"

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from flask import Flask, Response, g, request
 
+from app.http.address import address
 from app.http.fields import is_id
 from app.http.guard import actor_id, known_caller
 from app.http.measurement import METHODS
-from app.http.origin import address
 from app.http.request_id import request_id
 from app.text import masked, sanitise
 

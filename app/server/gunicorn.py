@@ -2,22 +2,17 @@
 
 import json
 import re
-import signal
 import socket
-import time
 from typing import Any
 
+import gunicorn.http.wsgi
 import gunicorn.util
-from gunicorn.errors import AppImportError
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.http.wsgi import Response
 
+from app.http.body import CLOSE
 from app.http.headers import POLICY
-from app.http.presence import leave
 from app.http.request_id import new_request_id
-
-BLINK_SECONDS = 0.0002
-LONGEST_BLINK = 5
 
 
 class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
@@ -37,46 +32,23 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         super().warning(_unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs)
 
 
-class BalancedWorker(ThreadWorker):  # type: ignore[misc]  # likewise
-    """A threaded worker that lets one with fewer connections be the first to accept.
+class ClosingResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
+    """A response that closes its connection, and says so, if the application says ``Connection: close``.
 
-    All workers wake for a new connection, and the quickest takes it: left alone, one that is awake anyway takes all of
-    a burst, and kept-alive connections stay where they are, so that the others idle for as long as the burst lasts.
+    Gunicorn ignores that header.
     """
 
-    def load_wsgi(self) -> None:
-        """Load the application; where its settings are wrong, end the whole server instead of starting workers anew."""
-        try:
-            super().load_wsgi()
-        except SystemExit as refusal:
-            raise AppImportError(refusal.code) from None
-
-    def accept(self, listener: Any) -> None:
-        """Accept a connection, unless another worker has done so in the blink that a busy one waits."""
-        if self.nr_conns:
-            time.sleep(BLINK_SECONDS * min(self.nr_conns, LONGEST_BLINK))
-        super().accept(listener)
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to end, and let nobody wait for work any more."""
-        leave()
-        super().handle_exit(sig, frame)
-
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """End at once, likewise.
-
-        Ctrl-C sends SIGINT, and gunicorn's master SIGQUIT to that: the second must not interrupt the first, whose locks
-        it would wait for.
-        """
-        leave()
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)
-        super().handle_quit(sig, frame)
+    def process_headers(self, headers: list[tuple[str, str]]) -> None:
+        """Take the headers of the application's response."""
+        super().process_headers(headers)
+        if CLOSE in headers:
+            self.force_close()
 
 
-def answer_in_json() -> None:
-    """Make gunicorn answer malformed requests in the common form instead of HTML."""
+def install_answers() -> None:
+    """Make gunicorn answer malformed requests in the common form instead of HTML, and close connections when told."""
     gunicorn.util.write_error = _write_error
+    gunicorn.http.wsgi.Response = ClosingResponse
 
 
 def _write_error(client: socket.socket, status: int, reason: str, message: str) -> None:

@@ -1,0 +1,64 @@
+"""Signals to the server's processes."""
+
+import ctypes
+import functools
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that the kernel sends to a process when its parent ends."""
+
+
+def exit_while_starting() -> None:
+    """Make a signal that ends a server which still starts do so by an exception, so that it stops what it started.
+
+    Gunicorn installs its own handlers later. This leaves them alone: at a reload they must stay. A signal that is
+    ignored, such as SIGHUP under nohup, stays ignored.
+    """
+    defaults = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    _belongs_to_terminal()
+    for number, default in defaults.items():
+        if signal.getsignal(number) == default:
+            signal.signal(number, _exit)
+
+
+def end_with_parent(parent: int) -> None:
+    """Make the signals that stop a process stop this one, and make the end of its parent stop it.
+
+    For a worker that has no handlers of its own yet.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def terminal_was_closed() -> bool:
+    """Return whether this server was started in a terminal that is gone, without nohup."""
+    return _belongs_to_terminal() and not _has_terminal()
+
+
+@functools.cache
+def _belongs_to_terminal() -> bool:
+    """Return whether this process had a terminal, and heeded SIGHUP, when it started."""
+    return signal.getsignal(signal.SIGHUP) == signal.SIG_DFL and _has_terminal()
+
+
+def _has_terminal() -> bool:
+    with suppress(OSError):  # ENXIO: there is no controlling terminal, or no longer
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        return True
+    return False
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(1)
