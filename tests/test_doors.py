@@ -297,10 +297,10 @@ def test_a_customer_s_webhooks_are_told_of_that_customer_s_jobs_alone(house: Hou
         job = house.make(house.admin, JOBS, fields)
         owners[job["id"]] = owner
         house.ask("PUT", f"{JOBS}/{job['id']}", house.admin, {"status": "running"})
-    from app.webhooks.dispatch_queries import fan_out
+    from app.webhooks.fan_out import FanOut
 
     with house.app.app_context():
-        fan_out(500)
+        FanOut().step()
     told = house.rows(
         "SELECT endpoint_id::text, job_id::text FROM webhook_deliveries WHERE job_id = ANY(%s::uuid[])", list(owners)
     )

@@ -786,11 +786,11 @@ def test_everything_that_failed_since_a_time_is_sent_again(client: FlaskClient, 
     owe(query, other, "failed", "1 minute")
     ((since,),) = query("SELECT to_char(now() - interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SSTZH:TZM')")
     answer = client.post(f"{WEBHOOKS}/{made['id']}/redeliver", json={"failed_since": since})
-    assert data(answer, 202) == {"redelivered": 2}
+    assert data(answer, 202) == {"redelivered": 2, "remaining": False}
     assert {delivery["id"] for delivery in deliveries(client, made, status="pending")} == late
     assert [delivery["status"] for delivery in deliveries(client, other)] == ["failed"]
     again = client.post(f"{WEBHOOKS}/{made['id']}/redeliver", json={"failed_since": since})
-    assert data(again, 202) == {"redelivered": 0}
+    assert data(again, 202) == {"redelivered": 0, "remaining": False}
 
 
 @pytest.mark.parametrize(
