@@ -1,6 +1,7 @@
 """Runs the migrations: one process at a time, and never long in the way of a running service."""
 
 import sys
+import time
 
 from alembic import context
 from sqlalchemy import text
@@ -11,6 +12,8 @@ from app.database import db
 LOCK = 0x5C4A9E10B5
 """The advisory lock's number: any, as long as nobody else takes it."""
 
+WAIT_SECONDS = 0.2
+
 
 def run() -> None:
     """Run the migrations that are due, each in a transaction of its own, under an advisory lock."""
@@ -19,7 +22,10 @@ def run() -> None:
         connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]
         connection.execute(text("SET lock_timeout = 0"))
         connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        # Not by waiting in a statement: an index that is made concurrently would wait for that statement to end.
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
+            connection.rollback()
+            time.sleep(WAIT_SECONDS)
         connection.execute(text("SET lock_timeout = '4s'"))
         connection.execute(text("SET statement_timeout = '5s'"))
         connection.commit()

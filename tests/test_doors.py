@@ -75,6 +75,12 @@ CALLS: Mapping[tuple[str, str], Call] = {
     ("POST", "/api/webhooks/<id>/deliveries/<delivery_id>/redeliver"): Call(
         "POST", HOOKS + "/{hook}/deliveries/" + NO_ID + "/redeliver", MANAGE
     ),
+    ("POST", "/api/webhooks/<id>/replay"): Call(
+        "POST",
+        HOOKS + "/{hook}/replay",
+        MANAGE,
+        {"from": "2024-01-01T00:00:00Z", "to": "2024-01-02T00:00:00Z"},
+    ),
     ("POST", "/api/webhooks/<id>/redeliver"): Call(
         "POST", HOOKS + "/{hook}/redeliver", MANAGE, {"failed_since": "2024-01-01T00:00:00Z"}
     ),

@@ -223,7 +223,7 @@ def test_each_role_may_run_its_statements_and_no_others(cursor: Any, realm: Real
     everything = set(statements())
     assert prepared.refused(realm.names["service"]) == OF_OWNER | {"remove_old_jobs"}
     may = everything - prepared.refused(realm.names["retention"])
-    assert may == OF_RETENTION | OF_ANYBODY | {"count_jobs", "count_owed_webhooks"}  # of which it sees no more anyway
+    assert may == OF_RETENTION | OF_ANYBODY | {"count_jobs"}  # of which it sees no more anyway
 
 
 @pytest.mark.parametrize("role", [SERVICE, RETENTION])

@@ -522,6 +522,7 @@ OF_A_HOOK = (
     Call("GET"), Call("PUT", json={"description": "mine"}), Call("PUT", json={"active": False}), Call("DELETE"),
     Call("POST", "/rotate-secret"), Call("POST", "/test"), Call("GET", "/deliveries"),
     Call("GET", "/deliveries?status=failed&limit=1"), Call("POST", "/redeliver", SINCE),
+    Call("POST", "/replay", {"from": "2024-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}),
 )  # fmt: skip
 
 THE_OTHERS = """
