@@ -22,6 +22,9 @@ It is due earlier, as soon as that one ends, by RESUME. The time only bounds wha
 MOST_PUT_OFF = 500
 """Deliveries that one claim puts off."""
 
+STILL_DUE = "(d.status = 'pending') IS TRUE AND (d.next_try_at <= now()) IS TRUE"
+"""Under the row's lock. IS TRUE keeps the planner from any index but the primary key."""
+
 CLAIM = Statement(
     "claim_webhook_deliveries",
     # Promises: at most `limit` due deliveries are this claim's alone until `lease_seconds` are over, of each endpoint
@@ -30,7 +33,7 @@ CLAIM = Statement(
     # so do the endpoints of each; of one customer's endpoints that are not trusted at most `untrusted` deliveries are
     # held. Due deliveries that have to wait for an earlier one are put off, so that no later claim looks at them again:
     # rows without a seq name them.
-    """
+    f"""
     WITH share AS MATERIALIZED (
         SELECT * FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[], %(trusted)s::bool[])
             AS s (endpoint_id, room, held, trusted)
@@ -42,7 +45,7 @@ CLAIM = Statement(
                 OVER (PARTITION BY w.customer_config_id) AS customer_untrusted
         FROM webhook_endpoints w LEFT JOIN share s ON s.endpoint_id = w.id WHERE w.active
     ), due AS MATERIALIZED (
-        SELECT d.*, CASE
+        SELECT d.*, w.customer, w.room, w.held, w.trusted, w.customer_held, w.customer_untrusted, CASE
                 WHEN earlier.seq IS NOT NULL THEN greatest(earlier.next_try_at, now() + make_interval(secs =>
                     least(%(put_off)s::int + d.seq - earlier.seq, %(longest_put_off)s::int)))
                 WHEN EXISTS (SELECT FROM outbox o
@@ -52,8 +55,7 @@ CLAIM = Statement(
         FROM endpoint w CROSS JOIN LATERAL (
             SELECT d.job_id, d.seq, d.endpoint_id, d.next_try_at FROM webhook_deliveries d
             WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
-            -- More than there is room for: others may hold some, and some may have to wait.
-            ORDER BY d.next_try_at LIMIT CASE WHEN w.room > 0 THEN 2 * w.room + 2 ELSE 0 END
+            ORDER BY d.next_try_at LIMIT 2 * w.room -- others may hold some, and some may have to wait
         ) AS d LEFT JOIN LATERAL (
             SELECT e.seq, e.next_try_at FROM webhook_deliveries e
             WHERE e.endpoint_id = d.endpoint_id AND e.job_id = d.job_id AND e.status = 'pending' AND e.seq < d.seq
@@ -63,7 +65,7 @@ CLAIM = Statement(
         SELECT d.job_id, d.seq, d.endpoint_id, x.waits_until
         FROM (SELECT * FROM due WHERE waits_until IS NOT NULL LIMIT %(most_put_off)s::int) AS x
         JOIN webhook_deliveries d ON d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
-        WHERE d.status = 'pending' AND d.next_try_at <= now() FOR UPDATE OF d SKIP LOCKED
+        WHERE {STILL_DUE} FOR UPDATE OF d SKIP LOCKED
     ), put_off AS (
         UPDATE webhook_deliveries d SET next_try_at = x.waits_until, claim = NULL
         FROM waiting x WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
@@ -71,15 +73,14 @@ CLAIM = Statement(
     ), numbered AS MATERIALIZED (
         SELECT x.*, random() AS chance, row_number() OVER (PARTITION BY x.endpoint_id ORDER BY x.next_try_at) AS nth
         FROM due x WHERE x.waits_until IS NULL
-    ), turn AS MATERIALIZED (
-        SELECT x.*, w.room, w.customer, w.trusted, w.customer_untrusted,
-            w.customer_held + row_number() OVER (PARTITION BY w.customer ORDER BY w.held + x.nth, x.chance) AS turn
-        FROM numbered x JOIN endpoint w ON w.id = x.endpoint_id
+    ), first AS MATERIALIZED (
+        SELECT x.*, x.customer_held + row_number() OVER (PARTITION BY x.customer ORDER BY x.held + x.nth, x.chance)
+            AS turn
+        FROM numbered x ORDER BY turn, chance LIMIT 8 * %(limit)s::int
     ), free AS MATERIALIZED (
-        SELECT x.* FROM turn x
+        SELECT x.* FROM first x
         JOIN webhook_deliveries d ON d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
-        WHERE d.status = 'pending' AND d.next_try_at <= now()
-        ORDER BY x.turn, x.chance LIMIT 2 * %(limit)s::int FOR UPDATE OF d SKIP LOCKED
+        WHERE {STILL_DUE} ORDER BY x.turn, x.chance LIMIT 2 * %(limit)s::int FOR UPDATE OF d SKIP LOCKED
     ), roomy AS (
         SELECT x.*, row_number() OVER (PARTITION BY x.customer, x.trusted ORDER BY x.turn) AS customer_nth
         FROM (SELECT f.*, row_number() OVER (PARTITION BY f.endpoint_id ORDER BY f.next_try_at) AS endpoint_nth
@@ -118,7 +119,7 @@ RESUME = Statement(
         WHERE e.endpoint_id = p.endpoint_id AND e.job_id = p.job_id AND e.status = 'pending' ORDER BY e.seq LIMIT 1
     ) AS first
     WHERE d.job_id = p.job_id AND d.seq = first.seq AND d.endpoint_id = p.endpoint_id
-        AND d.status = 'pending' AND d.failures = 0 AND d.claim IS NULL AND d.next_try_at > now()
+        AND (d.status = 'pending') IS TRUE AND d.failures = 0 AND d.claim IS NULL AND d.next_try_at > now()
     RETURNING true
     """,
 )

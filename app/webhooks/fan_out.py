@@ -48,44 +48,44 @@ FAN_OUT = Statement(
             ORDER BY o.created_at LIMIT greatest(1, t.deliveries / t.each) FOR UPDATE SKIP LOCKED
         ) AS o
     ), change AS MATERIALIZED (
-        SELECT t.job_id, t.seq, t.served_to, t.deliveries, e.new_status, j.domain, j.job_type, j.customer_config_id
-        FROM taken t JOIN job_events e USING (job_id, seq) JOIN scrape_jobs j ON j.id = t.job_id
-    ), wanted AS MATERIALIZED (
-        SELECT c.job_id, c.seq, w.id AS endpoint_id FROM change c CROSS JOIN LATERAL (
-            SELECT w.id FROM webhook_endpoints w WHERE w.active AND w.id > c.served_to AND {wants("w", "c")}
-            ORDER BY w.id LIMIT c.deliveries
-        ) AS w
-    ), endpoint AS MATERIALIZED (
-        -- Whose deletion waits until the deliveries are there to be removed, too.
-        SELECT w.id FROM webhook_endpoints w WHERE w.id IN (SELECT endpoint_id FROM wanted) AND w.active FOR KEY SHARE
-    ), delivery AS MATERIALIZED (
-        SELECT x.*, row_number() OVER (PARTITION BY x.job_id, x.endpoint_id ORDER BY x.seq) > 1
-            OR EXISTS (SELECT FROM webhook_deliveries d WHERE d.endpoint_id = x.endpoint_id AND d.job_id = x.job_id
-                AND d.status = 'pending' AND d.seq < x.seq) AS waits
-        FROM wanted x JOIN endpoint w ON w.id = x.endpoint_id
+        SELECT t.*, e.new_status, j.domain, j.job_type, j.customer_config_id,
+            row_number() OVER (PARTITION BY t.job_id ORDER BY t.seq) > 1 AS follows
+        FROM taken t CROSS JOIN LATERAL (SELECT e.new_status FROM job_events e
+            WHERE e.job_id = t.job_id AND e.seq = t.seq OFFSET 0) AS e
+        CROSS JOIN LATERAL (SELECT j.domain, j.job_type, j.customer_config_id FROM scrape_jobs j
+            WHERE j.id = t.job_id OFFSET 0) AS j
     ), message AS MATERIALIZED (
-        SELECT e.job_id, e.seq, {body("e", "j")} AS body FROM (SELECT DISTINCT job_id, seq FROM delivery) AS x
-        JOIN job_events e USING (job_id, seq) JOIN scrape_jobs j ON j.id = e.job_id
+        -- The endpoints' deletion waits until the deliveries are there to be removed, too.
+        SELECT c.job_id, c.seq, c.follows, w.ids, cardinality(w.ids) >= c.deliveries AS has_more,
+            CASE WHEN cardinality(w.ids) > 0 THEN
+                (SELECT {body("e", "c")} FROM job_events e WHERE e.job_id = c.job_id AND e.seq = c.seq)
+            END AS body
+        FROM change c CROSS JOIN LATERAL (SELECT ARRAY(
+            SELECT w.id FROM webhook_endpoints w WHERE w.active AND w.id > c.served_to AND {wants("w", "c")}
+            ORDER BY w.id LIMIT c.deliveries FOR KEY SHARE) AS ids
+        ) AS w
     ), made AS (
         INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
-        SELECT x.job_id, x.seq, x.endpoint_id, {webhook_id("x.job_id", "x.seq", "x.endpoint_id")}, m.body,
-            now() + make_interval(secs => CASE WHEN x.waits THEN %(put_off)s::int ELSE 0 END), now()
-        FROM delivery x JOIN message m USING (job_id, seq)
+        SELECT m.job_id, m.seq, w.id, {webhook_id("m.job_id", "m.seq", "w.id")}, m.body,
+            now() + make_interval(secs => CASE WHEN m.follows OR EXISTS (SELECT FROM webhook_deliveries d
+                WHERE d.endpoint_id = w.id AND d.job_id = m.job_id AND d.status = 'pending' AND d.seq < m.seq)
+            THEN %(put_off)s::int ELSE 0 END), now()
+        FROM message m CROSS JOIN LATERAL unnest(m.ids) AS w (id)
         ON CONFLICT (job_id, seq, endpoint_id) DO NOTHING -- a replay was earlier
-    ), served AS MATERIALIZED (
-        SELECT c.job_id, c.seq, (array_agg(x.endpoint_id ORDER BY x.endpoint_id DESC))[1] AS last
-        FROM change c JOIN wanted x USING (job_id, seq) GROUP BY c.job_id, c.seq, c.deliveries
-        HAVING count(*) >= c.deliveries
+        RETURNING job_id, endpoint_id, next_try_at > now() AS waits
     ), moved AS (
-        UPDATE outbox o SET served_to = s.last FROM served s WHERE o.job_id = s.job_id AND o.seq = s.seq
+        UPDATE outbox o SET served_to = m.ids[cardinality(m.ids)]
+        FROM message m WHERE m.has_more AND o.job_id = m.job_id AND o.seq = m.seq
     ), gone AS (
-        DELETE FROM outbox o USING taken t WHERE o.job_id = t.job_id AND o.seq = t.seq
-            AND NOT EXISTS (SELECT FROM served s WHERE s.job_id = t.job_id AND s.seq = t.seq)
+        DELETE FROM outbox o USING taken t LEFT JOIN message m ON m.job_id = t.job_id AND m.seq = t.seq AND m.has_more
+        WHERE o.job_id = t.job_id AND o.seq = t.seq AND m.job_id IS NULL
     )
     SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM turn),
         (SELECT customer FROM turn ORDER BY customer DESC LIMIT 1),
-        ARRAY(SELECT job_id::text FROM delivery WHERE waits ORDER BY job_id, endpoint_id),
-        ARRAY(SELECT endpoint_id::text FROM delivery WHERE waits ORDER BY job_id, endpoint_id)
+        waiting.job_ids, waiting.endpoint_ids
+    FROM (SELECT coalesce(array_agg(m.job_id::text), '{{}}') AS job_ids,
+            coalesce(array_agg(m.endpoint_id::text), '{{}}') AS endpoint_ids
+        FROM made m WHERE m.waits) AS waiting
     """,
 )
 
