@@ -96,6 +96,15 @@ class _UnitOfWork:
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
+def rows_of(cte: str, *columns: str) -> str:
+    """Return SQL for the rows of a CTE, to be joined with a table by its primary key.
+
+    The planner takes them for few, however many it thinks that the CTE has, and looks each of them up by the key.
+    """
+    arrays = (f"ARRAY(SELECT {column} FROM {cte})" for column in columns)  # noqa: S608 - of constants
+    return f"unnest({', '.join(arrays)})"
+
+
 def array(values: Iterable[UUID | str]) -> str:
     """Return ids or times as a parameter of an array of theirs: of a list the driver would make ``text[]``."""
     return f"{{{','.join(map(str, values))}}}"

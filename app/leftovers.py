@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app import database
-from app.database import Batches, Statement
+from app.database import Batches, Statement, rows_of
 from app.webhooks.delivery_queries import STATUSES
 
 BATCH = 2000
@@ -29,14 +29,15 @@ ENDPOINTS = Statement(
 
 _CHOSEN = """
     step AS MATERIALIZED (
-        SELECT d.job_id, d.seq, d.endpoint_id, d.status, d.created_at, d.id FROM webhook_deliveries d
+        SELECT d.job_id, d.seq, d.created_at, d.id FROM webhook_deliveries d
         WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = %(status)s::text
             AND d.created_at < %(before)s::timestamptz
             AND (d.created_at, d.id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)
         ORDER BY d.created_at, d.id LIMIT (SELECT %(limit)s::int)
     ), chosen AS MATERIALIZED (
         SELECT s.* FROM step s
-        WHERE %(with_job)s::bool OR NOT EXISTS (SELECT FROM scrape_jobs j WHERE j.id = s.job_id)
+        -- No NOT EXISTS, which may be planned as a look at all jobs.
+        WHERE %(with_job)s::bool OR (SELECT j.id FROM scrape_jobs j WHERE j.id = s.job_id) IS NULL
     )"""
 
 _LAST = """(SELECT created_at FROM step ORDER BY created_at DESC, id DESC LIMIT 1),
@@ -54,8 +55,9 @@ REMOVE = Statement(
     # without a job (with `with_job`, all) are gone; how many, and where they end.
     f"""
     WITH {_CHOSEN}, gone AS (
-        DELETE FROM webhook_deliveries d USING chosen c
-        WHERE d.job_id = c.job_id AND d.seq = c.seq AND d.endpoint_id = c.endpoint_id AND d.status = c.status
+        DELETE FROM webhook_deliveries d USING {rows_of("chosen", "job_id", "seq")} AS c (job_id, seq)
+        WHERE d.job_id = c.job_id AND d.seq = c.seq AND d.endpoint_id = %(endpoint_id)s::uuid
+            AND (d.status = %(status)s::text) IS TRUE
         RETURNING 1
     )
     SELECT (SELECT count(*) FROM gone), {_LAST}

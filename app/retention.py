@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app import database
-from app.database import Batches, Parameters, Statement
+from app.database import Batches, Parameters, Statement, rows_of
 from app.errors import DatabaseTimeout
 from app.jobs.states import ENDED
 
@@ -68,13 +68,13 @@ REMOVE = Statement(
 REMOVE_DELIVERIES = Statement(
     "remove_deliveries_of_job",
     # Promises: at most `limit` deliveries of the job that are not owed are gone.
-    """
+    f"""
     WITH step AS MATERIALIZED (
-        SELECT d.job_id, d.seq, d.endpoint_id FROM webhook_deliveries d
+        SELECT d.seq, d.endpoint_id FROM webhook_deliveries d
         WHERE d.job_id = %(job_id)s::uuid AND d.status <> 'pending' LIMIT %(limit)s::int
     ), gone AS (
-        DELETE FROM webhook_deliveries d USING step s
-        WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id AND d.status <> 'pending'
+        DELETE FROM webhook_deliveries d USING {rows_of("step", "seq", "endpoint_id")} AS s (seq, endpoint_id)
+        WHERE d.job_id = %(job_id)s::uuid AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id AND d.status <> 'pending'
         RETURNING 1
     )
     SELECT count(*) FROM gone

@@ -26,8 +26,8 @@ WITH job AS (
     FROM generate_series(1, %(jobs)s) RETURNING id, version
 ), event AS (
     INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats)
-    SELECT id, seq, now() - interval '1 minute' + seq * interval '1 ms', 'updated', 'pending', 'running', 'anonymous',
-        '{}', %(stats)s
+    SELECT id, seq, now() - interval '1 minute' + (seq + random() * 0.9) * interval '1 ms', 'updated', 'pending',
+        'running', 'anonymous', '{}', %(stats)s
     FROM job, generate_series(2, version) AS seq RETURNING job_id, seq, at
 )
 INSERT INTO outbox (job_id, seq, created_at, customer)

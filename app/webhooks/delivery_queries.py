@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import database
-from app.database import Statement, timestamp
+from app.database import Statement, rows_of, timestamp
 from app.visibility import seen
 from app.webhooks.messages import body, wants, webhook_id
 
@@ -102,14 +102,15 @@ REDELIVER_FAILED = Statement(
     "redeliver_failed_webhooks",
     # Promises: of the endpoint's deliveries that were given up since then, the next at most `limit` are due now. The
     # row holds their number, whether there may be more, and when the last of them was given up.
-    """
+    f"""
     WITH step AS MATERIALIZED (
         SELECT d.job_id, d.seq, d.endpoint_id, d.finished_at FROM webhook_deliveries d
         WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed' AND d.finished_at >= %(since)s::timestamptz
         ORDER BY d.finished_at LIMIT (SELECT %(limit)s::int) FOR UPDATE SKIP LOCKED
     ), due AS (
         UPDATE webhook_deliveries d SET status = 'pending', failures = 0, finished_at = NULL, next_try_at = now()
-        FROM step s WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id
+        FROM {rows_of("step", "job_id", "seq")} AS s (job_id, seq)
+        WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid
     )
     SELECT count(*), count(*) >= %(limit)s::int, max(finished_at) FROM step
     """,
@@ -152,14 +153,15 @@ REPLAY = Statement(
 
 DROP_DELIVERIES = Statement(
     "drop_webhook_deliveries",
-    # Promises: at most `limit` deliveries to the endpoint are gone; whether there may be more.
-    """
+    # Promises: at most `limit` deliveries to the endpoint are gone. The row holds their number, and whether more
+    # may be left.
+    f"""
     WITH step AS MATERIALIZED (
-        SELECT d.job_id, d.seq, d.endpoint_id FROM webhook_deliveries d WHERE d.endpoint_id = %(endpoint_id)s::uuid
-        LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED
+        SELECT d.job_id, d.seq FROM webhook_deliveries d WHERE d.endpoint_id = %(endpoint_id)s::uuid
+        ORDER BY d.status, d.created_at, d.id LIMIT (SELECT %(limit)s::int) FOR UPDATE SKIP LOCKED
     ), gone AS (
-        DELETE FROM webhook_deliveries d USING step s
-        WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id
+        DELETE FROM webhook_deliveries d USING {rows_of("step", "job_id", "seq")} AS s (job_id, seq)
+        WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid
     )
     SELECT count(*), count(*) >= %(limit)s::int FROM step
     """,

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.database import Statement
+from app.database import Statement, rows_of
 
 KEPT_TRIES = 50
 """Tries of one delivery that are kept; older ones go."""
@@ -22,8 +22,15 @@ It is due earlier, as soon as that one ends, by RESUME. The time only bounds wha
 MOST_PUT_OFF = 500
 """Deliveries that one claim puts off."""
 
-STILL_DUE = "(d.status = 'pending') IS TRUE AND (d.next_try_at <= now()) IS TRUE"
-"""Under the row's lock. IS TRUE keeps the planner from any index but the primary key."""
+_LOCKED = """(
+            SELECT d.job_id, d.seq, d.endpoint_id FROM webhook_deliveries d
+            WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
+                AND (d.status = 'pending') IS TRUE AND (d.next_try_at <= now()) IS TRUE
+            FOR UPDATE SKIP LOCKED)"""
+"""SQL for the delivery of a row ``x``, locked, if it is still due.
+
+IS TRUE keeps the planner from any index but the primary key.
+"""
 
 CLAIM = Statement(
     "claim_webhook_deliveries",
@@ -64,11 +71,12 @@ CLAIM = Statement(
     ), waiting AS MATERIALIZED (
         SELECT d.job_id, d.seq, d.endpoint_id, x.waits_until
         FROM (SELECT * FROM due WHERE waits_until IS NOT NULL LIMIT %(most_put_off)s::int) AS x
-        JOIN webhook_deliveries d ON d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
-        WHERE {STILL_DUE} FOR UPDATE OF d SKIP LOCKED
+        CROSS JOIN LATERAL {_LOCKED} AS d
     ), put_off AS (
         UPDATE webhook_deliveries d SET next_try_at = x.waits_until, claim = NULL
-        FROM waiting x WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
+        FROM {rows_of("waiting", "job_id", "seq", "endpoint_id", "waits_until")}
+            AS x (job_id, seq, endpoint_id, waits_until)
+        WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
         RETURNING d.job_id, d.endpoint_id
     ), numbered AS MATERIALIZED (
         SELECT x.*, random() AS chance, row_number() OVER (PARTITION BY x.endpoint_id ORDER BY x.next_try_at) AS nth
@@ -76,11 +84,9 @@ CLAIM = Statement(
     ), first AS MATERIALIZED (
         SELECT x.*, x.customer_held + row_number() OVER (PARTITION BY x.customer ORDER BY x.held + x.nth, x.chance)
             AS turn
-        FROM numbered x ORDER BY turn, chance LIMIT 8 * %(limit)s::int
+        FROM numbered x ORDER BY turn, chance LIMIT 2 * %(limit)s::int
     ), free AS MATERIALIZED (
-        SELECT x.* FROM first x
-        JOIN webhook_deliveries d ON d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
-        WHERE {STILL_DUE} ORDER BY x.turn, x.chance LIMIT 2 * %(limit)s::int FOR UPDATE OF d SKIP LOCKED
+        SELECT x.* FROM first x CROSS JOIN LATERAL {_LOCKED} AS d
     ), roomy AS (
         SELECT x.*, row_number() OVER (PARTITION BY x.customer, x.trusted ORDER BY x.turn) AS customer_nth
         FROM (SELECT f.*, row_number() OVER (PARTITION BY f.endpoint_id ORDER BY f.next_try_at) AS endpoint_nth
@@ -94,7 +100,8 @@ CLAIM = Statement(
     ), claimed AS (
         UPDATE webhook_deliveries d SET
             claim = %(claim)s::uuid, next_try_at = now() + make_interval(secs => %(lease_seconds)s::int)
-        FROM picked p JOIN webhook_endpoints w ON w.id = p.endpoint_id
+        FROM {rows_of("picked", "job_id", "seq", "endpoint_id")} AS p (job_id, seq, endpoint_id)
+        JOIN webhook_endpoints w ON w.id = p.endpoint_id
         WHERE d.job_id = p.job_id AND d.seq = p.seq AND d.endpoint_id = p.endpoint_id
         RETURNING d.job_id, d.seq, d.endpoint_id, d.id, d.body, d.failures, w.url, w.secret,
             CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END, w.failing_since,

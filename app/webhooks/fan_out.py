@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app import database
 from app.batch_size import BatchSize
-from app.database import Statement
+from app.database import Statement, rows_of
 from app.errors import DatabaseTimeout
 from app.webhooks.dispatch_queries import PUT_OFF_SECONDS, Pair
 from app.webhooks.messages import body, wants, webhook_id
@@ -73,12 +73,18 @@ FAN_OUT = Statement(
         FROM message m CROSS JOIN LATERAL unnest(m.ids) AS w (id)
         ON CONFLICT (job_id, seq, endpoint_id) DO NOTHING -- a replay was earlier
         RETURNING job_id, endpoint_id, next_try_at > now() AS waits
+    ), partly_served AS MATERIALIZED (
+        SELECT m.job_id, m.seq, m.ids[cardinality(m.ids)] AS last FROM message m WHERE m.has_more
     ), moved AS (
-        UPDATE outbox o SET served_to = m.ids[cardinality(m.ids)]
-        FROM message m WHERE m.has_more AND o.job_id = m.job_id AND o.seq = m.seq
+        UPDATE outbox o SET served_to = p.last
+        FROM {rows_of("partly_served", "job_id", "seq", "last")} AS p (job_id, seq, last)
+        WHERE o.job_id = p.job_id AND o.seq = p.seq
+    ), served AS MATERIALIZED (
+        SELECT t.job_id, t.seq FROM taken t
+        WHERE NOT EXISTS (SELECT FROM partly_served p WHERE p.job_id = t.job_id AND p.seq = t.seq)
     ), gone AS (
-        DELETE FROM outbox o USING taken t LEFT JOIN message m ON m.job_id = t.job_id AND m.seq = t.seq AND m.has_more
-        WHERE o.job_id = t.job_id AND o.seq = t.seq AND m.job_id IS NULL
+        DELETE FROM outbox o USING {rows_of("served", "job_id", "seq")} AS s (job_id, seq)
+        WHERE o.job_id = s.job_id AND o.seq = s.seq
     )
     SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM turn),
         (SELECT customer FROM turn ORDER BY customer DESC LIMIT 1),
