@@ -15,7 +15,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from app import retention, signing, vault
+from app import leftovers, retention, signing, vault
 from app.config import Settings
 from app.errors import DatabaseFailure, InvalidInput, KeyNotFound
 from app.events import audit_queries as audit
@@ -147,11 +147,13 @@ def _jobs() -> AppGroup:
         """Remove jobs that are over and have not changed for long, with their history and webhook deliveries.
 
         Kept are jobs that wait or run, jobs of which anything is recorded that is younger, and jobs that still owe a
-        webhook. Statistics keep what they counted. It works in small steps and may be broken off and started again at
-        any time.
+        webhook. Statistics keep what they counted. Webhook deliveries go, too, that have no job (tests) and are as old,
+        that an endpoint which is not active has been owed for so long, or whose endpoint is deleted; and idempotency
+        keys that have expired. It works in small steps and may be broken off and started again at any time.
         """
         with _own_work():
             old = retention.span(older_than)
+            deliveries = leftovers.prune_unsendable(old.cutoff, dry_run=dry_run)
         oldest = old.oldest or old.cutoff
         removed = kept = 0
         length = int((old.cutoff - oldest) / timedelta(seconds=1))
@@ -161,8 +163,13 @@ def _jobs() -> AppGroup:
                 removed, kept = removed + step.removed, kept + step.kept
                 bar.update(int((step.reached - oldest) / timedelta(seconds=1)) - bar.pos)
             bar.update(length - bar.pos)
+        with _own_work():
+            deliveries += leftovers.prune_jobless(old.cutoff, dry_run=dry_run)
+            keys = 0 if dry_run else leftovers.prune_keys()
         done = "Would remove" if dry_run else "Removed"
         click.echo(f"{done} {_jobs_of(removed)}; kept {_jobs_of(kept)} of that age.")
+        if deliveries or keys:
+            click.echo(f"{done} {deliveries} webhook deliveries of nothing, {keys} expired idempotency keys.", err=True)
 
     return group
 

@@ -182,6 +182,9 @@ class Settings:
     webhook_allow: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_WEBHOOK_ALLOW", _List(fault_of_exception), (), "Targets allowed beside public ones: CIDRs, hosts"
     )
+    webhook_limit: int = _setting(
+        "SCRAPE_JOBS_WEBHOOK_LIMIT", _number(1, 1_000_000), 100, "Webhook endpoints that one customer may have"
+    )
     webhook_dispatch: bool = _setting(
         "SCRAPE_JOBS_WEBHOOK_DISPATCH",
         _switch(),

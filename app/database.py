@@ -8,6 +8,7 @@ import functools
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,8 +23,10 @@ from sqlalchemy import Select, event
 from sqlalchemy.orm import DeclarativeBase
 
 from app import visibility
+from app.batch_size import BatchSize
 from app.driver_errors import server_is_unfit, translated_errors
 from app.errors import DatabaseTimeout
+from app.session_settings import STATEMENT_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +102,15 @@ class _UnitOfWork:
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
+def rows_of(cte: str, *columns: str) -> str:
+    """Return SQL for the rows of a CTE, to be joined with a table by its primary key.
+
+    The planner takes them for few, however many it thinks that the CTE has, and looks each of them up by the key.
+    """
+    arrays = (f"ARRAY(SELECT {column} FROM {cte})" for column in columns)  # noqa: S608 - of constants
+    return f"unnest({', '.join(arrays)})"
+
+
 def array(values: Iterable[UUID | str]) -> str:
     """Return ids or times as a parameter of an array of theirs: of a list the driver would make ``text[]``."""
     return f"{{{','.join(map(str, values))}}}"
@@ -124,25 +136,30 @@ def run(statement: Statement, parameters: Parameters) -> list[Row]:
 class Batches:
     """A statement of which a part is done at a time, so many rows as its parameter ``limit`` says.
 
-    The parts become smaller where one takes longer than a statement may: there is no telling how large rows are.
+    The size of the parts follows the time that they take (see `BatchSize`): there is no telling how large rows are.
     """
 
-    def __init__(self, statement: Statement, limit: int) -> None:
+    def __init__(self, statement: Statement, limit: int, seconds: float = STATEMENT_SECONDS / 2) -> None:
         self._statement = statement
-        self._limit = limit
+        self._size = BatchSize(limit, seconds)
 
     def run(self, parameters: Parameters) -> list[Row]:
         """Do the next part, and return its rows.
 
-        Raises DatabaseFailure or one of its kind; DatabaseTimeout only where even a single row takes too long.
+        Raises DatabaseFailure or one of its kind; DatabaseTimeout only where even a single row takes too long, or where
+        a transaction is open, which a timeout ends.
         """
         while True:
+            started = time.monotonic()
             try:
-                return run(self._statement, {**parameters, "limit": self._limit})
+                rows = run(self._statement, {**parameters, "limit": self._size.rows})
             except DatabaseTimeout:
-                if self._limit == 1:
+                if self._size.is_least or _open.get() is not None:
                     raise
-                self._limit = max(1, self._limit // 4)
+                self._size.timed_out()
+            else:
+                self._size.took(time.monotonic() - started)
+                return rows
 
 
 @contextmanager

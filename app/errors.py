@@ -139,6 +139,14 @@ class WebhookNotFound(ScrapeJobError):
     """There is no such webhook endpoint, as far as the caller may know."""
 
 
+class WebhookLimitReached(ScrapeJobError):
+    """The customer has `limit` webhook endpoints already, which is as many as one may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
 class DeliveryNotFound(ScrapeJobError):
     """There is no such delivery to this endpoint."""
 

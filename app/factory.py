@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> Flask:
             yield
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
-    app.register_blueprint(webhooks(policy, vault))
+    app.register_blueprint(webhooks(policy, vault, settings.webhook_limit))
     room = WaitingRoom(settings.threads // 2, is_leaving)
     work_came.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))

@@ -63,5 +63,10 @@ def _queue() -> list[GaugeMetricFamily]:
 
 
 def _webhooks() -> list[GaugeMetricFamily]:
-    text = "Webhooks that are not delivered yet, nor given up"
-    return [GaugeMetricFamily("scrape_jobs_webhooks_owed", text, webhooks.owed())]
+    owed = webhooks.owed()
+    text = "Webhooks that are not delivered yet, nor given up; an estimate past 100,000"
+    age = "How long the oldest status change has waited for its deliveries to be made"
+    return [
+        GaugeMetricFamily("scrape_jobs_webhooks_owed", text, owed.number),
+        GaugeMetricFamily("scrape_jobs_webhooks_oldest_change_seconds", age, owed.oldest_change_seconds),
+    ]

@@ -1,11 +1,15 @@
-"""Retention: removes jobs that have long been over, with their history and deliveries. The only thing that does."""
+"""Retention: removes jobs that have long been over, with their history and deliveries. The only thing that does.
+
+Deliveries and idempotency keys that belong to no job are removed, too: see `app.leftovers`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from app import database
-from app.database import Batches, Statement
+from app.database import Batches, Parameters, Statement, rows_of
+from app.errors import DatabaseTimeout
 from app.jobs.states import ENDED
 
 BATCH = 500
@@ -61,6 +65,24 @@ REMOVE = Statement(
     """,
 )
 
+REMOVE_DELIVERIES = Statement(
+    "remove_deliveries_of_job",
+    # Promises: at most `limit` deliveries of the job that are not owed are gone.
+    f"""
+    WITH step AS MATERIALIZED (
+        SELECT d.seq, d.endpoint_id FROM webhook_deliveries d
+        WHERE d.job_id = %(job_id)s::uuid AND d.status <> 'pending' LIMIT %(limit)s::int
+    ), gone AS (
+        DELETE FROM webhook_deliveries d USING {rows_of("step", "seq", "endpoint_id")} AS s (seq, endpoint_id)
+        WHERE d.job_id = %(job_id)s::uuid AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id AND d.status <> 'pending'
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+    """,
+)
+
+DELIVERIES_BATCH = 5000
+
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -97,8 +119,22 @@ def prune(old: Span, *, dry_run: bool) -> Iterator[Step]:
     after_time, after_id = "-infinity", _FIRST_ID
     while True:
         parameters = {"cutoff": old.cutoff.isoformat(), "after_time": after_time, "after_id": after_id}
-        removed, found, last_time, last_id = batches.run(parameters)[0]
+        try:
+            rows = batches.run(parameters)
+        except DatabaseTimeout:
+            _remove_deliveries_of_next(parameters)
+            rows = batches.run(parameters)
+        removed, found, last_time, last_id = rows[0]
         if not found:
             return
         yield Step(removed, found - removed, last_time)
         after_time, after_id = last_time.isoformat(), str(last_id)
+
+
+def _remove_deliveries_of_next(parameters: Parameters) -> None:
+    """Remove the deliveries of the next job, if it can go: it may have more than one statement removes in time."""
+    removable, _, _, job_id = database.run(LOOK, {**parameters, "limit": 1})[0]
+    if removable:
+        batches = Batches(REMOVE_DELIVERIES, DELIVERIES_BATCH)
+        while batches.run({"job_id": str(job_id)})[0][0]:
+            pass

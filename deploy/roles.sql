@@ -66,8 +66,8 @@ GRANT SELECT, UPDATE (last_used_at) ON api_keys TO scrape_jobs_service;
 GRANT SELECT, INSERT, UPDATE ON scrape_jobs TO scrape_jobs_service;
 GRANT EXECUTE ON FUNCTION running_jobs(text) TO scrape_jobs_service;
 
--- Work that is removed when it is done. What is taken from the outbox is locked, which needs an UPDATE of some column.
-GRANT SELECT, INSERT, DELETE, UPDATE (created_at) ON outbox TO scrape_jobs_service;
+-- Work that is removed when it is done. What is taken from the outbox is locked, and keeps how far it was served.
+GRANT SELECT, INSERT, DELETE, UPDATE (served_to) ON outbox TO scrape_jobs_service;
 GRANT SELECT, INSERT, DELETE ON uncounted_events TO scrape_jobs_service;
 
 -- Totals only grow; of the texts of errors only the most frequent are kept, and the others are added up.
@@ -86,8 +86,9 @@ GRANT SELECT ON alembic_version TO scrape_jobs_service;
 -- Of jobs that are over, and of what belongs to them, no more is read than tells which these are.
 GRANT DELETE, SELECT (id, status, updated_at, version) ON scrape_jobs TO scrape_jobs_retention;
 GRANT DELETE, SELECT (job_id, at) ON job_events TO scrape_jobs_retention;
-GRANT DELETE, SELECT (job_id, status) ON webhook_deliveries TO scrape_jobs_retention;
+GRANT DELETE, SELECT (job_id, seq, endpoint_id, status, created_at, id) ON webhook_deliveries TO scrape_jobs_retention;
+GRANT DELETE, SELECT (caller, key, created_at) ON idempotency_keys TO scrape_jobs_retention;
 GRANT SELECT (job_id) ON outbox, uncounted_events TO scrape_jobs_retention;
-GRANT SELECT (id) ON webhook_endpoints TO scrape_jobs_retention; -- the row security of deliveries looks there
+GRANT SELECT (id, active) ON webhook_endpoints TO scrape_jobs_retention; -- its row security looks there, too
 
 COMMIT;

@@ -60,6 +60,7 @@ ENDPOINTS: Mapping[tuple[str, str], Takes] = {
     ("GET", HOOKS + "/<id>/deliveries"): Takes(webhooks.DELIVERIES),
     ("POST", HOOKS + "/<id>/deliveries/<delivery_id>/redeliver"): Takes(),
     ("POST", HOOKS + "/<id>/redeliver"): Takes(body=webhooks.REDELIVER),
+    ("POST", HOOKS + "/<id>/replay"): Takes(body=webhooks.REPLAY),
     ("GET", "/metrics"): Takes(),
     ("GET", "/healthz"): Takes(),
     ("GET", "/readyz"): Takes(),

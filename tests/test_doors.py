@@ -75,6 +75,12 @@ CALLS: Mapping[tuple[str, str], Call] = {
     ("POST", "/api/webhooks/<id>/deliveries/<delivery_id>/redeliver"): Call(
         "POST", HOOKS + "/{hook}/deliveries/" + NO_ID + "/redeliver", MANAGE
     ),
+    ("POST", "/api/webhooks/<id>/replay"): Call(
+        "POST",
+        HOOKS + "/{hook}/replay",
+        MANAGE,
+        {"from": "2024-01-01T00:00:00Z", "to": "2024-01-02T00:00:00Z"},
+    ),
     ("POST", "/api/webhooks/<id>/redeliver"): Call(
         "POST", HOOKS + "/{hook}/redeliver", MANAGE, {"failed_since": "2024-01-01T00:00:00Z"}
     ),
@@ -297,10 +303,10 @@ def test_a_customer_s_webhooks_are_told_of_that_customer_s_jobs_alone(house: Hou
         job = house.make(house.admin, JOBS, fields)
         owners[job["id"]] = owner
         house.ask("PUT", f"{JOBS}/{job['id']}", house.admin, {"status": "running"})
-    from app.webhooks.dispatch_queries import fan_out
+    from app.webhooks.fan_out import FanOut
 
     with house.app.app_context():
-        fan_out(500)
+        FanOut().step()
     told = house.rows(
         "SELECT endpoint_id::text, job_id::text FROM webhook_deliveries WHERE job_id = ANY(%s::uuid[])", list(owners)
     )

@@ -71,7 +71,7 @@ def fill() -> None:
     for number, known in enumerate(KNOWN_IDS):
         with bound_to(CUSTOMER if number % 2 else None):
             hook = NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
-            webhooks.create(uuid.UUID(known), hook, Policy.parse(()), Vault(()))
+            webhooks.create(uuid.UUID(known), hook, Policy.parse(()), Vault(()), 100)
             jobs.create([{**CREATE.parse({"domain": "example.com"}), "id": known}], Origin(SYSTEM, None, None))
 
 

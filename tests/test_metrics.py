@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from app.factory import create_app
 from tests.conftest import migrate, new_database
 from tests.receiver import Receiver
 from tests.service import Service, wait_until
+from tests.webhooks import new_ground
 
 ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
 LIMIT = "scrape_jobs_database_connections_limit"
@@ -119,6 +121,20 @@ def test_deliveries_are_told_by_outcome_and_delay(measured: Service) -> None:
         assert value(samples, "scrape_jobs_webhook_delay_seconds_count") == 1
         assert 0 < value(samples, "scrape_jobs_webhook_delay_seconds_sum") < 10
         assert value(samples, "scrape_jobs_webhooks_owed") == 0
+        assert value(samples, "scrape_jobs_webhooks_oldest_change_seconds") == 0
+
+
+def test_the_age_of_the_oldest_change_is_told(server_url: str) -> None:
+    for ground in new_ground(server_url):
+        ground.changes(3, 3)
+        ground.changes(3, 3, uuid.uuid4())
+        ground.rows("UPDATE outbox SET created_at = now() - interval '1 hour' WHERE customer::text > '1'")
+        app = create_app(Settings(auth="off", rate_limit=False, database_url=ground.url))
+        samples = read(app.test_client().get("/metrics").text)
+        assert 3600 <= value(samples, "scrape_jobs_webhooks_oldest_change_seconds") < 3700
+        assert value(samples, "scrape_jobs_webhooks_owed") == 6
+        with app.app_context():
+            app.extensions["sqlalchemy"].engine.dispose()
 
 
 def test_what_a_killed_worker_counted_stays_counted(measured: Service) -> None:

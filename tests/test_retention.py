@@ -57,8 +57,14 @@ WITH job AS (
     FROM job, generate_series(1, 2) AS seq
 ), delivery AS (
     INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, status, next_try_at, created_at)
-    SELECT id, 2, gen_random_uuid(), gen_random_uuid(), '{}', 'delivered', updated_at, updated_at FROM job
+    SELECT id, 2, (SELECT id FROM webhook_endpoints), gen_random_uuid(), '{}', 'delivered', updated_at, updated_at
+    FROM job
 ) SELECT id FROM job
+"""
+
+ENDPOINT = """
+INSERT INTO webhook_endpoints (id, url, active, secret, created_at, updated_at)
+VALUES (gen_random_uuid(), 'https://example.com/hook', true, 'clear:', now(), now())
 """
 
 OWED = {
@@ -139,6 +145,7 @@ def own_attic(server_url: str) -> Iterator[Attic]:
         migrate(url)
         app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=4))
         attic = Attic(url, app)
+        attic.sql(ENDPOINT)
         yield attic
         attic.close()
         with own_work(app):

@@ -159,7 +159,7 @@ def test_what_failed_or_was_rolled_back_leaves_no_other_caller_s_sight_behind(
 def test_a_customer_s_webhook_goes_with_all_that_it_is_owed(app: Flask, owner_url: str) -> None:
     hook, fields = uuid.uuid4(), NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
     with visibility.bound_to(ONE):
-        webhooks.create(hook, fields, Policy.parse(()), Vault(()))
+        webhooks.create(hook, fields, Policy.parse(()), Vault(()), 100)
         webhooks.test(hook)
     owed = "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = %s"
     with owners_cursor(owner_url) as cursor:

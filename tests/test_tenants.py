@@ -34,7 +34,7 @@ from app.queue import sweeper
 from app.statistics import service as figures
 from app.tenancy import service as keys
 from app.tenancy.scopes import Scope
-from app.webhooks.dispatch_queries import fan_out
+from app.webhooks.fan_out import FanOut
 from tests.conftest import migrate, new_database
 from tests.receiver import Receiver
 from tests.service import wait_until
@@ -282,7 +282,7 @@ class World:
     def deliver(self, _holder: Holder, _whose: str | None, _known: Known) -> None:
         """Turn some of what happened into deliveries, of which some are made and some given up."""
         with self.house.app.app_context():
-            fan_out(self.chance.choice([3, 100]))
+            FanOut().step()
         self.house.sql(
             "UPDATE webhook_deliveries SET status = (ARRAY['delivered', 'failed'])[1 + abs(hashtext(id::text) % 2)],"
             " finished_at = now() WHERE status = 'pending' AND hashtext(id::text) % 3 = 0"
@@ -523,6 +523,7 @@ OF_A_HOOK = (
     Call("GET"), Call("PUT", json={"description": "mine"}), Call("PUT", json={"active": False}), Call("DELETE"),
     Call("POST", "/rotate-secret"), Call("POST", "/test"), Call("GET", "/deliveries"),
     Call("GET", "/deliveries?status=failed&limit=1"), Call("POST", "/redeliver", SINCE),
+    Call("POST", "/replay", {"from": "2024-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}),
 )  # fmt: skip
 
 THE_OTHERS = """
@@ -849,7 +850,7 @@ def test_a_customer_s_receiver_never_hears_of_others(lonely: House) -> None:
                 assert [event for event, _ in came if event != "job_status_changed"] == ["webhook_test"]
             house.sql("UPDATE webhook_deliveries SET status = 'failed', finished_at = now()")
             assert house.a.ask("POST", f"{HOOKS}/{hooks[house.b]}/redeliver", SINCE).status_code == 404
-            assert house.a.data("POST", f"{HOOKS}/{hooks[house.a]}/redeliver", SINCE) == {"redelivered": 5}
+            assert house.a.data("POST", f"{HOOKS}/{hooks[house.a]}/redeliver", SINCE)["redelivered"] == 5
             wait_for_deliveries(house)
             assert [len(receiver.at(path)) for path in ("/a", "/b", "/all")] == [10, 5, 12]
             first, again = (sorted(one.body for one in part) for part in (receiver.at("/a")[:5], receiver.at("/a")[5:]))
@@ -869,14 +870,15 @@ def told(body: bytes) -> tuple[str, str]:
 OWN_WORK = {
     "claim_webhook_deliveries", "count_events", "count_owed_webhooks", "fan_out_status_changes", "find_expired_leases",
     "forget_expired_keys", "keep_webhook_endpoints_of_settings", "release_webhook_deliveries",
-    "secrets_of_webhook_endpoints_of_settings", "settle_webhook_deliveries",
+    "resume_webhook_deliveries", "secrets_of_webhook_endpoints_of_settings", "settle_webhook_deliveries",
 }  # fmt: skip
 """Statements of the service's own threads, which no caller is answered with."""
 
 OF_OPERATORS = {
-    "count_jobs", "create_api_key", "events_of_job", "jobs_by_status", "list_api_keys", "look_for_old_jobs",
-    "prunable_span", "queue_depth", "remove_old_jobs", "revoke_api_key", "verify_ends_of_histories",
-    "verify_events",
+    "count_jobs", "create_api_key", "endpoints_with_deliveries", "events_of_job", "jobs_by_status", "list_api_keys",
+    "look_for_leftover_deliveries", "look_for_old_jobs", "prunable_span", "queue_depth", "remove_deliveries_of_job",
+    "remove_expired_keys", "remove_leftover_deliveries", "remove_old_jobs", "revoke_api_key",
+    "verify_ends_of_histories", "verify_events",
 }  # fmt: skip
 """Statements of commands, and of /metrics, to which no customer's key is let in."""
 

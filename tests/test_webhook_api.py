@@ -786,11 +786,11 @@ def test_everything_that_failed_since_a_time_is_sent_again(client: FlaskClient, 
     owe(query, other, "failed", "1 minute")
     ((since,),) = query("SELECT to_char(now() - interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SSTZH:TZM')")
     answer = client.post(f"{WEBHOOKS}/{made['id']}/redeliver", json={"failed_since": since})
-    assert data(answer, 202) == {"redelivered": 2}
+    assert data(answer, 202) == {"redelivered": 2, "remaining": False}
     assert {delivery["id"] for delivery in deliveries(client, made, status="pending")} == late
     assert [delivery["status"] for delivery in deliveries(client, other)] == ["failed"]
     again = client.post(f"{WEBHOOKS}/{made['id']}/redeliver", json={"failed_since": since})
-    assert data(again, 202) == {"redelivered": 0}
+    assert data(again, 202) == {"redelivered": 0, "remaining": False}
 
 
 @pytest.mark.parametrize(
@@ -808,7 +808,7 @@ def test_since_when_has_to_be_told(client: FlaskClient, body: Any, error: str) -
 
 
 @pytest.mark.parametrize("reason", [None, "The receiver answered 410 Gone"])
-@pytest.mark.parametrize("what", ["test", "redeliver one", "redeliver failed"])
+@pytest.mark.parametrize("what", ["test", "redeliver one", "redeliver failed", "replay"])
 def test_nothing_is_asked_of_an_inactive_endpoint(
     client: FlaskClient, query: Query, what: str, reason: str | None
 ) -> None:
@@ -819,6 +819,7 @@ def test_nothing_is_asked_of_an_inactive_endpoint(
         "test": ("test", None),
         "redeliver one": (f"deliveries/{delivery_id}/redeliver", None),
         "redeliver failed": ("redeliver", {"failed_since": "2024-01-01T00:00:00Z"}),
+        "replay": ("replay", {"from": "2024-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}),
     }[what]
     assert refusal(client.post(f"{WEBHOOKS}/{made['id']}/{path}", json=body), 409) == {
         "success": False,
@@ -842,6 +843,7 @@ def posts(client: FlaskClient, query: Query) -> dict[str, tuple[str, Any, int]]:
         "test": (f"{path}/test", None, 202),
         "redeliver": (f"{path}/deliveries/{delivery_id}/redeliver", None, 202),
         "redeliver failed": (f"{path}/redeliver", {"failed_since": "2024-01-01T00:00:00Z"}, 202),
+        "replay": (f"{path}/replay", {"from": "2024-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}, 202),
     }
 
 
@@ -851,7 +853,7 @@ def state(query: Query) -> list[tuple[Any, ...]]:
     )
 
 
-@pytest.mark.parametrize("what", ["create", "rotate", "test", "redeliver", "redeliver failed"])
+@pytest.mark.parametrize("what", ["create", "rotate", "test", "redeliver", "redeliver failed", "replay"])
 def test_every_post_is_done_once_and_replayed(client: FlaskClient, query: Query, what: str) -> None:
     path, body, status = posts(client, query)[what]
     headers = {"Idempotency-Key": f"key-{what}".replace(" ", "-")}

@@ -10,6 +10,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Model
 
+NO_CUSTOMER = uuid.UUID(int=0)
+"""Stands in the outbox for the customer of a job that has none."""
+
+NO_ENDPOINT = uuid.UUID(int=0)
+"""Comes before the id of every webhook endpoint."""
+
 
 class JobEvent(Model):
     """One modification of one job, written by the statement that made it, and never changed.
@@ -61,11 +67,15 @@ class Outbox(Model):
     """
 
     __tablename__ = "outbox"
-    __table_args__ = (Index("outbox_created", "created_at"),)
+    __table_args__ = (Index("outbox_turn", "customer", "created_at"),)
 
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    # The job's customer, for the fan-out takes turns between customers.
+    customer: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text(f"'{NO_CUSTOMER}'"))
+    # The deliveries to the endpoints up to this id are made; a change with many endpoints takes several steps.
+    served_to: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text(f"'{NO_ENDPOINT}'"))
 
 
 class UncountedEvent(Model):

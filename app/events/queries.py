@@ -7,6 +7,7 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
+from app.events.models import NO_CUSTOMER
 from app.events.origin import Origin
 from app.page_size import Fitting, fitting, is_cut
 from app.visibility import seen
@@ -87,8 +88,13 @@ APPEND = f"INSERT INTO job_events ({', '.join(COLUMNS)}) SELECT {', '.join(COLUM
 
 
 def owe(select: str) -> str:
-    """Return the INSERT of the status changes that webhooks are to tell of; `select` gives job_id, seq and the time."""
-    return f"INSERT INTO outbox (job_id, seq, created_at) {select}"
+    """Return the INSERT of the status changes that webhooks are to tell of.
+
+    `select` gives job_id, seq, the time and the job's customer_config_id.
+    """
+    return f"""INSERT INTO outbox (job_id, seq, created_at, customer)
+        SELECT c.job_id, c.seq, c.at, coalesce(c.customer, '{NO_CUSTOMER}')
+        FROM ({select}) AS c (job_id, seq, at, customer)"""
 
 
 def leave_uncounted(select: str) -> str:

@@ -88,6 +88,9 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
         "The first answer cannot be read: SCRAPE_JOBS_SECRETS_KEY lacks its key",
     ),
     errors.WebhookNotFound: lambda _: Answer(404, "Webhook not found"),
+    errors.WebhookLimitReached: lambda error: Answer(
+        409, "Webhook limit reached", f"A customer may have at most {error.limit} webhooks; delete one first"
+    ),
     errors.DeliveryNotFound: lambda _: Answer(404, "Delivery not found"),
     errors.WebhookInactive: lambda error: Answer(
         409, "Webhook is not active", error.reason or "Set active to true first"

@@ -44,7 +44,7 @@ def take(only: str = "") -> str:
         FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id {only}
         RETURNING j.*
     ), appended AS ({events.APPEND}),
-    owed AS ({events.owe("SELECT job.id, job.version, job.updated_at FROM job")}),
+    owed AS ({events.owe("SELECT job.id, job.version, job.updated_at, job.customer_config_id FROM job")}),
     uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM job")})"""
 
 

@@ -333,7 +333,7 @@ CHANGE = Statement(
         WHERE j.id = cur.id AND j.id = %(id)s::uuid
         RETURNING j.*
     ), appended AS ({events.APPEND}),
-    owed AS ({events.owe("SELECT job.id, job.version, cur.t FROM cur, job WHERE cur.moves")}),
+    owed AS ({events.owe("SELECT job.id, job.version, cur.t, cur.customer_config_id FROM cur, job WHERE cur.moves")}),
     uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM cur, job WHERE cur.moves")})
     SELECT cur.status, cur.retry_count, judged.max_retries, judged.refusal, {tag("job")}, {job_json("job")}
     FROM cur CROSS JOIN judged LEFT JOIN job ON job.id = cur.id

@@ -1,4 +1,4 @@
-"""The dispatcher's SQL: fan-out, claim, settlement and release of deliveries."""
+"""The dispatcher's SQL: claim, settlement and release of deliveries."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,69 +8,126 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.database import Statement, timestamp
+from app.database import Statement, rows_of
 
 KEPT_TRIES = 50
 """Tries of one delivery that are kept; older ones go."""
 
-FAN_OUT = Statement(
-    "fan_out_status_changes",
-    # Promises: each of at most `limit` status changes leaves the outbox in the transaction in which its deliveries, one
-    # for every endpoint that wants it, come to stand. Several dispatchers take different ones.
-    f"""
-    WITH taken AS MATERIALIZED (
-        SELECT o.job_id, o.seq FROM outbox o ORDER BY o.created_at LIMIT %(limit)s::int FOR UPDATE SKIP LOCKED
-    ), gone AS (
-        DELETE FROM outbox o USING taken WHERE o.job_id = taken.job_id AND o.seq = taken.seq
-    ), message AS MATERIALIZED (
-        SELECT e.job_id, e.seq, j.domain, j.job_type, j.customer_config_id, e.new_status,
-            (SELECT row_to_json(m)::text FROM (SELECT
-            'job_status_changed' AS event, e.job_id, j.domain, e.old_status, e.new_status, e.stats,
-            {timestamp("e.at")} AS timestamp) AS m) AS body
-        FROM taken JOIN job_events e USING (job_id, seq) JOIN scrape_jobs j ON j.id = taken.job_id
-    ), owed AS (
-        INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
-        SELECT m.job_id, m.seq, w.id, md5(concat_ws(' ', m.job_id, m.seq, w.id))::uuid, m.body, now(), now()
-        FROM message m JOIN (SELECT * FROM webhook_endpoints WHERE active FOR KEY SHARE) AS w
-            ON (w.statuses IS NULL OR m.new_status = ANY(w.statuses))
-            AND (w.job_types IS NULL OR m.job_type = ANY(w.job_types))
-            AND (w.domains IS NULL OR m.domain = ANY(w.domains))
-            AND (w.customer_config_id IS NULL OR w.customer_config_id = m.customer_config_id)
-    )
-    SELECT count(*) FROM taken
-    """,
-)
+PUT_OFF_SECONDS, LONGEST_PUT_OFF_SECONDS = 30, 3600
+"""How long a delivery is put off that waits for an earlier one of its job: with each event between them a second more.
+
+It is due earlier, as soon as that one ends, by RESUME. The time only bounds what a crash before that costs.
+"""
+
+MOST_PUT_OFF = 500
+"""Deliveries that one claim puts off."""
+
+_LOCKED = """(
+            SELECT d.job_id, d.seq, d.endpoint_id FROM webhook_deliveries d
+            WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
+                AND (d.status = 'pending') IS TRUE AND (d.next_try_at <= now()) IS TRUE
+            FOR UPDATE SKIP LOCKED)"""
+"""SQL for the delivery of a row ``x``, locked, if it is still due.
+
+IS TRUE keeps the planner from any index but the primary key.
+"""
 
 CLAIM = Statement(
     "claim_webhook_deliveries",
     # Promises: at most `limit` due deliveries are this claim's alone until `lease_seconds` are over, of each endpoint
-    # no more than the caller has room for, and of each job and endpoint the first that is still owed. Whatever comes
-    # earlier of the job stands in its way even while it still waits in the outbox. Who holds the least comes first.
-    """
-    WITH picked AS MATERIALIZED (
-        SELECT p.* FROM webhook_endpoints w
-        LEFT JOIN unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[]) AS r (endpoint_id, room, held)
-            ON r.endpoint_id = w.id
-        CROSS JOIN LATERAL (
+    # no more than the caller has room for, and of each job and endpoint the first that is still owed. An earlier change
+    # of the job that is in the outbox, and not yet served to the endpoint, comes first, too. Customers take turns, and
+    # so do the endpoints of each; of one customer's endpoints that are not trusted at most `untrusted` deliveries are
+    # held. Due deliveries that have to wait for an earlier one are put off, so that no later claim looks at them again:
+    # rows without a seq name them.
+    f"""
+    WITH share AS MATERIALIZED (
+        SELECT * FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[], %(trusted)s::bool[])
+            AS s (endpoint_id, room, held, trusted)
+    ), endpoint AS MATERIALIZED (
+        SELECT w.id, w.customer_config_id AS customer, coalesce(s.room, %(room)s::int) AS room,
+            coalesce(s.held, 0) AS held, coalesce(s.trusted, false) AS trusted,
+            sum(coalesce(s.held, 0)) OVER (PARTITION BY w.customer_config_id) AS customer_held,
+            sum(coalesce(s.held, 0)) FILTER (WHERE s.trusted IS NOT TRUE)
+                OVER (PARTITION BY w.customer_config_id) AS customer_untrusted
+        FROM webhook_endpoints w LEFT JOIN share s ON s.endpoint_id = w.id WHERE w.active
+    ), due AS MATERIALIZED (
+        SELECT d.*, w.customer, w.room, w.held, w.trusted, w.customer_held, w.customer_untrusted, CASE
+                WHEN earlier.seq IS NOT NULL THEN greatest(earlier.next_try_at, now() + make_interval(secs =>
+                    least(%(put_off)s::int + d.seq - earlier.seq, %(longest_put_off)s::int)))
+                WHEN EXISTS (SELECT FROM outbox o
+                    WHERE o.job_id = d.job_id AND o.seq < d.seq AND o.served_to < d.endpoint_id)
+                    THEN now() + interval '1 second'
+            END AS waits_until
+        FROM endpoint w CROSS JOIN LATERAL (
             SELECT d.job_id, d.seq, d.endpoint_id, d.next_try_at FROM webhook_deliveries d
             WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
-                AND NOT EXISTS (SELECT FROM webhook_deliveries e WHERE e.endpoint_id = d.endpoint_id
-                    AND e.job_id = d.job_id AND e.status = 'pending' AND e.seq < d.seq)
-                AND NOT EXISTS (SELECT FROM outbox o WHERE o.job_id = d.job_id AND o.seq < d.seq)
-            ORDER BY d.next_try_at LIMIT coalesce(r.room, %(room)s::int)
-            FOR UPDATE SKIP LOCKED
-        ) AS p
-        WHERE w.active
-        ORDER BY coalesce(r.held, 0) + row_number() OVER (PARTITION BY w.id ORDER BY p.next_try_at), p.next_try_at
-        LIMIT %(limit)s::int
+            ORDER BY d.next_try_at LIMIT 2 * w.room -- others may hold some, and some may have to wait
+        ) AS d LEFT JOIN LATERAL (
+            SELECT e.seq, e.next_try_at FROM webhook_deliveries e
+            WHERE e.endpoint_id = d.endpoint_id AND e.job_id = d.job_id AND e.status = 'pending' AND e.seq < d.seq
+            ORDER BY e.seq LIMIT 1
+        ) AS earlier ON true
+    ), waiting AS MATERIALIZED (
+        SELECT d.job_id, d.seq, d.endpoint_id, x.waits_until
+        FROM (SELECT * FROM due WHERE waits_until IS NOT NULL LIMIT %(most_put_off)s::int) AS x
+        CROSS JOIN LATERAL {_LOCKED} AS d
+    ), put_off AS (
+        UPDATE webhook_deliveries d SET next_try_at = x.waits_until, claim = NULL
+        FROM {rows_of("waiting", "job_id", "seq", "endpoint_id", "waits_until")}
+            AS x (job_id, seq, endpoint_id, waits_until)
+        WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
+        RETURNING d.job_id, d.endpoint_id
+    ), numbered AS MATERIALIZED (
+        SELECT x.*, random() AS chance, row_number() OVER (PARTITION BY x.endpoint_id ORDER BY x.next_try_at) AS nth
+        FROM due x WHERE x.waits_until IS NULL
+    ), first AS MATERIALIZED (
+        SELECT x.*, x.customer_held + row_number() OVER (PARTITION BY x.customer ORDER BY x.held + x.nth, x.chance)
+            AS turn
+        FROM numbered x ORDER BY turn, chance LIMIT 2 * %(limit)s::int
+    ), free AS MATERIALIZED (
+        SELECT x.* FROM first x CROSS JOIN LATERAL {_LOCKED} AS d
+    ), roomy AS (
+        SELECT x.*, row_number() OVER (PARTITION BY x.customer, x.trusted ORDER BY x.turn) AS customer_nth
+        FROM (SELECT f.*, row_number() OVER (PARTITION BY f.endpoint_id ORDER BY f.next_try_at) AS endpoint_nth
+            FROM free f) AS x
+        WHERE x.endpoint_nth <= x.room
+    ), picked AS MATERIALIZED (
+        SELECT x.job_id, x.seq, x.endpoint_id FROM roomy x
+        WHERE x.customer IS NULL OR x.trusted
+            OR x.customer_nth + coalesce(x.customer_untrusted, 0) <= %(untrusted)s::int
+        ORDER BY x.turn, x.chance LIMIT %(limit)s::int
+    ), claimed AS (
+        UPDATE webhook_deliveries d SET
+            claim = %(claim)s::uuid, next_try_at = now() + make_interval(secs => %(lease_seconds)s::int)
+        FROM {rows_of("picked", "job_id", "seq", "endpoint_id")} AS p (job_id, seq, endpoint_id)
+        JOIN webhook_endpoints w ON w.id = p.endpoint_id
+        WHERE d.job_id = p.job_id AND d.seq = p.seq AND d.endpoint_id = p.endpoint_id
+        RETURNING d.job_id, d.seq, d.endpoint_id, d.id, d.body, d.failures, w.url, w.secret,
+            CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END, w.headers, w.failing_since,
+            extract(epoch FROM now() - d.created_at)::float8
     )
-    UPDATE webhook_deliveries d SET
-        claim = %(claim)s::uuid, next_try_at = now() + make_interval(secs => %(lease_seconds)s::int)
-    FROM picked p JOIN webhook_endpoints w ON w.id = p.endpoint_id
-    WHERE d.job_id = p.job_id AND d.seq = p.seq AND d.endpoint_id = p.endpoint_id
-    RETURNING d.job_id, d.seq, d.endpoint_id, d.id, d.body, d.failures, w.url, w.secret,
-        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END, w.headers, w.failing_since,
-        extract(epoch FROM now() - d.created_at)::float8
+    SELECT * FROM claimed
+    UNION ALL
+    SELECT job_id, NULL, endpoint_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM put_off
+    """,
+)
+
+RESUME = Statement(
+    "resume_webhook_deliveries",
+    # Promises: of each job and endpoint the first delivery that is owed is due, if it was put off to wait for another.
+    # It runs after the commit of whatever ended that other one, and after the commit of whatever put a delivery off:
+    # either sees what the other has written, so nothing waits for a delivery that has ended.
+    """
+    UPDATE webhook_deliveries d SET next_try_at = now()
+    FROM (SELECT DISTINCT * FROM unnest(%(job_ids)s::uuid[], %(endpoint_ids)s::uuid[])) AS p (job_id, endpoint_id)
+    CROSS JOIN LATERAL (
+        SELECT e.seq FROM webhook_deliveries e
+        WHERE e.endpoint_id = p.endpoint_id AND e.job_id = p.job_id AND e.status = 'pending' ORDER BY e.seq LIMIT 1
+    ) AS first
+    WHERE d.job_id = p.job_id AND d.seq = first.seq AND d.endpoint_id = p.endpoint_id
+        AND (d.status = 'pending') IS TRUE AND d.failures = 0 AND d.claim IS NULL AND d.next_try_at > now()
+    RETURNING true
     """,
 )
 
@@ -150,31 +207,65 @@ class Result:
     disabled_reason: str | None = None
 
 
-def fan_out(limit: int) -> int:
-    """Turn at most `limit` status changes into deliveries; return how many there were."""
-    return int(database.run(FAN_OUT, {"limit": limit})[0][0])
-
-
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a dispatcher holds of one endpoint's deliveries, and how many more it has room for."""
+    """What a dispatcher holds of one endpoint's deliveries, how many more it has room for, and whether it is trusted.
+
+    A trusted endpoint has answered quickly, so that its deliveries keep no sender for long.
+    """
 
     held: int
     room: int
+    trusted: bool = False
 
 
-def claim(claim_id: UUID, shares: Mapping[UUID, Share], room: int, limit: int, lease_seconds: int) -> Sequence[Claimed]:
-    """Claim at most `limit` due deliveries: of the endpoints in `shares` what they have room for, of others `room`."""
+Pair = tuple[UUID, UUID]
+"""A job and an endpoint, whose deliveries follow each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a claim may take: in all, of an endpoint without a share, and of a customer's untrusted endpoints."""
+
+    deliveries: int
+    room: int
+    untrusted: int
+
+
+def claim(
+    claim_id: UUID, shares: Mapping[UUID, Share], limits: Limits, lease_seconds: int
+) -> tuple[Sequence[Claimed], Sequence[Pair]]:
+    """Claim due deliveries within `limits`, of the endpoints in `shares` what these have room for.
+
+    Return them, and the pairs of which a delivery was put off because it has to wait for an earlier one.
+    """
     parameters = {
         "claim": str(claim_id),
         "endpoints": database.array(shares),
         "rooms": [share.room for share in shares.values()],
         "held": [share.held for share in shares.values()],
-        "room": room,
-        "limit": limit,
+        "trusted": [share.trusted for share in shares.values()],
+        "room": limits.room,
+        "untrusted": limits.untrusted,
+        "limit": limits.deliveries,
         "lease_seconds": lease_seconds,
+        "put_off": PUT_OFF_SECONDS,
+        "longest_put_off": LONGEST_PUT_OFF_SECONDS,
+        "most_put_off": MOST_PUT_OFF,
     }
-    return [Claimed(*row) for row in database.run(CLAIM, parameters)]
+    rows = database.run(CLAIM, parameters)
+    put_off = [(job_id, endpoint_id) for job_id, seq, endpoint_id, *_ in rows if seq is None]
+    return [Claimed(*row) for row in rows if row[1] is not None], put_off
+
+
+def resume(pairs: Sequence[Pair]) -> None:
+    """Make the first delivery of each pair due that waited for an earlier one, if that has ended."""
+    if pairs:
+        parameters = {
+            "job_ids": database.array(job_id for job_id, _ in pairs),
+            "endpoint_ids": database.array(endpoint_id for _, endpoint_id in pairs),
+        }
+        database.run(RESUME, parameters)
 
 
 def settle(claim_id: UUID, results: Sequence[Result]) -> None:

@@ -23,15 +23,15 @@ from uuid import UUID
 
 from app import signing
 from app.background import Context
-from app.errors import DatabaseFailure
-from app.failure_log import log_failure
+from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import backoff, service
 from app.webhooks import dispatch_queries as queries
 from app.webhooks.attempt import DEADLINE_SECONDS, Attempt
-from app.webhooks.dispatch_queries import Claimed, Result, Share
+from app.webhooks.dispatch_queries import Claimed, Limits, Result, Share
+from app.webhooks.fan_out import FanOut
 from app.webhooks.sender import Answer, Sender
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,12 @@ BUSY_SECONDS = 4.0
 SHORTEST_REST, LONGEST_REST = 0.5, 10.0
 """Seconds an endpoint is left alone after a failure, and after many: looking for its next costs all others time."""
 
-FAN_OUT_BATCH = 500
+MOST_PACES = 10_000
+"""Endpoints whose pace is remembered; past that, those at rest are forgotten, of which some may be deleted."""
+
+UNTRUSTED = SENDERS // 4
+"""Senders that those endpoints of one customer may hold together that have not answered quickly the last time."""
+
 WATCH_SECONDS = 0.25
 """How often overdue tries are looked for."""
 
@@ -77,6 +82,11 @@ class _Pace:
     @property
     def failing(self) -> bool:
         return self.failures > 0
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its last answers were quick."""
+        return self.window > 1
 
     @property
     def resting(self) -> bool:
@@ -146,28 +156,44 @@ class _Run:
         self._unsettled: list[_Held] = []
         self._threads = threading.local()
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook-sender")
+        self._prepared = False
+        self._fan_out = FanOut()
+        self._has_more = False
 
     def run(self) -> None:
-        prepared = False
         while not self._stopping.is_set():
             self._wake.clear()
+            self._has_more = False
+            self._do_round()
+            if not self._has_more:
+                self._wait()
+        self._finish()
+
+    def _do_round(self) -> None:
+        """Do each step once. One that fails keeps no other from its work, unless the database is not there at all."""
+        for step in (self._prepare, self._settle, self._make_deliveries, self._submit):
             self._end_overdue()
-            busy = False
             try:
-                if not prepared:
-                    service.keep_endpoints_of_settings(self._options.endpoints_of_settings, self._options.vault)
-                    prepared = True
-                self._settle()
-                busy = queries.fan_out(FAN_OUT_BATCH) == FAN_OUT_BATCH
-                self._submit()
+                step()
             except DatabaseFailure as failure:
                 text = "webhooks wait for the database: %s"
                 log_failure(log, logging.WARNING, text, failure.details, cause=failure.__cause__)
+                if isinstance(failure, DatabaseUnavailable):
+                    return
             except Exception:  # a mistake in one round must not end all deliveries of this process
                 log.exception("webhooks go on after an unexpected error")
-            if not busy:
-                self._wait()
-        self._finish()
+
+    def _prepare(self) -> None:
+        """Make the endpoints of the settings, once."""
+        if not self._prepared:
+            service.keep_endpoints_of_settings(self._options.endpoints_of_settings, self._options.vault)
+            self._prepared = True
+
+    def _make_deliveries(self) -> None:
+        """Turn some status changes into deliveries."""
+        step = self._fan_out.step()
+        self._has_more |= step.has_more
+        queries.resume(step.put_off)
 
     def _wait(self) -> None:
         """Wait for news, at most until the next poll, and break off the tries that take too long meanwhile."""
@@ -187,18 +213,24 @@ class _Run:
         if free <= 0:
             return
         in_flight = Counter(endpoint_id for _, _, endpoint_id in self._held)
+        if len(self._paces) > MOST_PACES:
+            self._paces = {id: pace for id, pace in self._paces.items() if in_flight[id] or pace.resting}
         failing = sum(n for endpoint_id, n in in_flight.items() if self._pace(endpoint_id).failing)
         shares = {}
         for endpoint_id, pace in self._paces.items():
             count = in_flight[endpoint_id]
             closed = pace.resting or (pace.failing and failing >= SENDERS // 2)
-            shares[endpoint_id] = Share(count, 0 if closed else max(0, pace.window - count))
+            shares[endpoint_id] = Share(count, 0 if closed else max(0, pace.window - count), pace.trusted)
         now = time.monotonic()
-        for claimed in queries.claim(self._claim, shares, _Pace().window, free, LEASE_SECONDS):
+        limits = Limits(free, _Pace().window, UNTRUSTED)
+        found, put_off = queries.claim(self._claim, shares, limits, LEASE_SECONDS)
+        for claimed in found:
             self._pace(claimed.endpoint_id)
             if _key(claimed) not in self._held:  # else a look-up hangs past its lease: let this one lapse, too
                 held = self._held[_key(claimed)] = _Held(claimed, now)
                 self._pool.submit(self._try, held)
+        self._has_more |= bool(put_off)
+        queries.resume(put_off)
 
     def _pace(self, endpoint_id: UUID) -> _Pace:
         return self._paces.setdefault(endpoint_id, _Pace())
@@ -221,6 +253,7 @@ class _Run:
         for held in self._unsettled:
             self._held.pop(_key(held.claimed), None)
         self._unsettled = []
+        queries.resume([(r.claimed.job_id, r.claimed.endpoint_id) for r in results if r.status != "pending"])
 
     def _finish(self) -> None:
         """Give back what no sender has begun, and wait for what is under way."""

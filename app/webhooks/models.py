@@ -15,6 +15,7 @@ class WebhookEndpoint(Model):
     """Somebody who wants to be told."""
 
     __tablename__ = "webhook_endpoints"
+    __table_args__ = (Index("webhook_endpoints_customer", "customer_config_id"),)
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     url: Mapped[str] = mapped_column(Text)
@@ -58,7 +59,8 @@ class WebhookDelivery(Model):
             "seq",
             postgresql_where=text("status = 'pending'"),
         ),
-        Index("webhook_deliveries_created", "endpoint_id", "created_at", "id"),
+        Index("webhook_deliveries_listed", "endpoint_id", "status", "created_at", "id"),
+        Index("webhook_deliveries_failed", "endpoint_id", "finished_at", postgresql_where=text("status = 'failed'")),
         Index("webhook_deliveries_id", "id"),
         {"postgresql_with": {"fillfactor": 80}},
     )
@@ -73,7 +75,8 @@ class WebhookDelivery(Model):
     status: Mapped[str] = mapped_column(Text, server_default="pending")
     # Failed tries since it was last asked for, which set the pace of the next.
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    # When it is due. A claim puts this off, so that what a dead dispatcher held becomes due again by itself.
+    # When it is due. A claim puts this off, so that what a dead dispatcher held becomes due again by itself. One that
+    # waits for an earlier one of its job is put off, too, and due when that one ends (see dispatch_queries.RESUME).
     next_try_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     # Proves to whom the try under way belongs.
     claim: Mapped[uuid.UUID | None] = mapped_column(Uuid)

@@ -1,22 +1,19 @@
-"""The SQL of the webhooks' API: endpoints, and what is shown of and done with their deliveries."""
+"""The SQL of the webhooks' API that is about endpoints."""
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
-from app.visibility import seen
+from app.visibility import customer, seen
 
 WITHDRAWN = "No longer in the settings"
 
 ROTATION_HOURS = 24
 """How long a secret stays valid beside the one that took its place."""
 
-
-# -------------------------------------------------------------------------------------------------------- endpoints
 
 _ENDPOINT_FIELDS = ("url", "statuses", "job_types", "domains", "description", "active", "headers", "header_names")
 
@@ -36,9 +33,16 @@ def _endpoint_json(endpoint: str, shown: str = "") -> str:
 _FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (url text, statuses text[], job_types text[],
         domains text[], description text, active bool, headers text, header_names text[])"""
 
+LOCK_CUSTOMER = Statement(
+    "lock_customers_webhooks",
+    # Promises: until the end of the transaction, only this one makes endpoints of the customer.
+    "SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints ' || %(tenant)s::text, 0)) IS NULL",
+)
+
 CREATE_ENDPOINT = Statement(
     "create_webhook_endpoint",
-    # Promises: the endpoint, and the only answer but rotation's that shows its secret.
+    # Promises: the endpoint, and the only answer but rotation's that shows its secret; or no row where the customer has
+    # `limit` endpoints already. Endpoints without a customer, which only operators make, are not limited.
     f"""
     INSERT INTO webhook_endpoints AS w
         (id, url, statuses, job_types, domains, description, active, headers, header_names, secret, customer_config_id,
@@ -46,6 +50,7 @@ CREATE_ENDPOINT = Statement(
     SELECT %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, f.headers, f.header_names,
         %(sealed)s::text, %(tenant)s::uuid, now(), now()
     FROM {_FIELDS_OF_JSON}
+    WHERE (SELECT count(*) FROM webhook_endpoints o WHERE o.customer_config_id = %(tenant)s::uuid) < %(limit)s::int
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
     """,
 )
@@ -102,13 +107,6 @@ DELETE_ENDPOINT = Statement(
     f"DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {seen('w')} RETURNING w.id",
 )
 
-DROP_DELIVERIES = Statement(
-    "drop_webhook_deliveries",
-    # Promises: nothing is owed to the endpoint that any transaction so far has committed.
-    "WITH d AS (DELETE FROM webhook_deliveries WHERE endpoint_id = %(id)s::uuid RETURNING 1) SELECT count(*) FROM d",
-    past_row_security=True,  # their endpoint, by which row security knows them, is gone
-)
-
 KEEP_ENDPOINTS_OF_SETTINGS = Statement(
     "keep_webhook_endpoints_of_settings",
     # Promises: the endpoints made of settings are exactly these, and untouched where nothing differs.
@@ -140,10 +138,19 @@ SECRETS_OF_SETTINGS = Statement(
 )
 
 
-def create_endpoint(endpoint_id: UUID, fields: Mapping[str, Any], secret: str, sealed: str) -> str:
-    """Store an endpoint and return its JSON, `secret` in it."""
+def lock_customer() -> None:
+    """Keep others from making endpoints of the caller's customer until the open transaction ends."""
+    if customer() is not None:
+        database.run(LOCK_CUSTOMER, {})
+
+
+def create_endpoint(endpoint_id: UUID, fields: Mapping[str, Any], secret: str, sealed: str, limit: int) -> str | None:
+    """Store an endpoint and return its JSON, `secret` in it; None where its customer has `limit` already.
+
+    The limit holds only in a transaction that has called `lock_customer`.
+    """
     parameters = {"id": str(endpoint_id), "fields": json.dumps(fields), "shown": secret, "sealed": sealed}
-    return str(database.run(CREATE_ENDPOINT, parameters)[0][0])
+    return _only(database.run(CREATE_ENDPOINT, {**parameters, "limit": limit}))
 
 
 def get_endpoint(endpoint_id: UUID) -> str | None:
@@ -176,11 +183,8 @@ def rotate_secret(endpoint_id: UUID, secret: str, sealed: str) -> str | None:
 
 
 def delete_endpoint(endpoint_id: UUID) -> bool:
-    """Remove the endpoint with what it is owed, in the open transaction; tell whether there was one."""
-    found = bool(database.run(DELETE_ENDPOINT, {"id": str(endpoint_id)}))
-    if found:
-        database.run(DROP_DELIVERIES, {"id": str(endpoint_id)})
-    return found
+    """Remove the endpoint, after which nothing is sent to it; tell whether there was one."""
+    return bool(database.run(DELETE_ENDPOINT, {"id": str(endpoint_id)}))
 
 
 def secrets_of_settings() -> Mapping[UUID, str]:
@@ -204,116 +208,3 @@ def keep_endpoints_of_settings(wanted: Mapping[UUID, tuple[str, str]], changed: 
 
 def _only(rows: Sequence[database.Row]) -> str | None:
     return rows[0][0] if rows else None
-
-
-# ------------------------------------------------------------------------------------------------------- deliveries
-
-
-def _delivery_json(delivery: str) -> str:
-    """Return SQL for a delivery's JSON text."""
-    return f"""(SELECT row_to_json(r)::text FROM (SELECT
-        {delivery}.id, {delivery}.endpoint_id AS webhook_id, {delivery}.job_id, {delivery}.seq AS event_id,
-        {delivery}.status, {delivery}.body::json AS body, {delivery}.tries,
-        CASE WHEN {delivery}.status = 'pending' THEN {timestamp(f"{delivery}.next_try_at")} END AS next_try_at,
-        {timestamp(f"{delivery}.created_at")} AS created_at,
-        {timestamp(f"{delivery}.finished_at")} AS finished_at) AS r)"""
-
-
-LIST_DELIVERIES = Statement(
-    "list_webhook_deliveries",
-    # Promises: at most `limit` deliveries of one endpoint, newest first, from before (`before_at`, `before_id`) on.
-    f"""
-    SELECT d.created_at, d.id, {_delivery_json("d")} FROM webhook_deliveries d
-    WHERE d.endpoint_id = %(endpoint_id)s::uuid
-        AND (%(status)s::text IS NULL OR d.status = %(status)s::text)
-        AND (d.created_at, d.id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
-    ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s::int
-    """,
-)
-
-OWED = Statement(
-    "count_owed_webhooks",
-    # Promises: deliveries that are due once more, and status changes that are to become some yet.
-    """
-    SELECT (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending') + (SELECT count(*) FROM outbox)
-    """,
-)
-
-
-def owed() -> int:
-    """Return how many webhooks are neither delivered nor given up yet."""
-    return int(database.run(OWED, {})[0][0])
-
-
-REDELIVER = Statement(
-    "redeliver_webhook",
-    # Promises: the delivery is due now, with all its tries before it, unless it is owed already.
-    f"""
-    UPDATE webhook_deliveries d SET
-        status = 'pending', failures = 0, finished_at = NULL,
-        next_try_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.next_try_at END
-    WHERE d.id = %(id)s::uuid AND d.endpoint_id = %(endpoint_id)s::uuid
-    RETURNING {_delivery_json("d")}
-    """,
-)
-
-REDELIVER_FAILED = Statement(
-    "redeliver_failed_webhooks",
-    # Promises: every delivery of the endpoint that was given up since then is due now.
-    """
-    WITH due AS (
-        UPDATE webhook_deliveries d SET status = 'pending', failures = 0, finished_at = NULL, next_try_at = now()
-        WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed'
-            AND d.finished_at >= %(since)s::timestamptz
-        RETURNING 1)
-    SELECT count(*) FROM due
-    """,
-)
-
-OWE_TEST = Statement(
-    "owe_test_webhook",
-    # Promises: the endpoint is owed a message about no job, as if it were about one.
-    f"""
-    INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
-    VALUES (%(job_id)s::uuid, 1, %(endpoint_id)s::uuid, %(id)s::uuid, %(body)s::text, now(), now())
-    RETURNING {_delivery_json("d")}
-    """,
-)
-
-
-class ListedDelivery(NamedTuple):
-    """A delivery in a list: its JSON, and its position."""
-
-    json: str
-    position: tuple[datetime, UUID]
-
-
-def list_deliveries(
-    endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
-) -> Sequence[ListedDelivery]:
-    """Return at most `limit` deliveries of the endpoint from before the position `before` on, newest first."""
-    before_at, before_id = before
-    parameters = {
-        "endpoint_id": str(endpoint_id),
-        "status": status,
-        "before_at": before_at,
-        "before_id": str(before_id),
-        "limit": limit,
-    }
-    return [ListedDelivery(text, (at, id)) for at, id, text in database.run(LIST_DELIVERIES, parameters)]
-
-
-def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:
-    """Make the delivery due now and return its JSON, or None where there is none."""
-    return _only(database.run(REDELIVER, {"endpoint_id": str(endpoint_id), "id": str(delivery_id)}))
-
-
-def redeliver_failed(endpoint_id: UUID, since: datetime) -> int:
-    """Make everything due now that was given up since then, and return how much that is."""
-    return int(database.run(REDELIVER_FAILED, {"endpoint_id": str(endpoint_id), "since": since})[0][0])
-
-
-def owe_test(endpoint_id: UUID, delivery_id: UUID, job_id: UUID, body: str) -> str:
-    """Owe the endpoint a test message and return the delivery's JSON."""
-    parameters = {"endpoint_id": str(endpoint_id), "id": str(delivery_id), "job_id": str(job_id), "body": body}
-    return str(database.run(OWE_TEST, parameters)[0][0])

@@ -1,5 +1,6 @@
 """The webhooks' endpoints."""
 
+import json
 from datetime import datetime
 from uuid import UUID
 
@@ -18,8 +19,11 @@ from app.vault import Vault
 from app.webhooks import schemas, service
 
 
-def blueprint(policy: Policy, vault: Vault) -> Blueprint:
-    """Return the endpoints of a service that allows targets by `policy` and keeps secrets in `vault`."""
+def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
+    """Return the endpoints of a service that allows targets by `policy` and keeps secrets in `vault`.
+
+    A customer may have `limit` webhooks.
+    """
     routes = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
 
     @routes.post("")
@@ -29,7 +33,7 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
         """Make an endpoint; the answer shows its secret, once."""
         webhook_id = uuid7()
         body = object_of(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
-        created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(body), policy, vault)
+        created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(body), policy, vault, limit)
         return envelope.success(created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"})
 
     @routes.get("")
@@ -95,9 +99,22 @@ def blueprint(policy: Policy, vault: Vault) -> Blueprint:
     @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def redeliver_failed(id: str) -> Response:
-        """Send everything again that was given up since a time."""
+        """Send what was given up since a time again, in steps; `remaining` says whether to call once more."""
         webhook_id, asked = parse_id(id), schemas.REDELIVER.parse(object_of(json_body()))
-        count = service.redeliver_failed(webhook_id, asked["failed_since"])
-        return envelope.success(f'{{"redelivered":{count}}}', status=202)
+        done = service.redeliver_failed(webhook_id, asked["failed_since"])
+        answer = {"redelivered": done.deliveries, "remaining": done.position is not None}
+        return envelope.success(json.dumps(answer), status=202)
+
+    @routes.post("/<id>/replay")
+    @operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE)
+    @idempotent(vault)
+    def replay(id: str) -> Response:
+        """Send the status changes of a period again, in steps; `next_cursor` says where the next call goes on."""
+        webhook_id = parse_id(id)
+        done = service.replay(webhook_id, *schemas.parse_replay(webhook_id, json_body()))
+        name, remaining = schemas.replay_cursor(webhook_id), done.position is not None
+        cursor = pagination.encode(name, done.position) if remaining else None
+        answer = {"replayed": done.deliveries, "remaining": remaining, "next_cursor": cursor}
+        return envelope.success(json.dumps(answer), status=202)
 
     return routes

@@ -1,7 +1,9 @@
 """What requests may say about webhooks."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from marshmallow import ValidationError, fields
 
@@ -12,9 +14,9 @@ from app.http.fields import Choice, Message, Some, StrictSchema, Switch, Timesta
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.jobs.states import Status
 from app.targets import fault_of_url
+from app.webhooks.bulk import Position
+from app.webhooks.delivery_queries import STATUSES
 from app.webhooks.headers import fault_of_headers
-
-DELIVERY_STATUSES = ("pending", "delivered", "failed")
 
 
 class Target(fields.Field[str]):
@@ -86,6 +88,12 @@ class RedeliverSchema(StrictSchema):
     failed_since = Timestamp(required=True)
 
 
+ReplaySchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no name in Python
+    {"from": Timestamp(required=True), "to": Timestamp(required=True), "cursor": pagination.Cursor()},
+    name="ReplaySchema",
+)  # type: ignore[assignment]
+
+
 class PageSchema(StrictSchema):
     """The query of the list of endpoints."""
 
@@ -96,7 +104,7 @@ class PageSchema(StrictSchema):
 class DeliveriesSchema(PageSchema):
     """The query of an endpoint's deliveries."""
 
-    status = Choice(*DELIVERY_STATUSES)
+    status = Choice(*STATUSES)
 
 
 READ_ONLY = frozenset(
@@ -109,6 +117,7 @@ READ_ONLY = frozenset(
 
 NEW_ENDPOINT = NewEndpointSchema()
 REDELIVER = RedeliverSchema()
+REPLAY = ReplaySchema()
 PAGE = PageSchema()
 DELIVERIES = DeliveriesSchema()
 
@@ -121,3 +130,19 @@ def parse_update(body: Any) -> Mapping[str, Any]:
     if not changes:
         raise InvalidInput("No updatable fields provided")
     return changes
+
+
+def replay_cursor(endpoint_id: UUID) -> str:
+    """Return the name of the list that the cursors of an endpoint's replays belong to."""
+    return f"replay {endpoint_id}"
+
+
+def parse_replay(endpoint_id: UUID, body: Any) -> tuple[Position, datetime]:
+    """Return the position after which a replay begins, and the time before which it ends; raises InvalidInput."""
+    asked = REPLAY.parse(object_of(body))
+    if asked["to"] < asked["from"]:
+        raise InvalidInput("Invalid to: must not be before from")
+    if "cursor" not in asked:
+        return (asked["from"], UUID(int=0), 0), asked["to"]
+    at, job_id, seq = pagination.decode(asked["cursor"], replay_cursor(endpoint_id), (datetime, UUID, int))
+    return (max(at, asked["from"]), job_id, seq), asked["to"]

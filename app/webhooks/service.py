@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import logging
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,23 @@ from uuid import UUID
 import uuid_utils.compat
 
 from app import database, signing
-from app.errors import DeliveryNotFound, InvalidInput, WebhookInactive, WebhookNotFound
+from app.errors import (
+    DatabaseFailure,
+    DeliveryNotFound,
+    InvalidInput,
+    WebhookInactive,
+    WebhookLimitReached,
+    WebhookNotFound,
+)
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
-from app.webhooks import queries
+from app.webhooks import bulk, delivery_queries, queries
+from app.webhooks.bulk import Position, Progress
+from app.webhooks.delivery_queries import ListedDelivery, Owed
 from app.webhooks.headers import names_of
-from app.webhooks.queries import ListedDelivery, ListedEndpoint
+from app.webhooks.queries import ListedEndpoint
+
+log = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 2.0
 
@@ -43,12 +55,21 @@ class EndpointOfSettings:
         return uuid.uuid5(_NAMESPACE, self.url)
 
 
-def create(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault) -> str:
-    """Make an endpoint with a new id and return its JSON, with its secret. Raises InvalidInput."""
+def create(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault, limit: int) -> str:
+    """Make an endpoint with a new id and return its JSON, with its secret.
+
+    Raises InvalidInput, or WebhookLimitReached where the caller's customer has `limit` endpoints already.
+    """
     _refuse_forbidden(fields["url"], policy)
     wanted = _sealed({name: value for name, value in fields.items() if name != "secret"}, vault)
     secret = fields.get("secret") or signing.new_secret()
-    return queries.create_endpoint(endpoint_id, wanted, secret, vault.seal(secret))
+    sealed = vault.seal(secret)
+    with database.transaction():
+        queries.lock_customer()
+        created = queries.create_endpoint(endpoint_id, wanted, secret, sealed, limit)
+    if created is None:
+        raise WebhookLimitReached(limit)
+    return created
 
 
 def get(endpoint_id: UUID) -> str:
@@ -56,9 +77,9 @@ def get(endpoint_id: UUID) -> str:
     return _found(queries.get_endpoint(endpoint_id))
 
 
-def owed() -> int:
+def owed() -> Owed:
     """Return how many webhooks are neither delivered nor given up yet. Raises DatabaseFailure."""
-    return queries.owed()
+    return delivery_queries.owed()
 
 
 def page(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
@@ -83,10 +104,13 @@ def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
 
 
 def delete(endpoint_id: UUID) -> None:
-    """Remove the endpoint, with what it is owed. Raises WebhookNotFound."""
-    with database.transaction():
-        if not queries.delete_endpoint(endpoint_id):
-            raise WebhookNotFound
+    """Remove the endpoint, with what it is owed, of which retention removes what takes long. Raises WebhookNotFound."""
+    if not queries.delete_endpoint(endpoint_id):
+        raise WebhookNotFound
+    try:
+        bulk.drop_deliveries(endpoint_id)
+    except DatabaseFailure as failure:
+        log.warning("deliveries to a deleted webhook are left to retention: %s", failure.details)
 
 
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
@@ -107,22 +131,31 @@ def deliveries(
     """
     get(endpoint_id)
     newest = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
-    return queries.list_deliveries(endpoint_id, status, before or newest, limit)
+    return delivery_queries.list_deliveries(endpoint_id, status, before or newest, limit)
 
 
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
     """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or DeliveryNotFound."""
     _refuse_inactive(endpoint_id)
-    delivery = queries.redeliver(endpoint_id, delivery_id)
+    delivery = delivery_queries.redeliver(endpoint_id, delivery_id)
     if delivery is None:
         raise DeliveryNotFound
     return delivery
 
 
-def redeliver_failed(endpoint_id: UUID, since: datetime) -> int:
-    """Make everything due now that was given up since then; return how much. Raises what `redeliver` raises."""
+def redeliver_failed(endpoint_id: UUID, since: datetime) -> Progress:
+    """Make due what was given up since then, as far as the time allows. Raises what `redeliver` raises."""
     _refuse_inactive(endpoint_id)
-    return queries.redeliver_failed(endpoint_id, since)
+    return bulk.redeliver_failed(endpoint_id, since)
+
+
+def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
+    """Send the status changes of a period again, as far as the time allows.
+
+    Raises WebhookNotFound or WebhookInactive.
+    """
+    _refuse_inactive(endpoint_id)
+    return bulk.replay(endpoint_id, after, until)
 
 
 def test(endpoint_id: UUID) -> str:
@@ -139,7 +172,7 @@ def test(endpoint_id: UUID) -> str:
         "stats": {},
         "timestamp": now,
     }
-    return queries.owe_test(endpoint_id, uuid.uuid4(), job_id, json.dumps(body, separators=(",", ":")))
+    return delivery_queries.owe_test(endpoint_id, uuid.uuid4(), job_id, json.dumps(body, separators=(",", ":")))
 
 
 def keep_endpoints_of_settings(wanted: Sequence[EndpointOfSettings], vault: Vault) -> None:

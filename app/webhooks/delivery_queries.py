@@ -1,0 +1,213 @@
+"""The SQL of the webhooks' API that is about deliveries: lists of them, and what sends them again."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import database
+from app.database import Statement, rows_of, timestamp
+from app.visibility import seen
+from app.webhooks.messages import body, wants, webhook_id
+
+STATUSES = ["pending", "delivered", "failed"]
+"""What a delivery may be: owed, answered with a 2xx, given up."""
+
+
+def _delivery_json(delivery: str) -> str:
+    """Return SQL for a delivery's JSON text."""
+    return f"""(SELECT row_to_json(r)::text FROM (SELECT
+        {delivery}.id, {delivery}.endpoint_id AS webhook_id, {delivery}.job_id, {delivery}.seq AS event_id,
+        {delivery}.status, {delivery}.body::json AS body, {delivery}.tries,
+        CASE WHEN {delivery}.status = 'pending' THEN {timestamp(f"{delivery}.next_try_at")} END AS next_try_at,
+        {timestamp(f"{delivery}.created_at")} AS created_at,
+        {timestamp(f"{delivery}.finished_at")} AS finished_at) AS r)"""
+
+
+LIST_DELIVERIES = Statement(
+    "list_webhook_deliveries",
+    # Promises: at most `limit` deliveries of one endpoint in one of `statuses`, newest first, from before (`before_at`,
+    # `before_id`) on. Of each status no more are looked at, by the index that holds them in this order.
+    f"""
+    SELECT d.created_at, d.id, {_delivery_json("d")} FROM (
+        SELECT d.* FROM unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
+            SELECT d.* FROM webhook_deliveries d
+            WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = s.status
+                AND (d.created_at, d.id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+            ORDER BY d.created_at DESC, d.id DESC LIMIT (SELECT %(limit)s::int)
+        ) AS d
+        ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s::int
+    ) AS d
+    ORDER BY d.created_at DESC, d.id DESC
+    """,
+)
+
+MOST_COUNTED = 100_000
+"""Rows that the metrics count; past it they say what PostgreSQL estimates."""
+
+OWED = Statement(
+    "count_owed_webhooks",
+    # Promises: how many deliveries are due once more and how many status changes are to become some, exactly up to
+    # MOST_COUNTED of each; and for how many seconds the oldest of these changes has waited. The time does not grow with
+    # the tables.
+    f"""
+    WITH RECURSIVE customer AS (
+        (SELECT o.customer AS id, o.created_at FROM outbox o ORDER BY o.customer, o.created_at LIMIT 1)
+        UNION ALL
+        SELECT n.* FROM customer c CROSS JOIN LATERAL (SELECT o.customer, o.created_at FROM outbox o
+            WHERE o.customer > c.id ORDER BY o.customer, o.created_at LIMIT 1) AS n
+    ), counted AS (
+        SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE status = 'pending'
+                LIMIT {MOST_COUNTED}) AS d) AS deliveries,
+            (SELECT count(*) FROM (SELECT FROM outbox LIMIT {MOST_COUNTED}) AS o) AS changes
+    ), estimated AS (
+        SELECT (SELECT reltuples FROM pg_class WHERE oid = 'webhook_deliveries_order'::regclass) AS deliveries,
+            (SELECT reltuples FROM pg_class WHERE oid = 'outbox'::regclass) AS changes
+    )
+    SELECT
+        (CASE WHEN c.deliveries < {MOST_COUNTED} THEN c.deliveries ELSE greatest(c.deliveries, e.deliveries) END
+            + CASE WHEN c.changes < {MOST_COUNTED} THEN c.changes ELSE greatest(c.changes, e.changes) END)::bigint,
+        coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT * FROM customer LIMIT 10000) AS o)),
+            0)::float8
+    FROM counted c, estimated e
+    """,
+)
+
+
+class Owed(NamedTuple):
+    """How many webhooks are neither delivered nor given up, and for how long the oldest change waits in the outbox."""
+
+    number: int
+    oldest_change_seconds: float
+
+
+def owed() -> Owed:
+    """Return what is owed at the moment."""
+    return Owed(*database.run(OWED, {})[0])
+
+
+REDELIVER = Statement(
+    "redeliver_webhook",
+    # Promises: the delivery is due now, with all its tries before it, unless it is owed already.
+    f"""
+    UPDATE webhook_deliveries d SET
+        status = 'pending', failures = 0, finished_at = NULL,
+        next_try_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.next_try_at END
+    WHERE d.id = %(id)s::uuid AND d.endpoint_id = %(endpoint_id)s::uuid
+    RETURNING {_delivery_json("d")}
+    """,
+)
+
+REDELIVER_FAILED = Statement(
+    "redeliver_failed_webhooks",
+    # Promises: of the endpoint's deliveries that were given up since then, the next at most `limit` are due now. The
+    # row holds their number, whether there may be more, and when the last of them was given up.
+    f"""
+    WITH step AS MATERIALIZED (
+        SELECT d.job_id, d.seq, d.endpoint_id, d.finished_at FROM webhook_deliveries d
+        WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed' AND d.finished_at >= %(since)s::timestamptz
+        ORDER BY d.finished_at LIMIT (SELECT %(limit)s::int) FOR UPDATE SKIP LOCKED
+    ), due AS (
+        UPDATE webhook_deliveries d SET status = 'pending', failures = 0, finished_at = NULL, next_try_at = now()
+        FROM {rows_of("step", "job_id", "seq")} AS s (job_id, seq)
+        WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid
+    )
+    SELECT count(*), count(*) >= %(limit)s::int, max(finished_at) FROM step
+    """,
+)
+
+REPLAY = Statement(
+    "replay_webhooks",
+    # Promises: of the next at most `limit` status changes of the period, in the order of their times, those that the
+    # endpoint wants are due to it now: a delivery that exists once more, another is made. So is none of a job that is
+    # gone, or not the caller's. The row holds the number of deliveries, whether there may be more changes, and the
+    # position of the last one.
+    f"""
+    WITH endpoint AS MATERIALIZED (
+        SELECT * FROM webhook_endpoints w WHERE w.id = %(endpoint_id)s::uuid AND w.active AND {seen("w")} FOR KEY SHARE
+    ), step AS MATERIALIZED (
+        SELECT e.* FROM job_events e
+        WHERE e.stats IS NOT NULL AND e.at >= %(after_at)s::timestamptz AND e.at < %(until)s::timestamptz
+            AND (e.at, e.job_id, e.seq) > (%(after_at)s::timestamptz, %(after_id)s::uuid, %(after_seq)s::bigint)
+        ORDER BY e.at, e.job_id, e.seq LIMIT (SELECT %(limit)s::int)
+    ), wanted AS MATERIALIZED (
+        SELECT e.job_id, e.seq, w.id AS endpoint_id, {body("e", "c")} AS body
+        FROM endpoint w CROSS JOIN step e
+        CROSS JOIN LATERAL (SELECT j.domain, j.job_type, j.customer_config_id, e.new_status FROM scrape_jobs j
+            WHERE j.id = e.job_id AND {seen("j")}) AS c
+        WHERE e.old_status IS NOT NULL AND {wants("w", "c")}
+    ), due AS (
+        INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+        SELECT x.job_id, x.seq, x.endpoint_id, {webhook_id("x.job_id", "x.seq", "x.endpoint_id")}, x.body, now(), now()
+        FROM wanted x ORDER BY x.job_id, x.seq
+        ON CONFLICT (job_id, seq, endpoint_id) DO UPDATE SET
+            status = 'pending', failures = 0, finished_at = NULL,
+            next_try_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.next_try_at END
+    )
+    SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM step) >= %(limit)s::int, last.at, last.job_id, last.seq
+    FROM (VALUES (true)) AS one LEFT JOIN LATERAL (
+        SELECT at, job_id, seq FROM step ORDER BY at DESC, job_id DESC, seq DESC LIMIT 1) AS last ON true
+    """,
+    past_row_security=True,  # it says itself whose jobs it takes, and looks at no more than `limit` of all events
+)
+
+DROP_DELIVERIES = Statement(
+    "drop_webhook_deliveries",
+    # Promises: at most `limit` deliveries to the endpoint are gone. The row holds their number, and whether more
+    # may be left.
+    f"""
+    WITH step AS MATERIALIZED (
+        SELECT d.job_id, d.seq FROM webhook_deliveries d WHERE d.endpoint_id = %(endpoint_id)s::uuid
+        ORDER BY d.status, d.created_at, d.id LIMIT (SELECT %(limit)s::int) FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM webhook_deliveries d USING {rows_of("step", "job_id", "seq")} AS s (job_id, seq)
+        WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid
+    )
+    SELECT count(*), count(*) >= %(limit)s::int FROM step
+    """,
+    past_row_security=True,  # their endpoint, by which row security knows them, is gone
+)
+
+OWE_TEST = Statement(
+    "owe_test_webhook",
+    # Promises: the endpoint is owed a message about no job, as if it were about one.
+    f"""
+    INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+    VALUES (%(job_id)s::uuid, 1, %(endpoint_id)s::uuid, %(id)s::uuid, %(body)s::text, now(), now())
+    RETURNING {_delivery_json("d")}
+    """,
+)
+
+
+class ListedDelivery(NamedTuple):
+    """A delivery in a list: its JSON, and its position."""
+
+    json: str
+    position: tuple[datetime, UUID]
+
+
+def list_deliveries(
+    endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
+) -> Sequence[ListedDelivery]:
+    """Return at most `limit` deliveries of the endpoint from before the position `before` on, newest first."""
+    before_at, before_id = before
+    parameters = {
+        "endpoint_id": str(endpoint_id),
+        "statuses": STATUSES if status is None else [status],
+        "before_at": before_at,
+        "before_id": str(before_id),
+        "limit": limit,
+    }
+    return [ListedDelivery(text, (at, id)) for at, id, text in database.run(LIST_DELIVERIES, parameters)]
+
+
+def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:
+    """Make the delivery due now and return its JSON, or None where there is none."""
+    rows = database.run(REDELIVER, {"endpoint_id": str(endpoint_id), "id": str(delivery_id)})
+    return rows[0][0] if rows else None
+
+
+def owe_test(endpoint_id: UUID, delivery_id: UUID, job_id: UUID, body: str) -> str:
+    """Owe the endpoint a test message and return the delivery's JSON."""
+    parameters = {"endpoint_id": str(endpoint_id), "id": str(delivery_id), "job_id": str(job_id), "body": body}
+    return str(database.run(OWE_TEST, parameters)[0][0])
