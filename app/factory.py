@@ -17,6 +17,7 @@ from app.http import body, cors, errors, guard, health, limits, logs, measuremen
 from app.http import headers as response_headers
 from app.http.limits import Limits
 from app.http.presence import is_leaving
+from app.jobs import pulse
 from app.jobs.routes import blueprint as jobs
 from app.monitoring import blueprint as monitoring
 from app.queue import sweeper
@@ -94,6 +95,7 @@ def create_app(settings: Settings) -> Flask:
     tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count_some)]
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = Housekeeping(own_work, tasks)
+    app.extensions["pulse"] = Housekeeping(own_work, [Task("the pulse", pulse.BEAT_SECONDS, pulse.beat)])
     app.extensions["note_of_use"] = Housekeeping(own_work, [Task("the note of the keys' use", 10.0, keys.note_use)])
     cli.register(app, settings)
     return app

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.errors import JobNotFound, LeaseLost, RetriesUsedUp, TransitionRefused
+from app.errors import JobNotFound, LeaseLost, LockTimeout, RetriesUsedUp, TransitionRefused
 from app.events.origin import Origin
 from app.jobs import lease_queries
 from app.jobs.changes import Demands, change
@@ -38,6 +38,10 @@ def retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, or
 
     Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused or DatabaseFailure.
     """
+    return _retry(job_id, fields, how, demands, origin)
+
+
+def _retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, origin: Origin) -> Representation:
     return change(job_id, {**PENDING, **fields}, demands, "retried", origin, must_move=True, retry=how)
 
 
@@ -54,9 +58,9 @@ def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demand
         except TransitionRefused as error:
             if error.current != Status.FAILED:
                 raise
-            return retry(job_id, {}, how, demands, origin)  # the worker has said before that it failed
+            return _retry(job_id, {}, how, demands, origin)  # the worker has said before that it failed
         try:
-            job = retry(job_id, {}, how, Demands(), origin)
+            job = _retry(job_id, {}, how, Demands(), origin)
         except TransitionRefused as error:
             refused = error
     if refused is not None:
@@ -83,15 +87,17 @@ def _fail(job_id: UUID, message: str, demands: Demands, action: str, origin: Ori
 def rescue(job_id: UUID, worker_id: str, how: Retry, origin: Origin) -> bool:
     """Take a job from a worker whose lease has run out: it fails, and goes back to pending while retries are left.
 
-    Returns whether it was so: a job that ended, or whose worker gave a sign of life, in the meantime is left alone.
-    Raises DatabaseFailure.
+    Returns whether that was done: a job that ended, or whose worker gave a sign of life, in the meantime is left alone.
+    Raises LockTimeout at once where another transaction holds the job's row, or DatabaseFailure.
     """
     message = f"Lease expired: no sign of life from worker {worker_id}"
     try:
         with database.transaction():
+            if not lease_queries.lock_if_free(job_id):
+                raise LockTimeout
             _fail(job_id, message, Demands(lease_expired=True), "lease_expired", origin)
             try:
-                retry(job_id, {}, how, Demands(), origin)
+                _retry(job_id, {}, how, Demands(), origin)
             except TransitionRefused:
                 return True
     except (LeaseLost, TransitionRefused, JobNotFound):

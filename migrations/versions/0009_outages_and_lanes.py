@@ -1,6 +1,8 @@
-"""An index for each way in which a claim looks for jobs."""
+"""When the service was last able to extend leases, and an index for each way in which a claim looks for jobs."""
 
+import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
 
 revision = "0009"
 down_revision = "0006"
@@ -18,11 +20,20 @@ NEW_LANES = {**LANES, "domain_type_due": ["domain", "job_type", "priority", OWN_
 
 
 def upgrade() -> None:
+    op.execute("DROP TABLE IF EXISTS service_pulse")  # an earlier run may have ended at the indexes
+    op.create_table(
+        "service_pulse",
+        sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("outages", TSTZMULTIRANGE(), server_default="{}", nullable=False),
+        sa.CheckConstraint("id = 1", name="service_pulse_one_row"),
+    )
     words = "CASE status || ' in {0}' WHEN 'pending in {0}' THEN true ELSE false END"
     _replace({name: (columns, words.format(name)) for name, columns in NEW_LANES.items()})
 
 
 def downgrade() -> None:
+    op.execute("DROP TABLE IF EXISTS service_pulse")
     _replace({name: (columns, "(status = 'pending') IS TRUE") for name, columns in LANES.items()})
 
 
