@@ -30,6 +30,7 @@ from app.statistics.routes import blueprint as statistics
 from app.targets import Policy
 from app.tenancy.models import ApiKey
 from app.tenancy.service import KeyRing
+from app.turns import TURNS
 from app.vault import Vault
 from app.visibility import everything
 from app.webhooks.dispatcher import Dispatcher, Options
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> Flask:
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(
         settings.threads + 2
     )  # the dispatcher's, housekeeping's
+    TURNS.places = max(1, settings.threads // 2)
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine)

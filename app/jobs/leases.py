@@ -10,10 +10,12 @@ from app.jobs import lease_queries
 from app.jobs.changes import Demands, change
 from app.jobs.queries import Representation, Retry
 from app.jobs.states import Status
+from app.turns import one_row
 
 PENDING = {"status": Status.PENDING}
 
 
+@one_row
 def heartbeat(job_id: UUID, lease_token: str, origin: Origin) -> Representation:
     """Extend the job's lease and return the job; of a cancelled one, tell so and record that the worker knows.
 
@@ -33,6 +35,7 @@ def _hear(job_id: UUID, lease_token: str, origin: Origin) -> Representation:
     return lease_queries.record_hearing(job_id, lease_token, origin) or job
 
 
+@one_row
 def retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, origin: Origin) -> Representation:
     """Send a failed job back to pending; `fields` may hold the error_message that it keeps.
 
@@ -45,6 +48,7 @@ def _retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, o
     return change(job_id, {**PENDING, **fields}, demands, "retried", origin, must_move=True, retry=how)
 
 
+@one_row
 def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demands, origin: Origin) -> Representation:
     """End the attempt that runs under the token in `demands` as failed, and send the job back to pending.
 
@@ -68,6 +72,7 @@ def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demand
     return job
 
 
+@one_row
 def release(job_id: UUID, demands: Demands, origin: Origin) -> Representation:
     """Give the running job back unfinished: it is pending again at once, and no retry is counted.
 

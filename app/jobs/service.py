@@ -15,6 +15,7 @@ from app.jobs.merge_patch import merge_patch
 from app.jobs.queries import Representation
 from app.jobs.states import Status
 from app.text import sanitise
+from app.turns import one_row
 
 CANCELLED = "Cancelled via API"
 
@@ -52,6 +53,7 @@ def get(job_id: UUID) -> Representation:
     return job
 
 
+@one_row
 def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
     """Change what `fields` names; stats take the old ones' place, metadata is merged at the top level.
 
@@ -60,6 +62,7 @@ def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Or
     return change(job_id, fields, demands, "updated", origin)
 
 
+@one_row
 def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
     """Change what `fields` names; stats and metadata are merged in depth, as a JSON Merge Patch.
 
@@ -75,6 +78,7 @@ def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Ori
         return change(job_id, {**fields, **merged}, demands, "updated", origin, merges_metadata=False)
 
 
+@one_row
 def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
     """Cancel a job that is not over; `reason` is sanitised text, and a blank one is none.
 

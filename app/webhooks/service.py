@@ -18,6 +18,7 @@ import uuid_utils.compat
 from app import database, signing
 from app.errors import DeliveryNotFound, InvalidInput, WebhookInactive, WebhookNotFound
 from app.targets import Policy
+from app.turns import TURNS, one_row
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import queries
 from app.webhooks.queries import ListedDelivery, ListedEndpoint
@@ -69,9 +70,11 @@ def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy) -> str:
     """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or WebhookNotFound."""
     if "url" in fields:
         _refuse_forbidden(fields["url"], policy)
-    return _found(queries.update_endpoint(endpoint_id, fields))
+    with TURNS.at(endpoint_id):
+        return _found(queries.update_endpoint(endpoint_id, fields))
 
 
+@one_row
 def delete(endpoint_id: UUID) -> None:
     """Remove the endpoint, with what it is owed. Raises WebhookNotFound."""
     with database.transaction():
@@ -79,6 +82,7 @@ def delete(endpoint_id: UUID) -> None:
             raise WebhookNotFound
 
 
+@one_row
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
     """Give the endpoint a new secret and return its JSON with it; the old one signs, too, for a day.
 
@@ -100,6 +104,7 @@ def deliveries(
     return queries.list_deliveries(endpoint_id, status, before or newest, limit)
 
 
+@one_row
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
     """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or DeliveryNotFound."""
     _refuse_inactive(endpoint_id)
@@ -109,12 +114,14 @@ def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
     return delivery
 
 
+@one_row
 def redeliver_failed(endpoint_id: UUID, since: datetime) -> int:
     """Make everything due now that was given up since then; return how much. Raises what `redeliver` raises."""
     _refuse_inactive(endpoint_id)
     return queries.redeliver_failed(endpoint_id, since)
 
 
+@one_row
 def test(endpoint_id: UUID) -> str:
     """Owe the endpoint a test event and return the delivery's JSON. Raises WebhookNotFound or WebhookInactive."""
     _refuse_inactive(endpoint_id)
