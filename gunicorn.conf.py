@@ -115,6 +115,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 def _runners(worker: Any) -> list[Any]:
     wanted = {
+        "pulse": True,
         "webhook_dispatcher": settings.webhook_dispatch,
         "housekeeping": settings.housekeeping,
         "note_of_use": settings.auth == "keys",

@@ -20,6 +20,7 @@ from app.http import address, body, cors, errors, guard, health, limits, logs, m
 from app.http import headers as response_headers
 from app.http.limits import Limits
 from app.http.presence import is_leaving
+from app.jobs import pulse
 from app.jobs.routes import blueprint as jobs
 from app.monitoring import blueprint as monitoring
 from app.queue import sweeper
@@ -32,6 +33,7 @@ from app.statistics.routes import blueprint as statistics
 from app.targets import Policy
 from app.tenancy.models import ApiKey
 from app.tenancy.service import KeyRing
+from app.turns import TURNS
 from app.vault import Vault
 from app.visibility import everything
 from app.webhooks.dispatcher import Dispatcher, Options
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> Flask:
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = connections.engine_options(
         settings.threads + 2
     )  # the dispatcher's, housekeeping's
+    TURNS.places = max(1, settings.threads // 2)
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine, Servers(lambda: _database_url(settings)))
@@ -92,6 +95,7 @@ def create_app(settings: Settings) -> Flask:
     tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count_some)]
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = Housekeeping(own_work, tasks)
+    app.extensions["pulse"] = Housekeeping(own_work, [Task("the pulse", pulse.BEAT_SECONDS, pulse.beat)])
     app.extensions["note_of_use"] = Housekeeping(own_work, [Task("the note of the keys' use", 10.0, keys.note_use)])
     cli.register(app, settings)
     return app

@@ -37,7 +37,7 @@ $$;
 
 REVOKE ALL ON
     alembic_version, api_keys, idempotency_keys, job_duration_totals, job_error_totals, job_events, job_totals, outbox,
-    scrape_jobs, statistics_marks, uncounted_events, webhook_deliveries, webhook_endpoints
+    scrape_jobs, service_pulse, statistics_marks, uncounted_events, webhook_deliveries, webhook_endpoints
 FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE ALL ON FUNCTION running_jobs(text) FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE CREATE ON SCHEMA public -- as it is anyway since PostgreSQL 15
@@ -77,6 +77,9 @@ GRANT SELECT ON statistics_marks TO scrape_jobs_service;
 
 -- Endpoints are their users' to make and delete, with what they are owed; answers are kept for a day.
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_endpoints, webhook_deliveries, idempotency_keys TO scrape_jobs_service;
+
+-- The service notes that it lives, and sees when it did not.
+GRANT SELECT, INSERT, UPDATE (seen_at, outages) ON service_pulse TO scrape_jobs_service;
 
 -- /readyz compares the schema with the release.
 GRANT SELECT ON alembic_version TO scrape_jobs_service;

@@ -57,7 +57,7 @@ def only_jobs(server_url: str) -> Iterator[Jobs]:
 
 @pytest.fixture
 def jobs(only_jobs: Jobs) -> Jobs:
-    for table in ("scrape_jobs", "job_events", "outbox", "uncounted_events"):
+    for table in ("scrape_jobs", "job_events", "outbox", "uncounted_events", "service_pulse"):
         only_jobs.rows(f"DELETE FROM {table}")  # to truncate them would wait for services that wait for that
     return only_jobs
 

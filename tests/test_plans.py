@@ -63,7 +63,7 @@ class Database:
             return cursor.fetchall() if cursor.description else []
 
     def plan(self, sql: str, parameters: Mapping[str, Any], *, run: bool = False) -> str:
-        options = "ANALYZE, FORMAT JSON" if run else "FORMAT JSON"
+        options = "ANALYZE, BUFFERS, FORMAT JSON" if run else "FORMAT JSON"
         return json.dumps(self.rows(f"EXPLAIN ({options}) {sql}", parameters)[0][0], indent=1)
 
     def plans(self, statement: Statement, parameters: Mapping[str, Any], *, run: bool = False) -> Iterator[str]:

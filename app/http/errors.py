@@ -100,7 +100,7 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseReadOnly: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseTimeout: lambda error: Answer(500, failure_text(), error.details),
-    errors.LockTimeout: lambda error: Answer(500, failure_text(), error.details),
+    errors.LockTimeout: lambda error: Answer(500, failure_text(), error.details, {"Retry-After": "1"}),
     errors.DatabaseForbids: lambda error: Answer(500, failure_text(), error.details),
 }
 """Every exception of the family, by its own class; a test proves that none is missing."""

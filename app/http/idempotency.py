@@ -8,12 +8,13 @@ from typing import ParamSpec
 from flask import Response, request
 
 from app import database, idempotency
-from app.errors import AnswerUnreadable, InvalidInput, RetriesUsedUp
+from app.errors import AnswerUnreadable, IdempotencyKeyInUse, InvalidInput, RetriesUsedUp
 from app.http.body import raw_body
 from app.http.envelope import JSON
 from app.http.errors import answer
 from app.http.origin import origin
 from app.idempotency import StoredAnswer
+from app.turns import TURNS
 from app.vault import SecretUnreadableError, Vault
 
 HEADER = "Idempotency-Key"
@@ -52,7 +53,7 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
         raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
     caller = origin().actor.id or ""
     digest = idempotency.fingerprint(request.method, request.path, raw_body())
-    with database.transaction():
+    with TURNS.at((caller, key), IdempotencyKeyInUse), database.transaction():
         earlier = idempotency.claim(caller, key, digest)
         if earlier is not None:
             return _replayed(earlier, vault)

@@ -7,6 +7,7 @@ from app import database
 from app.database import Statement, timestamp
 from app.events import queries as events
 from app.events.origin import Origin
+from app.jobs.pulse import OUTAGES, RECOVERY
 from app.jobs.queries import Representation, job_json, tag
 from app.jobs.states import Status
 from app.visibility import seen
@@ -143,16 +144,33 @@ def worker(job_id: UUID) -> str | None:
 
 EXPIRED = Statement(
     "find_expired_leases",
-    # Promises: at most `limit` running jobs whose lease has run out, the longest first. It locks nothing: who ends such
-    # a job looks again.
+    # Promises: at most `limit` running jobs whose lease has run out, the longest first; without those whose lease ran
+    # out during an outage and whose worker still has time to come back. It locks nothing: the rescue looks again.
     f"""
+    WITH outage AS MATERIALIZED ({OUTAGES})
     SELECT j.id, j.worker_id, j.retry_count FROM scrape_jobs j
     WHERE (j.status = '{Status.RUNNING}') IS TRUE AND j.lease_expires_at < now()
+        AND NOT EXISTS (SELECT FROM outage o
+            WHERE j.lease_expires_at > o.began AND j.lease_expires_at <= o.ended + {RECOVERY}
+                AND now() < o.ended + make_interval(secs => j.lease_seconds))
     ORDER BY j.lease_expires_at LIMIT %(limit)s::int
     """,
 )
 
 
 def expired(limit: int) -> list[tuple[UUID, str, int]]:
-    """Return id, worker and retry count of at most `limit` jobs whose lease has run out."""
+    """Return id, worker and retry count of at most `limit` jobs whose lease has run out, and has no chance left."""
     return [(job_id, worker_id, retries) for job_id, worker_id, retries in database.run(EXPIRED, {"limit": limit})]
+
+
+LOCK = Statement(
+    "lock_job_if_free",
+    # Promises: the job's row is locked until the transaction ends; or no row: another transaction holds it, or there is
+    # no such job. It never waits.
+    "SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE SKIP LOCKED",
+)
+
+
+def lock_if_free(job_id: UUID) -> bool:
+    """Lock the job's row until the open transaction ends; return False where another transaction holds it."""
+    return bool(database.run(LOCK, {"id": str(job_id)}))

@@ -4,16 +4,18 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.errors import JobNotFound, LeaseLost, RetriesUsedUp, TransitionRefused
+from app.errors import JobNotFound, LeaseLost, LockTimeout, RetriesUsedUp, TransitionRefused
 from app.events.origin import Origin
 from app.jobs import lease_queries
 from app.jobs.changes import Demands, change
 from app.jobs.queries import Representation, Retry
 from app.jobs.states import Status
+from app.turns import one_row
 
 PENDING = {"status": Status.PENDING}
 
 
+@one_row
 def heartbeat(job_id: UUID, lease_token: str, origin: Origin) -> Representation:
     """Extend the job's lease and return the job; of a cancelled one, tell so and record that the worker knows.
 
@@ -33,14 +35,20 @@ def _hear(job_id: UUID, lease_token: str, origin: Origin) -> Representation:
     return lease_queries.record_hearing(job_id, lease_token, origin) or job
 
 
+@one_row
 def retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, origin: Origin) -> Representation:
     """Send a failed job back to pending; `fields` may hold the error_message that it keeps.
 
     Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused or DatabaseFailure.
     """
+    return _retry(job_id, fields, how, demands, origin)
+
+
+def _retry(job_id: UUID, fields: dict[str, Any], how: Retry, demands: Demands, origin: Origin) -> Representation:
     return change(job_id, {**PENDING, **fields}, demands, "retried", origin, must_move=True, retry=how)
 
 
+@one_row
 def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demands, origin: Origin) -> Representation:
     """End the attempt that runs under the token in `demands` as failed, and send the job back to pending.
 
@@ -54,9 +62,9 @@ def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demand
         except TransitionRefused as error:
             if error.current != Status.FAILED:
                 raise
-            return retry(job_id, {}, how, demands, origin)  # the worker has said before that it failed
+            return _retry(job_id, {}, how, demands, origin)  # the worker has said before that it failed
         try:
-            job = retry(job_id, {}, how, Demands(), origin)
+            job = _retry(job_id, {}, how, Demands(), origin)
         except TransitionRefused as error:
             refused = error
     if refused is not None:
@@ -64,6 +72,7 @@ def give_up(job_id: UUID, error_message: str | None, how: Retry, demands: Demand
     return job
 
 
+@one_row
 def release(job_id: UUID, demands: Demands, origin: Origin) -> Representation:
     """Give the running job back unfinished: it is pending again at once, and no retry is counted.
 
@@ -83,15 +92,17 @@ def _fail(job_id: UUID, message: str, demands: Demands, action: str, origin: Ori
 def rescue(job_id: UUID, worker_id: str, how: Retry, origin: Origin) -> bool:
     """Take a job from a worker whose lease has run out: it fails, and goes back to pending while retries are left.
 
-    Returns whether it was so: a job that ended, or whose worker gave a sign of life, in the meantime is left alone.
-    Raises DatabaseFailure.
+    Returns whether that was done: a job that ended, or whose worker gave a sign of life, in the meantime is left alone.
+    Raises LockTimeout at once where another transaction holds the job's row, or DatabaseFailure.
     """
     message = f"Lease expired: no sign of life from worker {worker_id}"
     try:
         with database.transaction():
+            if not lease_queries.lock_if_free(job_id):
+                raise LockTimeout
             _fail(job_id, message, Demands(lease_expired=True), "lease_expired", origin)
             try:
-                retry(job_id, {}, how, Demands(), origin)
+                _retry(job_id, {}, how, Demands(), origin)
             except TransitionRefused:
                 return True
     except (LeaseLost, TransitionRefused, JobNotFound):

@@ -17,19 +17,31 @@ MAX_MAX_RETRIES = 100
 MAX_INTEGER = 2**31 - 1
 
 
-PENDING = text("(status = 'pending') IS TRUE")
 RUNNING = text("(status = 'running') IS TRUE")
 """What the queue's indexes hold. A statement that says it in these words goes by one of them: with the words alone that
 every query has, PostgreSQL takes the index of all statuses for as long as it has not counted how many jobs wait."""
 
+
+def pending_in(index: str, status: str = "status") -> str:
+    """Return SQL that is true of pending jobs, in words that only the partial index ``scrape_jobs_<index>`` has.
+
+    A statement so names its index, and PostgreSQL, which cannot estimate such an expression, expects many jobs: it
+    reads the first ones in the index's order. With plain words it may choose another index, or sort, where it last
+    counted while none waited.
+    """
+    return f"CASE {status} || ' in {index}' WHEN 'pending in {index}' THEN true ELSE false END"
+
+
 DUE = text("greatest(scheduled_for, created_at)")
 """When a pending job becomes due: its time, but never before there was the job."""
 
+_OWN_LIMIT = text("coalesce(max_concurrent, 0)")
 _LANES: Mapping[str, tuple[str | TextClause, ...]] = {
-    "scrape_jobs_due": ("priority",),
-    "scrape_jobs_type_due": ("job_type", "priority"),
-    "scrape_jobs_customer_due": ("customer_config_id", "priority"),
-    "scrape_jobs_domain_due": ("domain", "priority", text("coalesce(max_concurrent, 0)")),
+    "due": ("priority",),
+    "type_due": ("job_type", "priority"),
+    "customer_due": ("customer_config_id", "priority"),
+    "domain_due": ("domain", "priority", _OWN_LIMIT),
+    "domain_type_due": ("domain", "job_type", "priority", _OWN_LIMIT),
 }
 
 
@@ -65,7 +77,10 @@ class ScrapeJob(Model):
         Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
         Index("scrape_jobs_updated", "updated_at", "id"),
         # The queue's lanes: pending jobs of one priority, of all or of one kind, in the order in which they become due.
-        *(Index(name, *columns, DUE, "id", postgresql_where=PENDING) for name, columns in _LANES.items()),
+        *(
+            Index(f"scrape_jobs_{name}", *columns, DUE, "id", postgresql_where=text(pending_in(name)))
+            for name, columns in _LANES.items()
+        ),
         # Nothing here that a heartbeat changes, which therefore writes no index.
         Index("scrape_jobs_running", "domain", postgresql_where=RUNNING),
         CheckConstraint("max_concurrent >= 1", name="scrape_jobs_max_concurrent"),

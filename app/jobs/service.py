@@ -18,6 +18,7 @@ from app.jobs.resuming import ResumePoint, next_point
 from app.jobs.states import QUEUEABLE, Status
 from app.page_size import Fitting
 from app.text import sanitise
+from app.turns import one_row
 
 CANCELLED = "Cancelled via API"
 
@@ -55,6 +56,7 @@ def get(job_id: UUID) -> Representation:
     return job
 
 
+@one_row
 def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
     """Change what `fields` names; stats take the old ones' place, metadata is merged at the top level.
 
@@ -63,6 +65,7 @@ def update(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Or
     return change(job_id, fields, demands, "updated", origin)
 
 
+@one_row
 def patch(job_id: UUID, fields: Mapping[str, Any], demands: Demands, origin: Origin) -> Representation:
     """Change what `fields` names; stats, metadata and config are merged in depth, as a JSON Merge Patch.
 
@@ -88,6 +91,7 @@ def _is_same(document: Any, other: Any) -> bool:
     return json.dumps(document, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+@one_row
 def cancel(job_id: UUID, reason: str, demands: Demands, origin: Origin) -> Representation:
     """Cancel a job that is not over; `reason` is sanitised text, and a blank one is none.
 

@@ -15,7 +15,7 @@ from app.database import Statement
 from app.events import queries as events
 from app.events.origin import Origin
 from app.jobs.lease_queries import take
-from app.jobs.models import MAX_PRIORITY
+from app.jobs.models import MAX_PRIORITY, pending_in
 from app.jobs.queries import job_json
 from app.queue.lanes import DUE, LIMIT, RANK, WANTED
 from app.queue.queries import Leased, Wanted
@@ -40,7 +40,7 @@ CANDIDATES = Statement(
     # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains that are not full.
     f"""
     SELECT {RANK}, j.id, j.domain, {LIMIT} FROM scrape_jobs j
-    WHERE (j.status = 'pending') IS TRUE AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
+    WHERE {pending_in("due", "j.status")} AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
         AND NOT EXISTS (SELECT FROM unnest(%(busy_domains)s::text[], %(running_jobs)s::bigint[]) AS r (domain, jobs)
             WHERE r.domain = j.domain AND r.jobs >= {LIMIT})
     ORDER BY {DUE}, j.id LIMIT %(candidates)s::int

@@ -11,7 +11,10 @@ lane is followed past WINDOW such jobs; if that is not enough, the same question
 one domain and one limit each, where everything that is full is one step.
 """
 
-from app.jobs.models import MAX_PRIORITY
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from app.jobs.models import MAX_PRIORITY, pending_in
 from app.visibility import PARAMETER, seen
 
 AGING_SECONDS = 4 * 3600
@@ -41,7 +44,7 @@ WANTED = (
 _PRIORITIES = f"generate_series(1, {MAX_PRIORITY}) AS p (priority)"
 
 
-def _coarse(values: str = "(VALUES (1))", condition: str = "") -> str:
+def _coarse(index: str, values: str = "(VALUES (1))", condition: str = "") -> str:
     """Return SQL for the best `candidates` of lanes of one priority, and perhaps of one `value` of `values`."""
     return f"""
     SELECT concat_ws(' ', v.value, p.priority) AS lane, f.id, f.domain, f.rank, f.room, f.ready,
@@ -52,7 +55,7 @@ def _coarse(values: str = "(VALUES (1))", condition: str = "") -> str:
                 SELECT j.id, j.domain, {DUE} AS due, {RANK} AS rank, {WANTED} AS wanted,
                     {_room(LIMIT, "j.domain")} AS room
                 FROM scrape_jobs j
-                WHERE (j.status = 'pending') IS TRUE AND j.priority = p.priority AND {DUE} <= now() {condition}
+                WHERE {pending_in(index, "j.status")} AND j.priority = p.priority AND {DUE} <= now() {condition}
                 ORDER BY {DUE} LIMIT %(window)s::int
             ) AS s
         ) AS w
@@ -64,31 +67,40 @@ def _coarse(values: str = "(VALUES (1))", condition: str = "") -> str:
 _OWN_LIMIT = "coalesce(j.max_concurrent, 0)"
 
 
-def _fine(values: str = "", condition: str = "") -> str:
-    """Return SQL for the best `candidates` of lanes of one domain, priority and limit of their jobs' own.
+def _fine(index: str, given: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return SQL for the best `candidates` of lanes that have one value of each of the index's leading columns.
 
-    The best ones are in the lanes whose first are the best, so that no more than these lanes are read any further.
-    `condition` names the lanes' domain as the `value` of `values` where not all are to be read.
+    These are the domain, perhaps the job type, the priority and the jobs' own limit. `given` names the parameters with
+    the wanted values of some leading columns; the values of the others are found by walking from one to the next, each
+    step of which is one look into the index. The best jobs are in the lanes whose first are the best, so that no more
+    than `candidates` lanes are read any further.
     """
-    lane = f"""SELECT j.domain, j.priority, {_OWN_LIMIT} AS own_limit FROM scrape_jobs j
-        WHERE (j.status = 'pending') IS TRUE {condition}"""
-    order = f"ORDER BY j.domain, j.priority, {_OWN_LIMIT} LIMIT 1"
+    walked = [column for column in ("domain", "priority") if column not in given]
+    names = [*given, *walked, "own_limit"]
+    columns = ", ".join([f"j.{column}" for column in walked] + [_OWN_LIMIT])
+    values = " CROSS JOIN ".join(f"unnest(%({given[column]})s::text[]) AS {column}s ({column})" for column in given)
+    conditions = "".join(f" AND j.{column} = {column}s.{column}" for column in given)
+    lane = f"""SELECT {"".join(f"{column}s.{column}, " for column in given)}{columns} FROM scrape_jobs j
+                    WHERE {pending_in(index, "j.status")} {conditions}"""
+    order = f"ORDER BY {columns} LIMIT 1"
+    last = ", ".join(f"lane.{name}" for name in (*walked, "own_limit"))
     limit = "least(%(domain_limit)s::int, nullif(lane.own_limit, 0))"
+    same = "".join(f" AND j.{column} = lane.{column}" for column in (*given, *walked))
     ready = f"""
         SELECT j.id, {RANK} AS rank FROM scrape_jobs j
-        WHERE (j.status = 'pending') IS TRUE AND j.domain = lane.domain AND j.priority = lane.priority
-            AND {_OWN_LIMIT} = lane.own_limit AND {DUE} <= now() AND {WANTED}
+        WHERE {pending_in(index, "j.status")} {same} AND {_OWN_LIMIT} = lane.own_limit
+            AND {DUE} <= now() AND {WANTED}
         ORDER BY {DUE}"""
     return f"""
-    SELECT concat_ws(' ', lane.domain, lane.priority, lane.own_limit) AS lane, f.id, lane.domain, f.rank, lane.room,
+    SELECT concat_ws(' ', {", ".join(f"lane.{name}" for name in names)}) AS lane, f.id, lane.domain, f.rank, lane.room,
         true AS ready, false AS cut_off
     FROM (
-        SELECT lane.* FROM {values} (
-            WITH RECURSIVE lane AS (
+        SELECT lane.* FROM {f"{values} CROSS JOIN LATERAL" if given else ""} (
+            WITH RECURSIVE lane ({", ".join(names)}) AS (
                 ({lane} {order})
                 UNION ALL
-                SELECT n.* FROM lane CROSS JOIN LATERAL ({lane} AND
-                    (j.domain, j.priority, {_OWN_LIMIT}) > (lane.domain, lane.priority, lane.own_limit) {order}) AS n
+                SELECT n.* FROM lane CROSS JOIN LATERAL (
+                    {lane} AND ({columns}) > ({last}) {order}) AS n
             )
             SELECT * FROM (SELECT lane.*, {_room(limit, "lane.domain")} AS room FROM lane) AS lane
             WHERE coalesce(lane.room > 0, true)
@@ -98,11 +110,12 @@ def _fine(values: str = "", condition: str = "") -> str:
 
 
 LANES = {
-    "all": _coarse(),
-    "types": _coarse("unnest(%(job_types)s::text[])", "AND j.job_type = v.value"),
-    "customer": _coarse(condition=f"AND j.customer_config_id = %({PARAMETER})s::uuid"),
-    "domains": _fine("unnest(%(domains)s::text[]) AS v (value) CROSS JOIN LATERAL", "AND j.domain = v.value"),
-    "all_domains": _fine(),
+    "all": _coarse("due"),
+    "types": _coarse("type_due", "unnest(%(job_types)s::text[])", "AND j.job_type = v.value"),
+    "customer": _coarse("customer_due", condition=f"AND j.customer_config_id = %({PARAMETER})s::uuid"),
+    "domains": _fine("domain_due", {"domain": "domains"}),
+    "domains_and_types": _fine("domain_type_due", {"domain": "domains", "job_type": "job_types"}),
+    "all_domains": _fine("domain_due"),
 }
 """SQL by the lanes that it reads: at most `candidates` rows of each `lane`, which tell whether the job is `ready` to
 start, how much `room` its domain's limit leaves, and whether the lane was `cut_off` before it had enough."""

@@ -11,10 +11,13 @@ from app.database import Statement, timestamp
 from app.events import queries as events
 from app.events.origin import Origin
 from app.jobs.lease_queries import take
-from app.jobs.models import MAX_PRIORITY
+from app.jobs.models import MAX_PRIORITY, pending_in
 from app.jobs.queries import job_json
 from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
 from app.visibility import seen
+
+MAX_PAIRS = 100
+"""Pairs of a domain and a job type that are looked at one by one: each costs a look, whether it has jobs or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Wanted:
     def lanes(self) -> str:
         """The lanes to read first: those that hold the fewest jobs that are not wanted."""
         if self.domains is not None:
-            return "domains"
+            few = self.job_types is not None and len(self.domains) * len(self.job_types) <= MAX_PAIRS
+            return "domains_and_types" if few else "domains"
         if visibility.customer() is not None:
             return "customer"
         return "all" if self.job_types is None else "types"
@@ -67,6 +71,10 @@ def _candidates(lanes: str) -> str:
 _GOES_ON = "(SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)"
 
 
+_STILL_PENDING = "(j.status = 'pending') IS TRUE"
+"""Words that no index has: the candidates are read again by their ids, not among all pending jobs."""
+
+
 def _claim(lanes: str) -> Statement:
     return Statement(
         f"claim_{lanes}",
@@ -77,7 +85,7 @@ def _claim(lanes: str) -> Statement:
         f"""
         WITH {_candidates(lanes)}, locked AS MATERIALIZED (
             SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank FROM candidate c JOIN scrape_jobs j ON j.id = c.id
-            WHERE j.status = 'pending' AND {DUE} <= now()
+            WHERE {_STILL_PENDING} AND {DUE} <= now()
             ORDER BY c.rank, c.id LIMIT %(limit)s::int FOR NO KEY UPDATE OF j SKIP LOCKED
         ), numbered AS MATERIALIZED (
             SELECT j.*, {LIMIT} AS most, row_number() OVER (PARTITION BY j.domain ORDER BY j.rank, j.id) AS nth
@@ -181,7 +189,7 @@ DEPTH = Statement(
     # Promises: how many jobs are due, and since when the first of them has been, in seconds.
     f"""
     SELECT count(*), coalesce(extract(epoch FROM now() - min({DUE})), 0)::float8 FROM scrape_jobs j
-    WHERE (j.status = 'pending') IS TRUE AND {DUE} <= now()
+    WHERE j.status = 'pending' AND {DUE} <= now()
     """,
 )
 
@@ -209,7 +217,7 @@ PLACE = Statement(
         (SELECT sum(lane.ahead)::bigint FROM (
             SELECT (SELECT count(*) FROM (
                 SELECT FROM scrape_jobs o
-                WHERE (o.status = 'pending') IS TRUE AND o.priority = p.priority AND {seen("o")}
+                WHERE {pending_in("due", "o.status")} AND o.priority = p.priority AND {seen("o")}
                     AND (greatest(o.scheduled_for, o.created_at), o.id)
                         < ({DUE} + (p.priority - j.priority) * interval '{AGING_SECONDS} seconds', j.id)
                     AND greatest(o.scheduled_for, o.created_at) <= now()

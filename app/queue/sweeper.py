@@ -2,6 +2,7 @@
 
 import logging
 import random
+from uuid import UUID
 
 from app.errors import LockTimeout
 from app.events.origin import SYSTEM, Origin
@@ -20,20 +21,23 @@ def sweep() -> int:
     """Rescue the jobs whose lease has run out and return how many there were. Raises DatabaseFailure.
 
     Each is a transaction of its own, which looks again under the row's lock: sweepers may meet at a job, and its worker
-    may come back just then.
+    may come back just then. A job that another transaction holds is passed over until the next sweep.
     """
-    rescued = held = 0
+    rescued = 0
+    held: set[UUID] = set()
     while True:
-        found = lease_queries.expired(BATCH)
-        random.shuffle(found)  # two sweepers should not follow each other from row to row
-        for job_id, worker_id, retry_count in found:
+        limit = BATCH + len(held)
+        found = lease_queries.expired(limit)
+        fresh = [job for job in found if job[0] not in held]
+        random.shuffle(fresh)  # two sweepers should not follow each other from row to row
+        for job_id, worker_id, retry_count in fresh:
             how = Retry(delay_seconds=delay_seconds(retry_count, random.random()))  # noqa: S311 - spreads, hides nothing
             try:
                 rescued += leases.rescue(job_id, worker_id, how, Origin(SYSTEM, None))
             except LockTimeout:
-                log.warning(
-                    "somebody holds an expired job locked: it is looked at again", extra={"job_id": str(job_id)}
-                )
-                held += 1
-        if len(found) < BATCH or held or rescued >= MOST:
-            return rescued
+                held.add(job_id)
+        if len(found) < limit or not fresh or rescued + len(held) >= MOST:
+            break
+    if held:
+        log.warning("%d expired jobs are locked by other transactions: the next sweep looks at them again", len(held))
+    return rescued

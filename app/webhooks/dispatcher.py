@@ -24,6 +24,7 @@ from uuid import UUID
 from app import signing
 from app.background import Context
 from app.errors import DatabaseFailure, DatabaseUnavailable
+from app.failure_log import log_failure
 from app.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault

@@ -26,6 +26,7 @@ from app.errors import (
     WebhookNotFound,
 )
 from app.targets import Policy
+from app.turns import TURNS, one_row
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import bulk, delivery_queries, queries
 from app.webhooks.bulk import Position, Progress
@@ -91,7 +92,8 @@ def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: 
     """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or WebhookNotFound."""
     if "url" in fields:
         _refuse_forbidden(fields["url"], policy)
-    return _found(queries.update_endpoint(endpoint_id, _sealed(fields, vault)))
+    with TURNS.at(endpoint_id):
+        return _found(queries.update_endpoint(endpoint_id, _sealed(fields, vault)))
 
 
 def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
@@ -103,6 +105,7 @@ def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
     return {**fields, "headers": sealed, "header_names": names_of(headers)}
 
 
+@one_row
 def delete(endpoint_id: UUID) -> None:
     """Remove the endpoint, with what it is owed, of which retention removes what takes long. Raises WebhookNotFound."""
     if not queries.delete_endpoint(endpoint_id):
@@ -113,6 +116,7 @@ def delete(endpoint_id: UUID) -> None:
         log.warning("deliveries to a deleted webhook are left to retention: %s", failure.details)
 
 
+@one_row
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
     """Give the endpoint a new secret and return its JSON with it; the old one signs, too, for a day.
 
@@ -134,6 +138,7 @@ def deliveries(
     return delivery_queries.list_deliveries(endpoint_id, status, before or newest, limit)
 
 
+@one_row
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
     """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or DeliveryNotFound."""
     _refuse_inactive(endpoint_id)
@@ -158,6 +163,7 @@ def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
     return bulk.replay(endpoint_id, after, until)
 
 
+@one_row
 def test(endpoint_id: UUID) -> str:
     """Owe the endpoint a test event and return the delivery's JSON. Raises WebhookNotFound or WebhookInactive."""
     _refuse_inactive(endpoint_id)

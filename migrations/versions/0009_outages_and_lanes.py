@@ -1,0 +1,56 @@
+"""When the service was last able to extend leases, and an index for each way in which a claim looks for jobs."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import TSTZMULTIRANGE
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+OWN_LIMIT = "coalesce(max_concurrent, 0)"
+LANES = {
+    "due": ["priority"],
+    "type_due": ["job_type", "priority"],
+    "customer_due": ["customer_config_id", "priority"],
+    "domain_due": ["domain", "priority", OWN_LIMIT],
+}
+NEW_LANES = {**LANES, "domain_type_due": ["domain", "job_type", "priority", OWN_LIMIT]}
+
+
+def upgrade() -> None:
+    op.execute("DROP TABLE IF EXISTS service_pulse")  # an earlier run may have ended at the indexes
+    op.create_table(
+        "service_pulse",
+        sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("outages", TSTZMULTIRANGE(), server_default="{}", nullable=False),
+        sa.CheckConstraint("id = 1", name="service_pulse_one_row"),
+    )
+    words = "CASE status || ' in {0}' WHEN 'pending in {0}' THEN true ELSE false END"
+    _replace({name: (columns, words.format(name)) for name, columns in NEW_LANES.items()})
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE IF EXISTS service_pulse")
+    _replace({name: (columns, "(status = 'pending') IS TRUE") for name, columns in LANES.items()})
+
+
+def _replace(lanes: dict[str, tuple[list[str], str]]) -> None:
+    """Build the indexes of the lanes anew, each beside the former one, while the service reads and writes."""
+    with op.get_context().autocommit_block():
+        # A large table takes as long as it takes, and open transactions are waited for; neither stops the service.
+        op.execute("SET statement_timeout = 0")
+        op.execute("SET lock_timeout = 0")
+        for name in NEW_LANES:
+            if name in lanes:
+                columns, where = lanes[name]
+                listed = ", ".join([*columns, "greatest(scheduled_for, created_at)", "id"])
+                op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS new_{name}")  # one that an earlier run left unfinished
+                op.execute(f"CREATE INDEX CONCURRENTLY new_{name} ON scrape_jobs ({listed}) WHERE {where}")
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS scrape_jobs_{name}")
+            if name in lanes:
+                op.execute(f"ALTER INDEX new_{name} RENAME TO scrape_jobs_{name}")
+        op.execute("SET statement_timeout = '5s'")
+        op.execute("SET lock_timeout = '4s'")
