@@ -174,7 +174,7 @@ OF_RETENTION = {
     "prunable_span", "look_for_old_jobs", "remove_old_jobs", "remove_deliveries_of_job", "endpoints_with_deliveries",
     "look_for_leftover_deliveries", "remove_leftover_deliveries", "remove_expired_keys",
 }  # fmt: skip
-OF_ANYBODY = {"lock_domain", "lock_totals", "lock_customers_webhooks"}
+OF_ANYBODY = {"lock_domain", "lock_totals", "lock_customers_webhooks", "settled_before"}
 """Statements that no table is named in."""
 
 
