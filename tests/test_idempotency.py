@@ -166,7 +166,7 @@ def test_a_key_may_have_any_length_up_to_255(client: FlaskClient, execute: Calla
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"domain": "127.0.0.1"}, 400),
+        ({"domain": "127.0.0.256"}, 400),
         ({}, 400),
         ([], 400),
         ([{"domain": "example.com"}, {}], 400),
