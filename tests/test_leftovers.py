@@ -121,7 +121,7 @@ def test_a_job_with_very_many_deliveries_goes(ground: Ground, monkeypatch: pytes
     ground.rows(
         "INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, status, next_try_at, created_at)"
         " SELECT %(job)s::uuid, n, %(endpoint)s::uuid, gen_random_uuid(), '{}', 'delivered', now(), now()"
-        " FROM generate_series(1, 2000) AS n",
+        " FROM generate_series(1, 1200) AS n",
         job=job,
         endpoint=endpoint,
     )
