@@ -67,17 +67,19 @@ REMOVE = Statement(
 
 REMOVE_DELIVERIES = Statement(
     "remove_deliveries_of_job",
-    # Promises: at most `limit` deliveries of the job that are not owed are gone.
+    # Promises: of the job's next `limit` deliveries those that are not owed are gone; and where they end.
     f"""
     WITH step AS MATERIALIZED (
         SELECT d.seq, d.endpoint_id FROM webhook_deliveries d
-        WHERE d.job_id = %(job_id)s::uuid AND d.status <> 'pending' LIMIT %(limit)s::int
+        WHERE d.job_id = %(job_id)s::uuid
+            AND (d.seq, d.endpoint_id) > (%(after_seq)s::bigint, %(after_endpoint)s::uuid)
+        ORDER BY d.seq, d.endpoint_id LIMIT (SELECT %(limit)s::int)
     ), gone AS (
         DELETE FROM webhook_deliveries d USING {rows_of("step", "seq", "endpoint_id")} AS s (seq, endpoint_id)
-        WHERE d.job_id = %(job_id)s::uuid AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id AND d.status <> 'pending'
-        RETURNING 1
+        WHERE d.job_id = %(job_id)s::uuid AND d.seq = s.seq AND d.endpoint_id = s.endpoint_id
+            AND (d.status <> 'pending') IS TRUE
     )
-    SELECT count(*) FROM gone
+    SELECT seq, endpoint_id FROM step ORDER BY seq DESC, endpoint_id DESC LIMIT 1
     """,
 )
 
@@ -136,5 +138,8 @@ def _remove_deliveries_of_next(parameters: Parameters) -> None:
     removable, _, _, job_id = database.run(LOOK, {**parameters, "limit": 1})[0]
     if removable:
         batches = Batches(REMOVE_DELIVERIES, DELIVERIES_BATCH)
-        while batches.run({"job_id": str(job_id)})[0][0]:
-            pass
+        after_seq, after_endpoint = 0, _FIRST_ID
+        while rows := batches.run(
+            {"job_id": str(job_id), "after_seq": after_seq, "after_endpoint": str(after_endpoint)}
+        ):
+            after_seq, after_endpoint = rows[0]
