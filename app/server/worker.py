@@ -6,10 +6,9 @@ import time
 from types import FrameType
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 from app.http.presence import leave
 from app.server import lifetime
+from app.server.closing import ClosingWorker
 
 BLINK_SECONDS = 0.0002
 LONGEST_BLINK = 5
@@ -17,7 +16,7 @@ ORPHAN_SECONDS = 1.0
 """How long a worker whose master was killed may take to finish requests."""
 
 
-class ServiceWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
+class ServiceWorker(ClosingWorker):
     """A threaded worker that spreads connections over the workers and loses none when it stops."""
 
     def init_signals(self) -> None:
