@@ -7,6 +7,7 @@ from flask import Blueprint, Flask, Response
 from app.errors import DatabaseFailure, NotReady
 from app.http.envelope import success
 from app.http.operation import operation
+from app.http.presence import is_stopping
 
 
 def register(app: Flask, schema_is_current: Callable[[], bool]) -> None:
@@ -22,7 +23,9 @@ def register(app: Flask, schema_is_current: Callable[[], bool]) -> None:
     @blueprint.get("/readyz")
     @operation("Failed to tell the readiness", is_open=True)
     def readyz() -> Response:
-        """Tell whether the database answers and its schema is this release's."""
+        """Tell whether the database answers, its schema is this release's, and the server goes on."""
+        if is_stopping():
+            raise NotReady("The server is stopping")
         try:
             current = schema_is_current()
         except DatabaseFailure as error:

@@ -65,7 +65,7 @@ class ServiceWorker(ClosingWorker):
         Gunicorn keeps them open until the last request has ended, and nothing accepts the connections that the
         kernel queues meanwhile.
         """
-        if self.alive:
+        if self.alive or enabled:
             super().set_accept_enabled(enabled)
             return
         self._drain(time.monotonic() + lifetime.settings().drain_seconds)
@@ -73,6 +73,7 @@ class ServiceWorker(ClosingWorker):
         for listener in self.sockets:
             self._accept_queued(listener)
             listener.close()
+        self.sockets = []
 
     def _drain(self, deadline: float) -> None:
         """Serve new connections until `deadline`; each answer says that its connection will be closed."""
