@@ -19,6 +19,8 @@ ORPHAN_SECONDS = 1.0
 class ServiceWorker(ClosingWorker):
     """A threaded worker that spreads connections over the workers and loses none when it stops."""
 
+    sockets: list[Any]
+
     def init_signals(self) -> None:
         """Leave SIGHUP to the master: a closed terminal and ``pkill -HUP gunicorn`` send it to workers as well."""
         super().init_signals()
