@@ -43,6 +43,7 @@ signals.exit_while_starting()
 
 def on_starting(server: Any) -> None:
     """Start the embedded PostgreSQL where it is the one to use, bring the schema up to date."""
+    signals.announce_stop(server)
     for warning in settings.warnings(os.environ):
         server.log.warning(warning)
     if settings.database_url is None:

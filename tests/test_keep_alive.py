@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
@@ -148,6 +149,18 @@ def test_refused_caller_that_sends_nothing_more_is_closed(locked: Service) -> No
         response = ask(connection, "POST /api/scrape-jobs", {"Content-Length": "1000"}, b"{")
         assert (response.status, response.headers["Connection"]) == (401, "close")
         assert time.monotonic() - started < 3
+
+
+def test_clients_that_do_not_close_hold_nobody_up(locked: Service) -> None:
+    with ExitStack() as stack:
+        for number in range(8):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", locked.port), timeout=15))
+            length = {"Content-Length": "1000"} if number % 2 else {"Connection": "close"}
+            response = ask(connection, "POST /api/scrape-jobs", length)
+            assert (response.status, response.headers["Connection"]) == (401, "close")
+        started = time.monotonic()
+        assert requests.get(f"{locked.url}/healthz", timeout=30).status_code == 200
+        assert time.monotonic() - started < 1.5
 
 
 def test_refused_bodies_behind_nginx_harm_nobody(folder: Path, locked: Service, keys: Keys) -> None:

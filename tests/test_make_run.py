@@ -1,5 +1,6 @@
 """`make run` as people use it, in a copy of the tree: it starts everything, says so, and leaves nothing behind."""
 
+import signal
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ import psycopg2
 import requests
 
 from tests.service import free_port
+from tests.terminal import Terminal
 from tests.tree import SECONDS, Run, Tree, processes_in, wait_for
 
 
@@ -38,10 +40,18 @@ def is_over(tree: Tree, what: str) -> bool:
     return not any(what in line for line in processes_in(tree.folder))
 
 
+def reload_and_terminate(run: Run) -> None:
+    before = set(run.gunicorn().children())
+    run.gunicorn().send_signal(signal.SIGHUP)
+    assert wait_for(lambda: bool(before) and not any(worker.is_running() for worker in before)), run.output()
+    run.gunicorn().terminate()
+
+
 STOPS: dict[str, Callable[[Run], None]] = {
     "ctrl-c": Run.interrupt,
     "kill": lambda run: run.gunicorn().kill(),
     "sigterm": lambda run: run.gunicorn().terminate(),
+    "sigterm after a reload": reload_and_terminate,
     "sigterm to make": lambda run: run.make.terminate(),
 }
 
@@ -64,6 +74,24 @@ def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has
             assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
         again.create()
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+
+
+def test_closed_terminal_stops_all_that_it_started(tree: Tree) -> None:
+    port = free_port()
+    with Terminal(["make", "run"], tree.folder, tree.environment(PORT=str(port))) as terminal:
+        assert wait_for(lambda: f"http://127.0.0.1:{port}" in terminal.output()), terminal.output()
+        assert wait_for(lambda: any("postgres" in line for line in processes_in(tree.folder)))
+        terminal.processes()
+        terminal.close()
+        assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
+
+
+def test_terminal_closed_at_start_leaves_nothing(tree: Tree) -> None:
+    pid_file = tree.folder / "var" / "postgres" / "postmaster.pid"
+    with Terminal(["make", "run"], tree.folder, tree.environment(PORT=str(free_port()))) as terminal:
+        assert wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text()), terminal.output()
+        terminal.close()
+        assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
 
 
 def test_ctrl_c_stops_it_soon_even_while_its_workers_start(tree: Tree) -> None:

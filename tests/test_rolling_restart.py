@@ -86,6 +86,8 @@ def test_stopping_server_accepts_until_it_is_drained(database_url: str) -> None:
         service.master().terminate()
         started = time.monotonic()
         time.sleep(0.5)
+        ready = requests.get(f"{service.url}/readyz", timeout=10)
+        assert (ready.status_code, ready.json()["details"]) == (503, "The server is stopping")
         while time.monotonic() - started < 2:
             answer = requests.get(f"{service.url}/healthz", timeout=10)
             assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
@@ -94,6 +96,17 @@ def test_stopping_server_accepts_until_it_is_drained(database_url: str) -> None:
         assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
         assert service.process is not None
         service.process.wait(20)
+
+
+def test_reloading_server_stays_ready(database_url: str) -> None:
+    with Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="2") as service, requests.Session() as kept:
+        before = service.workers()
+        assert kept.get(f"{service.url}/readyz", timeout=10).status_code == 200
+        service.master().send_signal(signal.SIGHUP)
+        while any(worker.is_running() for worker in before):
+            for session in (requests, kept):
+                assert session.get(f"{service.url}/readyz", timeout=10).status_code == 200
+            time.sleep(0.05)
 
 
 def test_request_under_way_does_not_keep_listeners_open(database_url: str) -> None:

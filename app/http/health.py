@@ -7,6 +7,7 @@ from flask import Blueprint, Flask, Response
 from app.errors import DatabaseFailure, NotReady
 from app.http.envelope import success
 from app.http.operation import operation
+from app.http.presence import is_stopping
 
 
 def register(app: Flask, database_fault: Callable[[], str | None]) -> None:
@@ -25,7 +26,9 @@ def register(app: Flask, database_fault: Callable[[], str | None]) -> None:
     @blueprint.get("/readyz")
     @operation("Failed to tell the readiness", is_open=True)
     def readyz() -> Response:
-        """Tell whether the database answers, takes writes, and its schema is this release's."""
+        """Check that the database answers and takes writes, its schema is this release's, and the server goes on."""
+        if is_stopping():
+            raise NotReady("The server is stopping")
         try:
             fault = database_fault()
         except DatabaseFailure as error:

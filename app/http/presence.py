@@ -1,11 +1,24 @@
-"""Whether it is worth while to let a request wait on: somebody has to be there for the answer, and we to give it."""
+"""Whether a request should wait on: its caller has to be there for the answer, and this process to give it."""
 
+import mmap
 import select
 import socket
 
 from flask import request
 
 _leaving: list[bool] = []
+_stopping = mmap.mmap(-1, 1)
+"""Shared by the server's processes, which inherit it: 1 when the server has been told to stop."""
+
+
+def announce_stop() -> None:
+    """Make `is_stopping` true in all processes of this server."""
+    _stopping[0] = 1
+
+
+def is_stopping() -> bool:
+    """Return whether the whole server stops; at a reload a process may end while the server goes on."""
+    return _stopping[0] == 1
 
 
 def leave() -> None:

@@ -7,6 +7,9 @@ import signal
 import sys
 from contextlib import suppress
 from types import FrameType
+from typing import Any
+
+from app.http import presence
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the kernel sends to a process when its parent ends."""
@@ -40,6 +43,17 @@ def end_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(1)
+
+
+def announce_stop(arbiter: Any) -> None:
+    """Make gunicorn's master say that the server stops before it stops its workers."""
+    stop = arbiter.handle_term
+
+    def announce_and_stop() -> None:
+        presence.announce_stop()
+        stop()
+
+    arbiter.handle_term = announce_and_stop
 
 
 def terminal_was_closed() -> bool:

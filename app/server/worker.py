@@ -7,10 +7,10 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.errors import AppImportError
-from gunicorn.workers.gthread import ThreadWorker
 
 from app.http.presence import leave
 from app.server import lifetime
+from app.server.closing import ClosingWorker
 
 BLINK_SECONDS = 0.0002
 LONGEST_BLINK = 5
@@ -18,8 +18,10 @@ ORPHAN_SECONDS = 1.0
 """How long a worker whose master was killed may take to finish requests."""
 
 
-class ServiceWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
+class ServiceWorker(ClosingWorker):
     """A threaded worker that spreads connections over the workers and loses none when it stops."""
+
+    sockets: list[Any]
 
     def init_signals(self) -> None:
         """Leave SIGHUP to the master: a closed terminal and ``pkill -HUP gunicorn`` send it to workers as well."""
@@ -80,7 +82,7 @@ class ServiceWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         Gunicorn keeps them open until the last request has ended, and nothing accepts the connections that the
         kernel queues meanwhile.
         """
-        if self.alive:
+        if self.alive or enabled:
             super().set_accept_enabled(enabled)
             return
         self._drain(time.monotonic() + lifetime.settings().drain_seconds)
@@ -88,6 +90,7 @@ class ServiceWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         for listener in self.sockets:
             self._accept_queued(listener)
             listener.close()
+        self.sockets = []
 
     def _drain(self, deadline: float) -> None:
         """Serve new connections until `deadline`; each answer says that its connection will be closed."""
