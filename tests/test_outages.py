@@ -137,7 +137,7 @@ OUTAGES: dict[str, Callable[[Ground], None]] = {
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_a_living_worker_keeps_its_job_over_an_outage(ground: Ground, outage: str) -> None:
+def test_a_living_worker_keeps_its_job(ground: Ground, outage: str) -> None:
     job = claim(ground.start())
     OUTAGES[outage](ground)
     service = ground.service
@@ -150,7 +150,7 @@ def test_a_living_worker_keeps_its_job_over_an_outage(ground: Ground, outage: st
     assert actions(service, job) == ["created", "claimed"]
 
 
-def test_a_dead_worker_keeps_its_job_for_one_more_lease(ground: Ground) -> None:
+def test_a_dead_worker_gets_one_more_lease(ground: Ground) -> None:
     service = ground.start()
     job = claim(service)
     freeze(ground)
@@ -163,7 +163,7 @@ def test_a_dead_worker_keeps_its_job_for_one_more_lease(ground: Ground) -> None:
     assert show(service, job)["retry_count"] == 1
 
 
-def test_without_an_outage_a_rescue_follows_the_expiry(ground: Ground) -> None:
+def test_without_an_outage_rescue_follows_expiry(ground: Ground) -> None:
     service = ground.start()
     job = claim(service)
     started = time.monotonic()
@@ -171,7 +171,7 @@ def test_without_an_outage_a_rescue_follows_the_expiry(ground: Ground) -> None:
     assert time.monotonic() - started < LEASE_SECONDS + 4
 
 
-def test_housekeeping_alone_takes_no_job_from_its_worker(ground: Ground) -> None:
+def test_housekeeping_alone_takes_no_job(ground: Ground) -> None:
     service = ground.start(SCRAPE_JOBS_HOUSEKEEPING="off")
     lost, kept = claim(service), claim(service)
     with housekeeping(ground.url):
@@ -237,21 +237,21 @@ def lease(jobs: Jobs, ends_in: float) -> str:
     return str(jobs.rows(sql)[0][0])
 
 
-def test_beats_that_follow_one_another_are_no_outage(jobs: Jobs) -> None:
+def test_regular_beats_are_no_outage(jobs: Jobs) -> None:
     for _ in range(3):
         pass_time(jobs, 2.5)
         beat(jobs)
     assert outages(jobs) == []
 
 
-def test_processes_that_beat_at_once_note_one_outage(jobs: Jobs) -> None:
+def test_processes_note_one_outage_together(jobs: Jobs) -> None:
     pass_time(jobs, 100)
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: beat(jobs), range(6)))
     assert outages(jobs) == [pytest.approx(100, abs=5)]
 
 
-def test_a_lease_gets_one_chance_however_often_beats_are_late(jobs: Jobs) -> None:
+def test_late_beats_give_a_lease_one_chance(jobs: Jobs) -> None:
     job_id = lease(jobs, ends_in=3)
     for late in range(1, 14):
         pass_time(jobs, 5)
@@ -263,7 +263,7 @@ def test_a_lease_gets_one_chance_however_often_beats_are_late(jobs: Jobs) -> Non
     assert jobs.show(job_id)["status"] == "pending"
 
 
-def test_leases_that_ran_out_before_or_after_an_outage_end(jobs: Jobs) -> None:
+def test_only_leases_inside_an_outage_are_kept(jobs: Jobs) -> None:
     outage = "tstzmultirange(tstzrange(now() - interval '30 seconds', now() - interval '20 seconds', '()'))"
     jobs.rows(f"UPDATE service_pulse SET seen_at = now(), outages = {outage}")
     before, during, after = (lease(jobs, ends_in=-seconds) for seconds in (31, 25, 2))
@@ -272,7 +272,7 @@ def test_leases_that_ran_out_before_or_after_an_outage_end(jobs: Jobs) -> None:
     assert statuses == ["pending", "running", "pending"]
 
 
-def test_while_the_service_is_not_seen_leases_are_kept(jobs: Jobs) -> None:
+def test_leases_are_kept_while_no_service_runs(jobs: Jobs) -> None:
     lease(jobs, ends_in=1)
     pass_time(jobs, 10)
     assert jobs.sweep() == 0
@@ -280,7 +280,7 @@ def test_while_the_service_is_not_seen_leases_are_kept(jobs: Jobs) -> None:
     assert jobs.sweep() == 1
 
 
-def test_outages_that_no_lease_needs_are_forgotten(jobs: Jobs) -> None:
+def test_old_outages_are_forgotten(jobs: Jobs) -> None:
     for _ in range(3):
         pass_time(jobs, 3600)
         beat(jobs)
@@ -288,7 +288,7 @@ def test_outages_that_no_lease_needs_are_forgotten(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("step", [-3600, 3600])
-def test_a_clock_that_is_set_anew_is_followed(jobs: Jobs, step: int) -> None:
+def test_a_clock_that_jumps_is_followed(jobs: Jobs, step: int) -> None:
     pass_time(jobs, step)
     beat(jobs)
     ((age,),) = jobs.rows("SELECT abs(extract(epoch FROM now() - seen_at))::float8 FROM service_pulse")

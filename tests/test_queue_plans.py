@@ -88,7 +88,7 @@ def pages_read(plan: str) -> int:
 
 @pytest.mark.parametrize("kind", ["claim", "next"])
 @pytest.mark.parametrize("name", WANTED)
-def test_a_claim_reads_its_lanes_heads_alone(waiting: Database, name: str, kind: str) -> None:
+def test_a_claim_reads_only_its_lanes_heads(waiting: Database, name: str, kind: str) -> None:
     lanes, wanted = WANTED[name]
     plans = run(waiting, statements()[f"{kind}_{lanes}"], parameters(lanes, wanted))
     assert_plans_use(plans, INDEXES[lanes])
@@ -96,7 +96,7 @@ def test_a_claim_reads_its_lanes_heads_alone(waiting: Database, name: str, kind:
         assert pages_read(plan) < WAITING / 20, plan
 
 
-def test_every_way_to_claim_is_planned_here() -> None:
+def test_every_way_to_claim_is_planned() -> None:
     assert {lanes for lanes, _ in WANTED.values()} == set(LANES) == set(INDEXES)
 
 
@@ -107,11 +107,11 @@ def test_a_worker_s_filters_choose_the_lanes() -> None:
     assert Wanted(domains=[f"d{n}.example" for n in range(60)], job_types=types).lanes == "domains"
 
 
-def test_the_depth_of_the_queue_goes_by_an_index(waiting: Database) -> None:
+def test_the_queue_s_depth_goes_by_an_index(waiting: Database) -> None:
     assert_plans_use(run(waiting, DEPTH, {}), "scrape_jobs_status_created")
 
 
-def test_a_place_in_the_queue_goes_by_the_lanes(waiting: Database) -> None:
+def test_a_job_s_place_goes_by_the_lanes(waiting: Database) -> None:
     job_id = waiting.rows("SELECT id FROM scrape_jobs WHERE status = 'pending' ORDER BY created_at DESC LIMIT 1")[0][0]
     plans = run(waiting, PLACE, {"id": str(job_id), "domain_limit": None})
     assert_plans_use(plans, "scrape_jobs_due")

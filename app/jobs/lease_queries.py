@@ -167,7 +167,7 @@ LOCK = Statement(
     "lock_job_if_free",
     # Promises: the job's row is locked until the transaction ends; or no row: another transaction holds it, or there is
     # no such job. It never waits.
-    "SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid FOR NO KEY UPDATE SKIP LOCKED",
+    f"SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen('j')} FOR NO KEY UPDATE SKIP LOCKED",
 )
 
 
