@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from typing import Any
 
+import psycopg2
 import pytest
 from flask.testing import FlaskClient
 
@@ -112,3 +113,36 @@ def test_large_list_needs_little_memory(client: FlaskClient) -> None:
         tracemalloc.stop()
     assert json.loads(answer.data)["pagination"]["has_more"]
     assert peak < 10 * PAGE_BYTES
+
+
+def test_page_of_large_deliveries_is_shorter(client: FlaskClient, database_url: str) -> None:
+    hook = client.post("/api/webhooks", json={"url": "http://93.184.216.34/", "active": False}).get_json()["data"]
+    with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, status, next_try_at, created_at)"
+            " SELECT gen_random_uuid(), 1, %s, gen_random_uuid(), %s, 'failed', now(), now() - n * interval '1 s'"
+            " FROM generate_series(1, 20) AS n",
+            [hook["id"], json.dumps(LARGE)],
+        )
+    connection.close()
+    query: dict[str, Any] = {"limit": 200}
+    lengths = []
+    while True:
+        body = read(client, f"/api/webhooks/{hook['id']}/deliveries", **query)
+        lengths.append(len(body["data"]))
+        if not body["pagination"]["has_more"]:
+            break
+        query["cursor"] = body["pagination"]["next_cursor"]
+    assert sum(lengths) == 20
+    assert all(1 <= length < 20 for length in lengths)
+    assert client.delete(f"/api/webhooks/{hook['id']}").status_code == 200
+
+
+def test_look_at_large_waiting_jobs_is_short(client: FlaskClient) -> None:
+    domain = new_domain()
+    made = [make_job(client, domain=domain, metadata=LARGE, config=LARGE)["id"] for _ in range(12)]
+    body = read(client, f"{JOBS}/next", domains=domain, limit=100)
+    ids = [job["id"] for job in body["data"]]
+    assert 1 <= len(ids) < 12
+    assert ids == made[: len(ids)]
+    assert [job["id"] for job in read(client, f"{JOBS}/next", domains=domain, limit=2)["data"]] == made[:2]

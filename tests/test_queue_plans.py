@@ -67,6 +67,7 @@ def parameters(lanes: str, wanted: Wanted) -> dict[str, Any]:
         **wanted.parameters(),
         "limit": 1,
         "candidates": 9,
+        "shown": 9,
         "window": 9 + WINDOW,
         "tokens": ["token"],
         "worker_id": "w",

@@ -13,6 +13,7 @@ from app.events.origin import Origin
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY, pending_in
 from app.jobs.queries import job_json
+from app.page_size import fitting
 from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
 from app.visibility import seen
 
@@ -109,13 +110,21 @@ def _claim(lanes: str) -> Statement:
     )
 
 
+def _shown() -> str:
+    """Return SQL for the first candidates that fit a page."""
+    rows = f"""SELECT c.rank, j.id, {job_json("j")} AS json FROM (
+        SELECT * FROM candidate ORDER BY rank, id LIMIT %(shown)s::int) AS c JOIN scrape_jobs j ON j.id = c.id"""
+    return fitting(rows, "rank, id")
+
+
 def _next(lanes: str) -> Statement:
     return Statement(
         f"next_{lanes}",
-        # Promises: what a claim would take if nobody else took anything; or that a lane was cut off.
+        # Promises: at most `shown` of the jobs that a claim would take if no other one took any, as many as fit a page;
+        # or that a lane was cut off.
         f"""
         WITH {_candidates(lanes)}
-        SELECT c.rank, j.id, NULL, {job_json("j")}, NULL, NULL, NULL FROM candidate c JOIN scrape_jobs j ON j.id = c.id
+        SELECT s.rank, s.id, NULL, s.json, NULL, NULL, NULL FROM ({_shown()}) AS s
         UNION ALL SELECT NULL, NULL, NULL, NULL, 0, (SELECT off FROM cut), {_GOES_ON}
         ORDER BY rank, id
         """,
@@ -170,9 +179,12 @@ def claim(
     )
 
 
-def upcoming(lanes: str, wanted: Wanted, candidates: int) -> Found:
-    """Return the jobs that come next, as far as `candidates` of each lane tell."""
-    return _found(_NEXT[lanes], {**wanted.parameters(), **_depth(candidates)})
+def upcoming(lanes: str, wanted: Wanted, limit: int, spare: int) -> Found:
+    """Return at most `limit` of the jobs that come next, as many as fit a page.
+
+    `spare` more candidates of each lane are looked at, of which some may be more than a limit allows.
+    """
+    return _found(_NEXT[lanes], {**wanted.parameters(), **_depth(limit + spare), "shown": limit})
 
 
 def _depth(candidates: int) -> dict[str, int]:

@@ -66,11 +66,14 @@ def _claim(
 
 
 def upcoming(wanted: Wanted, limit: int) -> Sequence[Leased]:
-    """Return at most `limit` of the jobs that come next, and take none. Raises DatabaseFailure."""
-    found = queries.upcoming(wanted.lanes, wanted, limit + SHOWN_SPARE)
+    """Return at most `limit` of the jobs that come next, as many as fit a page, and take none.
+
+    Raises DatabaseFailure.
+    """
+    found = queries.upcoming(wanted.lanes, wanted, limit, SHOWN_SPARE)
     if found.cut_off:
-        found = queries.upcoming("all_domains", wanted, limit + SHOWN_SPARE)
-    return found.jobs[:limit]
+        found = queries.upcoming("all_domains", wanted, limit, SHOWN_SPARE)
+    return found.jobs
 
 
 def depth() -> queries.Depth:

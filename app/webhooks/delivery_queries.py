@@ -7,6 +7,7 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, rows_of, timestamp
+from app.page_size import Fitting, fitting, is_cut
 from app.visibility import seen
 from app.webhooks.messages import body, wants, webhook_id
 
@@ -27,19 +28,20 @@ def _delivery_json(delivery: str) -> str:
 LIST_DELIVERIES = Statement(
     "list_webhook_deliveries",
     # Promises: at most `limit` deliveries of one endpoint in one of `statuses`, newest first, from before (`before_at`,
-    # `before_id`) on. Of each status no more are looked at, by the index that holds them in this order.
-    f"""
-    SELECT d.created_at, d.id, {_delivery_json("d")} FROM (
-        SELECT d.* FROM unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
-            SELECT d.* FROM webhook_deliveries d
-            WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = s.status
-                AND (d.created_at, d.id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
-            ORDER BY d.created_at DESC, d.id DESC LIMIT (SELECT %(limit)s::int)
-        ) AS d
-        ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s::int
-    ) AS d
-    ORDER BY d.created_at DESC, d.id DESC
-    """,
+    # `before_id`) on. Of each status no more are looked at, by the index that holds them in this order. There are fewer
+    # where they would not fit a page, and then how many there are.
+    fitting(
+        f"""SELECT d.created_at, d.id, {_delivery_json("d")} AS json FROM (
+            SELECT d.* FROM unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
+                SELECT d.* FROM webhook_deliveries d
+                WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = s.status
+                    AND (d.created_at, d.id) < (%(before_at)s::timestamptz, %(before_id)s::uuid)
+                ORDER BY d.created_at DESC, d.id DESC LIMIT (SELECT %(limit)s::int)
+            ) AS d
+            ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s::int
+        ) AS d""",
+        "created_at DESC, id DESC",
+    ),
 )
 
 MOST_COUNTED = 100_000
@@ -188,8 +190,11 @@ class ListedDelivery(NamedTuple):
 
 def list_deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
-) -> Sequence[ListedDelivery]:
-    """Return at most `limit` deliveries of the endpoint from before the position `before` on, newest first."""
+) -> Fitting[ListedDelivery]:
+    """Return at most `limit` deliveries of the endpoint from before the position `before` on, newest first.
+
+    There are as many as fit a page.
+    """
     before_at, before_id = before
     parameters = {
         "endpoint_id": str(endpoint_id),
@@ -198,7 +203,8 @@ def list_deliveries(
         "before_id": str(before_id),
         "limit": limit,
     }
-    return [ListedDelivery(text, (at, id)) for at, id, text in database.run(LIST_DELIVERIES, parameters)]
+    rows = database.run(LIST_DELIVERIES, parameters)
+    return Fitting([ListedDelivery(text, (at, id)) for at, id, text, *_ in rows], is_cut(rows))
 
 
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:

@@ -86,7 +86,8 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
         name, limit = f"deliveries {webhook_id}", asked["limit"]
         before = pagination.decode(asked["cursor"], name, (datetime, UUID)) if "cursor" in asked else None
-        return pagination.page(name, service.deliveries(webhook_id, asked.get("status"), before, limit + 1), limit)
+        found = service.deliveries(webhook_id, asked.get("status"), before, limit + 1)
+        return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
 
     @routes.post("/<id>/deliveries/<delivery_id>/redeliver")
     @operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE)

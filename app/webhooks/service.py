@@ -25,6 +25,7 @@ from app.errors import (
     WebhookLimitReached,
     WebhookNotFound,
 )
+from app.page_size import Fitting
 from app.targets import Policy
 from app.turns import TURNS, one_row
 from app.vault import SecretUnreadableError, Vault
@@ -128,10 +129,10 @@ def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
 
 def deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any] | None, limit: int
-) -> Sequence[ListedDelivery]:
+) -> Fitting[ListedDelivery]:
     """Return at most `limit` of the endpoint's deliveries from before a position on, newest first.
 
-    Raises WebhookNotFound.
+    There are as many as fit a page. Raises WebhookNotFound.
     """
     get(endpoint_id)
     newest = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
