@@ -131,4 +131,5 @@ def test_request_under_way_does_not_keep_listeners_open(database_url: str) -> No
         slow.sendall(b'{"domain": "drained.example"}')
         response = HTTPResponse(slow)
         response.begin()
+        response.read()
         assert response.status == 201
