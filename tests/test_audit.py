@@ -796,7 +796,8 @@ def test_a_step_that_takes_too_long_is_done_in_smaller_ones(
     monkeypatch.setattr(database, "run", reluctant)
     assert ledger.verify() == [fault(other, 4, "missing after")]
     assert [event["seq"] for event in shown(ledger, job)] == [1, 2, 3, 4, 5]
-    assert seen == sorted(seen, reverse=True)
+    smallest = seen[: seen.index(1) + 1]
+    assert smallest == sorted(smallest, reverse=True)
     assert seen.count(1) > 2
 
 

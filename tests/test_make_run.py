@@ -41,7 +41,7 @@ def is_over(tree: Tree, what: str) -> bool:
 
 
 def reload_and_terminate(run: Run) -> None:
-    before = set(run.gunicorn().children())
+    before = {child for child in run.gunicorn().children() if child.name() != "postgres"}
     run.gunicorn().send_signal(signal.SIGHUP)
     assert wait_for(lambda: bool(before) and not any(worker.is_running() for worker in before)), run.output()
     run.gunicorn().terminate()

@@ -304,7 +304,7 @@ def test_a_job_that_completed_before_it_started_took_no_time(place: Place) -> No
 
 def test_a_job_of_which_nobody_knows_when_it_started_tells_no_duration(place: Place) -> None:
     domain = new_domain()
-    place.make({"status": "running", "started_at": None}, ended("completed", 10), domain=domain)
+    place.make({"status": "running"}, {"started_at": None}, ended("completed", 10), domain=domain)
     assert place.of(domain)["completion_seconds"] == {"mean": None, "p50": None, "p95": None}
     place.make(began(), ended("completed", 10), domain=domain)
     assert place.of(domain)["completion_seconds"]["mean"] == 10
