@@ -46,7 +46,7 @@ clean:  ## Remove what was installed and cached; the data in var/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 run-environment:
-	@$(PYTHON) requirements/install.py run
+	@"$(PYTHON)" requirements/install.py run
 
 dev-environment:
-	@$(PYTHON) requirements/install.py dev
+	@"$(PYTHON)" requirements/install.py dev

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from app.errors import LockTimeout, ScrapeJobError
 
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 1.0
 """How long a request may hold its place before the row counts as locked, and no further request waits for a place."""
 
 P = ParamSpec("P")

@@ -46,17 +46,17 @@ def alter(url: str, statement: str) -> None:
 
 
 def test_statements_survive_a_change_of_a_column_type(own_app: Flask, empty_database: str) -> None:
-    url = f"/api/scrape-jobs/{make_job(own_app.test_client())['id']}"
+    urls = [f"/api/scrape-jobs/{make_job(own_app.test_client())['id']}" for _ in range(20)]
 
     def put(number: int) -> int:
-        return own_app.test_client().put(url, json={"stats": {"pagesProcessed": number}}).status_code
+        return own_app.test_client().put(urls[number], json={"stats": {"pagesProcessed": number}}).status_code
 
     with ThreadPoolExecutor(4) as pool:
         for change in ("retry_count TYPE bigint", "worker_id TYPE varchar(500)", "retry_count TYPE integer"):
             assert set(pool.map(put, range(20))) == {200}
             alter(empty_database, f"ALTER TABLE scrape_jobs ALTER COLUMN {change}")
             assert set(pool.map(put, range(20))) == {200}
-    assert own_app.test_client().get(url).status_code == 200
+    assert own_app.test_client().get(urls[0]).status_code == 200
 
 
 def test_a_result_of_another_type_is_prepared_anew(own_app: Flask, empty_database: str) -> None:

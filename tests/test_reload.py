@@ -166,7 +166,7 @@ def test_server_under_nohup_survives_its_terminal(database_url: str) -> None:
         _, master, *workers = terminal.processes()
         terminal.close()
         time.sleep(1)
-        assert answers(port)
+        wait_until(lambda: answers(port), 30)
         master.send_signal(signal.SIGHUP)
         wait_until(lambda: not any(worker.is_running() for worker in workers), 15)
         assert answers(port)

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.errors import AppImportError
+from gunicorn.workers.gthread import ThreadWorker
 
 from app.http.presence import leave
 from app.server import lifetime
@@ -14,6 +15,9 @@ from app.server.closing import ClosingWorker
 
 BLINK_SECONDS = 0.0002
 LONGEST_BLINK = 5
+QUIT_SECONDS = 12.0
+"""How long a worker that is to stop at once may take: a webhook under way takes 10 seconds at most."""
+
 ORPHAN_SECONDS = 1.0
 """How long a worker whose master was killed may take to finish requests."""
 
@@ -53,15 +57,16 @@ class ServiceWorker(ClosingWorker):
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop at once.
+        """Stop at once, and in QUIT_SECONDS at the latest, whatever this process does then.
 
-        Ctrl-C sends SIGINT, and gunicorn's master sends SIGQUIT then: the second must not interrupt the first, whose
-        locks it would wait for.
+        Ctrl-C sends SIGINT, and gunicorn's master sends SIGQUIT then: the second must not interrupt the first. Nor may
+        this wait for a lock, which the code that it interrupts may hold: ThreadWorker would shut its pool down here.
         """
         leave()
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        super().handle_quit(sig, frame)
+        _end_in(QUIT_SECONDS)
+        super(ThreadWorker, self).handle_quit(sig, frame)
 
     def notify(self) -> None:
         """Show that this worker lives; gunicorn calls this every second, while the worker stops, too."""
@@ -114,5 +119,10 @@ class ServiceWorker(ClosingWorker):
         no lock that is held can prevent that.
         """
         if os.getppid() != self.ppid and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)
+            _end_in(ORPHAN_SECONDS)
+
+
+def _end_in(seconds: float) -> None:
+    """Make the kernel end this process in some seconds."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
