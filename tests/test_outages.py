@@ -156,9 +156,7 @@ def test_a_dead_worker_gets_one_more_lease(ground: Ground) -> None:
     freeze(ground)
     back = time.monotonic()
     wait_until(lambda: requests.get(f"{service.jobs}/{job['id']}", timeout=10).ok, 20)
-    time.sleep(max(0.0, back + LEASE_SECONDS - 2 - time.monotonic()))
-    assert show(service, job)["status"] == "running"
-    wait_until(lambda: show(service, job)["status"] == "pending", 15)
+    wait_until(lambda: show(service, job)["status"] == "pending", 30)
     assert time.monotonic() - back >= LEASE_SECONDS - 0.5
     assert show(service, job)["retry_count"] == 1
 
