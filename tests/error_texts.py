@@ -19,7 +19,7 @@ Call log:
   - waiting for locator('input[name="password"]')
   - locator resolved to <input type="password" name="password" id="pwd" autocomplete="current-password"/>
   - fill("***") on input[type=password]:visible >> nth=0""",
-    "playwright target": "browserType.launch: Executable doesn't exist at /root/.cache/ms-playwright/chromium-1091/chrome",
+    "playwright target": "browserType.launch: Executable doesn't exist at /home/scraper/.cache/ms-playwright/chromium-1091/chrome",
     "playwright net": 'page.goto: net::ERR_NAME_NOT_RESOLVED at https://shop.example/a?b=c#d\n=====\nnavigating to "https://shop.example/a", waiting until "load"',
     "playwright cookie": "browserContext.addCookies: Cookie should have a url or a domain/path pair",
     "playwright cookies option": "cookies[0].sameSite: expected one of (Strict|Lax|None)",

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,6 +18,20 @@ fsync = off
 synchronous_commit = off
 full_page_writes = off
 """
+
+
+@contextmanager
+def frozen(data: Path) -> Iterator[None]:
+    """Make the server on `data` stand still inside: the system accepts connections for it, but it answers nothing."""
+    postmaster = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+    processes = [postmaster, *postmaster.children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 class Postgres:
@@ -43,18 +57,9 @@ class Postgres:
         """Stop it and keep its data."""
         self._postmaster.stop()
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Make it stand still inside: it lives and keeps its connections, but answers nobody."""
-        postmaster = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
-        processes = [postmaster, *postmaster.children()]
-        for process in processes:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in processes:
-                process.resume()
+    def frozen(self) -> AbstractContextManager[None]:
+        """Make it stand still inside: it lives and keeps its connections, but answers nothing."""
+        return frozen(self._data)
 
     def delete(self) -> None:
         """Stop it and remove its data."""

@@ -3,16 +3,14 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
 import psycopg2
 
 from app.embedded.data import prepare
 from app.embedded.programs import programs_of, wanted_version
-from tests.postgres import CONFIGURATION
+from tests.postgres import CONFIGURATION, frozen
 from tests.service import free_port, wait_until
 
 
@@ -52,18 +50,9 @@ class Server:
         finally:
             connection.close()
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Make it stand still: the system accepts connections for it, but it answers nothing."""
-        postmaster = psutil.Process(int((self.data / "postmaster.pid").read_text().splitlines()[0]))
-        processes = [postmaster, *postmaster.children()]
-        for process in processes:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in processes:
-                process.resume()
+    def frozen(self) -> AbstractContextManager[None]:
+        """Make it stand still inside."""
+        return frozen(self.data)
 
 
 class Pair:
