@@ -27,7 +27,7 @@ bench: dev-environment  ## Measure (figures as ratios of paired rounds; ARGS=--q
 	@$(BIN)/python -m bench.webhooks $(ARGS)
 	@$(BIN)/python -m bench.queue $(ARGS)
 	@$(BIN)/python -m bench.statistics $(ARGS)
-	@$(BIN)/python -m bench.doors $(ARGS)
+	@$(BIN)/python -m bench.security $(ARGS)
 
 lint: dev-environment  ## Check style (ruff), types (mypy), the direction of imports (import-linter) and safety (bandit)
 	@$(BIN)/python -m ruff check .

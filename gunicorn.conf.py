@@ -1,4 +1,5 @@
-"""Gunicorn's settings, which `gunicorn wsgi:app` reads by itself: the environment's, and what goes before and after.
+"""Gunicorn's settings, which `gunicorn wsgi:app` reads by itself: the environment's, and what goes
+before and after.
 
 Without DATABASE_URL the embedded PostgreSQL is started before the workers and stopped after them.
 """
@@ -14,7 +15,7 @@ from app.server import shared_metrics
 metrics = shared_metrics.share()  # before anything else makes a metric
 
 from app.config import is_loopback  # noqa: E402
-from app.embedded.errors import CannotStart  # noqa: E402
+from app.database.embedded.errors import CannotStart  # noqa: E402
 from app.http import logs  # noqa: E402
 from app.server import gunicorn as ours  # noqa: E402
 from app.server import lifetime, signals  # noqa: E402
@@ -22,7 +23,11 @@ from app.server import lifetime, signals  # noqa: E402
 settings = lifetime.settings()
 _embedded = lifetime.embedded_postgres()
 
-bind = [f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"]
+bind = [
+    f"[{settings.host}]:{settings.port}"
+    if ":" in settings.host
+    else f"{settings.host}:{settings.port}"
+]
 workers = settings.workers
 threads = settings.threads
 worker_class = "app.server.worker.ServiceWorker"
@@ -33,7 +38,8 @@ graceful_timeout = settings.drain_seconds + 30  # then a request, and a webhook 
 limit_request_line = 8190
 forwarder_headers = ""  # no header may say what the path is
 control_socket_disable = True
-# Workers show that they are alive by an open file. Another program may clean or fill the folder for temporary files.
+# Workers show that they are alive by an open file. Another program may clean or fill the folder for
+# temporary files.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 
 logs.configure(settings.log_level)
@@ -59,9 +65,11 @@ def on_starting(server: Any) -> None:
 
 
 def _supervise(server: Any) -> None:
-    """Look after the embedded PostgreSQL in the master's loop, which comes round at least every second.
+    """Look after the embedded PostgreSQL in the master's loop, which comes round at least every
+    second.
 
-    A thread would do as well, but the master forks workers, and a fork copies locks that other threads hold.
+    A thread would do as well, but the master forks workers, and a fork copies locks that other
+    threads hold.
     """
     manage_workers = server.manage_workers
 
@@ -74,7 +82,11 @@ def _supervise(server: Any) -> None:
 
 def _host(listener: socket.socket) -> str | None:
     """Return the address that is listened on; None where it is a Unix socket's path."""
-    return str(listener.getsockname()[0]) if listener.family in (socket.AF_INET, socket.AF_INET6) else None
+    return (
+        str(listener.getsockname()[0])
+        if listener.family in (socket.AF_INET, socket.AF_INET6)
+        else None
+    )
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -96,7 +108,8 @@ def pre_fork(_server: Any, worker: Any) -> None:
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Make a worker that has to stop before it handles signals stop at once, and choose where it counts."""
+    """Make a worker that has to stop before it handles signals stop at once, and choose where it
+    counts."""
     signals.end_with_parent(worker.ppid)
     metrics.enter(worker.metrics_region)
 
@@ -109,7 +122,9 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Finish what is under way."""
-    if getattr(worker, "wsgi", None) is not None:  # it may be told to stop before it has loaded that
+    if (
+        getattr(worker, "wsgi", None) is not None
+    ):  # it may be told to stop before it has loaded that
         for runner in _runners(worker):
             runner.stop()
 
@@ -126,14 +141,22 @@ def _runners(worker: Any) -> list[Any]:
 
 def when_ready(server: Any) -> None:
     """Refuse open doors; tell people where it listens, where the data lies, and how to call it."""
-    for listener in server.LISTENERS:  # whatever made them: a setting, an argument, or who started us
+    for (
+        listener
+    ) in server.LISTENERS:  # whatever made them: a setting, an argument, or who started us
         host = _host(listener.sock)
         if settings.auth == "off" and host is not None and not is_loopback(host):
-            _refuse(f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed")
+            _refuse(
+                f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+            )
     data = "as DATABASE_URL says" if settings.database_url else os.path.abspath(settings.data_dir)
     url = f"http://{server.cfg.bind[0]}"
     locked = settings.auth == "keys"
-    authentication = "keys (flask keys create makes one)" if locked else "off (whoever reaches this address may do all)"
+    authentication = (
+        "keys (flask keys create makes one)"
+        if locked
+        else "off (whoever reaches this address may do all)"
+    )
     key = " -H 'Authorization: Bearer KEY'" if locked else ""
     print(  # noqa: T201 - it is for people
         f"Scrape Job API on {url}\n"

@@ -15,16 +15,17 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from app import leftovers, retention, signing, vault
+from app import leftovers, signing, vault
+from app.api_keys import secrets as key_form
+from app.api_keys import service as keys
+from app.api_keys.scopes import Scope
 from app.config import Settings
+from app.database.tenant_scope import all_customers
 from app.errors import DatabaseFailure, InvalidInput, KeyNotFound
 from app.events import audit_queries as audit
+from app.jobs import retention
 from app.queue import sweeper
 from app.statistics import service as statistics
-from app.tenancy import secrets as key_form
-from app.tenancy import service as keys
-from app.tenancy.scopes import Scope
-from app.visibility import everything
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ class Age(click.ParamType[float]):
 
     name = "age"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """Return the seconds; complains of anything else."""
         match = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value))
         if match is None:
@@ -117,7 +120,8 @@ def _queue() -> AppGroup:
 
     @group.command("sweep")
     def sweep() -> None:
-        """Rescue the jobs of workers that gave no sign of life, once; safe at any time, and several times at once."""
+        """Rescue the jobs of workers that gave no sign of life, once; safe at any time, and several
+        times at once."""
         with _own_work():
             click.echo(f"Rescued {_jobs_of(sweeper.sweep())}.")
 
@@ -129,7 +133,8 @@ def _statistics() -> AppGroup:
 
     @group.command("count")
     def count() -> None:
-        """Add what happened to the running totals, once; what is not counted yet is looked at with every request."""
+        """Add what happened to the running totals, once; what is not counted yet is looked at with
+        every request."""
         with _own_work():
             counted = statistics.count()
         click.echo(f"Counted {counted} status change{'' if counted == 1 else 's'}.")
@@ -141,15 +146,22 @@ def _jobs() -> AppGroup:
     group = AppGroup("jobs", help="Look after the jobs.")
 
     @group.command("prune")
-    @click.option("--older-than", type=Age(), required=True, help="How long ago the last change has to be, e.g. 90d.")
+    @click.option(
+        "--older-than",
+        type=Age(),
+        required=True,
+        help="How long ago the last change has to be, e.g. 90d.",
+    )
     @click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
     def prune(older_than: float, dry_run: bool) -> None:
-        """Remove jobs that are over and have not changed for long, with their history and webhook deliveries.
+        """Remove jobs that are over and have not changed for long, with their history and webhook
+        deliveries.
 
-        Kept are jobs that wait or run, jobs of which anything is recorded that is younger, and jobs that still owe a
-        webhook. Statistics keep what they counted. Webhook deliveries go, too, that have no job (tests) and are as old,
-        that an endpoint which is not active has been owed for so long, or whose endpoint is deleted; and idempotency
-        keys that have expired. It works in small steps and may be broken off and started again at any time.
+        Kept are jobs that wait or run, jobs of which anything is recorded that is younger, and jobs
+        that still owe a webhook. Statistics keep what they counted. Webhook deliveries go, too,
+        that have no job (tests) and are as old, that an endpoint which is not active has been owed
+        for so long, or whose endpoint is deleted; and idempotency keys that have expired. It works
+        in small steps and may be broken off and started again at any time.
         """
         with _own_work():
             old = retention.span(older_than)
@@ -169,7 +181,10 @@ def _jobs() -> AppGroup:
         done = "Would remove" if dry_run else "Removed"
         click.echo(f"{done} {_jobs_of(removed)}; kept {_jobs_of(kept)} of that age.")
         if deliveries or keys:
-            click.echo(f"{done} {deliveries} webhook deliveries of nothing, {keys} expired idempotency keys.", err=True)
+            click.echo(
+                f"{done} {deliveries} webhook deliveries of nothing, {keys} expired idempotency keys.",
+                err=True,
+            )
 
     return group
 
@@ -186,19 +201,30 @@ def _keys() -> AppGroup:
         type=click.Choice([scope.value for scope in Scope]),
         help="May be given repeatedly.",
     )
-    @click.option("--customer", type=click.UUID, help="The customer_config_id to whose jobs it is bound.")
-    @click.option("--expires", type=Age(), help="For how long it is valid, e.g. 90d; for ever without.")
-    def create(name: str, scopes: tuple[str, ...], customer: UUID | None, expires: float | None) -> None:
+    @click.option(
+        "--customer", type=click.UUID, help="The customer_config_id to whose jobs it is bound."
+    )
+    @click.option(
+        "--expires", type=Age(), help="For how long it is valid, e.g. 90d; for ever without."
+    )
+    def create(
+        name: str, scopes: tuple[str, ...], customer: UUID | None, expires: float | None
+    ) -> None:
         """Make a key for NAME and print it: this once, alone on standard output."""
         with _own_work():
             key, stored = keys.create(name, [Scope(scope) for scope in scopes], customer, expires)
         click.echo(str(key))
-        click.echo(f"Key {stored.id} for {stored.name}: {', '.join(stored.scopes)}. It is not shown again.", err=True)
+        click.echo(
+            f"Key {stored.id} for {stored.name}: {', '.join(stored.scopes)}. It is not shown again.",
+            err=True,
+        )
 
     @group.command("list")
     def show() -> None:
         """Show all keys, without their secrets."""
-        rows: list[tuple[str, ...]] = [("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "LAST USED", "STATE")]
+        rows: list[tuple[str, ...]] = [
+            ("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "LAST USED", "STATE")
+        ]
         with _own_work():
             found = keys.all_keys()
         for key in found:
@@ -210,7 +236,11 @@ def _keys() -> AppGroup:
             rows.append((key.id, key.name, ",".join(key.scopes), owner, *moments, state))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+            click.echo(
+                "  ".join(
+                    f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)
+                ).rstrip()
+            )
 
     @group.command("revoke")
     @click.argument("id")
@@ -221,9 +251,16 @@ def _keys() -> AppGroup:
 
     @group.command("rotate")
     @click.argument("id")
-    @click.option("--grace", type=Age(), default="24h", show_default=True, help="How long the old one stays valid.")
+    @click.option(
+        "--grace",
+        type=Age(),
+        default="24h",
+        show_default=True,
+        help="How long the old one stays valid.",
+    )
     def rotate(id: str, grace: float) -> None:
-        """Make a key that may do the same as ID, and print it; the old one ends after the grace time."""
+        """Make a key that may do the same as ID, and print it; the old one ends after the grace
+        time."""
         with _own_work():
             old_id = _key_id(id)
             key, stored = keys.rotate(old_id, grace)
@@ -239,7 +276,8 @@ def _audit() -> AppGroup:
     @group.command("show")
     @click.argument("job", type=click.UUID)
     def show(job: UUID) -> None:
-        """Show all that is recorded of JOB, every column of it, the addresses too: an event a line, as JSON."""
+        """Show all that is recorded of JOB, every column of it, the addresses too: an event a line,
+        as JSON."""
         known = False
         with _own_work():
             for event in audit.events(job):
@@ -250,29 +288,36 @@ def _audit() -> AppGroup:
 
     @group.command("verify")
     def verify() -> None:
-        """Check the chain of every job's events; names the first one of each job that was changed, removed or added.
+        """Check the chain of every job's events; names the first one of each job that was changed,
+        removed or added.
 
-        A job that is not as its last event left it misses one after that. Exits with 1 where anything is found. Jobs
-        may change meanwhile.
+        A job that is not as its last event left it misses one after that. Exits with 1 where
+        anything is found. Jobs may change meanwhile.
         """
         faults = []
         with _own_work():
             length = audit.count_jobs()
-        with _own_work(), click.progressbar(length=length, label="Verifying", file=sys.stderr) as bar:
+        with (
+            _own_work(),
+            click.progressbar(length=length, label="Verifying", file=sys.stderr) as bar,
+        ):
             for step in audit.verify():
                 faults.extend(step.faults)
                 bar.update(step.jobs)
         for fault in faults:
             click.echo(f"job {fault.job_id}: event {fault.seq}: {fault.kind}")
         if faults:
-            raise click.ClickException(f"The history of {_jobs_of(len(faults))} is not as it was written")
+            raise click.ClickException(
+                f"The history of {_jobs_of(len(faults))} is not as it was written"
+            )
         click.echo("The history is as it was written.")
 
     return group
 
 
 def _key_id(text: str) -> str:
-    """Return the id in `text`, which may be the whole key: who has it at hand need not take it apart.
+    """Return the id in `text`, which may be the whole key: who has it at hand need not take it
+    apart.
 
     Raises KeyNotFound where it can be neither.
     """
@@ -290,12 +335,14 @@ def _moment(at: datetime | None) -> str:
 def _own_work() -> Iterator[None]:
     """See all rows, and say in a line what is wrong or what the database did not do."""
     try:
-        with everything():
+        with all_customers():
             yield
     except InvalidInput as error:
         raise click.ClickException(error.faults[0]) from None
     except KeyNotFound:
-        raise click.ClickException("There is no such key that is valid; flask keys list shows all") from None
+        raise click.ClickException(
+            "There is no such key that is valid; flask keys list shows all"
+        ) from None
     except DatabaseFailure as failure:
         raise click.ClickException(f"{failure.details}; what was done stays done") from failure
 

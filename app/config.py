@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range
 
-from app import database_url
+from app.database import database_url
 from app.signing import is_secret
 from app.targets import fault_of_exception, fault_of_url
 from app.vault import is_key
@@ -30,7 +30,8 @@ class SettingsError(Exception):
 
 def _setting(name: str, field: fields.Field[Any], default: Any, purpose: str) -> Any:
     return dataclasses.field(
-        default=default, metadata={"name": name, "field": field, "default": default, "purpose": purpose}
+        default=default,
+        metadata={"name": name, "field": field, "default": default, "purpose": purpose},
     )
 
 
@@ -44,7 +45,9 @@ def _switch() -> fields.Boolean:
 
 def _number(low: int, high: int) -> fields.Integer:
     complaint = f"must be a whole number from {low} to {high}"
-    return fields.Integer(validate=Range(low, high, error=complaint), error_messages={"invalid": complaint})
+    return fields.Integer(
+        validate=Range(low, high, error=complaint), error_messages={"invalid": complaint}
+    )
 
 
 def _one_of(*choices: str) -> fields.String:
@@ -58,7 +61,13 @@ class _List(fields.Field[tuple[str, ...]]):
         super().__init__()
         self._check = check
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # noqa: ARG002
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,
+        data: Any,
+        **kwargs: Any,
+    ) -> tuple[str, ...]:
         values = tuple(part.strip() for part in value.split(",") if part.strip())
         faults = [fault for fault in map(self._check, values) if fault]
         if faults:
@@ -108,7 +117,9 @@ def _origin_fault(text: str) -> str | None:
 def _header_fault(text: str) -> str | None:
     """Return the fault of a header's name (RFC 9110, section 5.1), or None."""
     fits = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", text)
-    return None if fits else "must be names of headers such as traceparent, with commas between them"
+    return (
+        None if fits else "must be names of headers such as traceparent, with commas between them"
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -138,9 +149,14 @@ class Settings:
         "Address to listen on",
     )
     port: int = _setting("PORT", _number(1, 65535), 3000, "TCP port to listen on")
-    workers: int = _setting("WEB_CONCURRENCY", _number(1, 256), 2, "Worker processes; about one a core")
+    workers: int = _setting(
+        "WEB_CONCURRENCY", _number(1, 256), 2, "Worker processes; about one a core"
+    )
     threads: int = _setting(
-        "THREADS", _number(1, 256), 4, "Threads of each worker; it has two database connections more"
+        "THREADS",
+        _number(1, 256),
+        4,
+        "Threads of each worker; it has two database connections more",
     )
     drain_seconds: int = _setting(
         "SCRAPE_JOBS_DRAIN_SECONDS",
@@ -149,7 +165,10 @@ class Settings:
         "How long a server that was told to stop accepts connections, until load balancers know of it",
     )
     log_level: str = _setting(
-        "LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "Least severity that is logged"
+        "LOG_LEVEL",
+        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "INFO",
+        "Least severity that is logged",
     )
     auth: str = _setting(
         "SCRAPE_JOBS_AUTH",
@@ -171,7 +190,10 @@ class Settings:
     )
 
     webhook_urls: tuple[str, ...] = _setting(
-        "SCRAPE_JOBS_WEBHOOK_URLS", _List(fault_of_url), (), "Webhook endpoints that need no call, with commas between"
+        "SCRAPE_JOBS_WEBHOOK_URLS",
+        _List(fault_of_url),
+        (),
+        "Webhook endpoints that need no call, with commas between",
     )
     webhook_secret: str | None = _setting(
         "SCRAPE_JOBS_WEBHOOK_SECRET",
@@ -180,10 +202,16 @@ class Settings:
         "Their secret: whsec_ and 24 to 64 bytes in base64 (flask webhooks new-secret prints one)",
     )
     webhook_allow: tuple[str, ...] = _setting(
-        "SCRAPE_JOBS_WEBHOOK_ALLOW", _List(fault_of_exception), (), "Targets allowed beside public ones: CIDRs, hosts"
+        "SCRAPE_JOBS_WEBHOOK_ALLOW",
+        _List(fault_of_exception),
+        (),
+        "Targets allowed beside public ones: CIDRs, hosts",
     )
     webhook_limit: int = _setting(
-        "SCRAPE_JOBS_WEBHOOK_LIMIT", _number(1, 1_000_000), 100, "Webhook endpoints that one customer may have"
+        "SCRAPE_JOBS_WEBHOOK_LIMIT",
+        _number(1, 1_000_000),
+        100,
+        "Webhook endpoints that one customer may have",
     )
     webhook_dispatch: bool = _setting(
         "SCRAPE_JOBS_WEBHOOK_DISPATCH",
@@ -203,15 +231,26 @@ class Settings:
         None,
         "The Redis through which all processes share the rate limits; unset, each keeps its own",
     )
-    rate_limit: bool = _setting("SCRAPE_JOBS_RATE_LIMIT", _switch(), True, "Limit how often callers may call")
+    rate_limit: bool = _setting(
+        "SCRAPE_JOBS_RATE_LIMIT", _switch(), True, "Limit how often callers may call"
+    )
     rate_limit_reads: int = _setting(
-        "SCRAPE_JOBS_RATE_LIMIT_READS", _number(1, 10_000_000), 12_000, "Reads a minute of one key, or address"
+        "SCRAPE_JOBS_RATE_LIMIT_READS",
+        _number(1, 10_000_000),
+        12_000,
+        "Reads a minute of one key, or address",
     )
     rate_limit_updates: int = _setting(
-        "SCRAPE_JOBS_RATE_LIMIT_UPDATES", _number(1, 10_000_000), 6_000, "Updates a minute of one key, or address"
+        "SCRAPE_JOBS_RATE_LIMIT_UPDATES",
+        _number(1, 10_000_000),
+        6_000,
+        "Updates a minute of one key, or address",
     )
     rate_limit_creations: int = _setting(
-        "SCRAPE_JOBS_RATE_LIMIT_CREATIONS", _number(1, 10_000_000), 600, "Creations a minute of one key, or address"
+        "SCRAPE_JOBS_RATE_LIMIT_CREATIONS",
+        _number(1, 10_000_000),
+        600,
+        "Creations a minute of one key, or address",
     )
     rate_limit_job: int = _setting(
         "SCRAPE_JOBS_RATE_LIMIT_JOB", _number(1, 10_000_000), 300, "Updates a minute of one job"
@@ -266,8 +305,12 @@ class Settings:
         Raises SettingsError, which names every wrong value.
         """
         declared = {f.metadata["name"]: f for f in dataclasses.fields(cls)}
-        schema = Schema.from_dict({name: f.metadata["field"] for name, f in declared.items()})(unknown=EXCLUDE)
-        written = {name: value for name, value in environ.items() if name in declared and value.strip()}
+        schema = Schema.from_dict({name: f.metadata["field"] for name, f in declared.items()})(
+            unknown=EXCLUDE
+        )
+        written = {
+            name: value for name, value in environ.items() if name in declared and value.strip()
+        }
         faults: dict[str, list[str]] = {}
         given: dict[str, Any] = {}
         try:
@@ -281,12 +324,15 @@ class Settings:
         if given.get("SCRAPE_JOBS_WEBHOOK_URLS") and "SCRAPE_JOBS_WEBHOOK_SECRET" not in given:
             faults["SCRAPE_JOBS_WEBHOOK_SECRET"] = ["must be set where SCRAPE_JOBS_WEBHOOK_URLS is"]
         if faults:
-            raise SettingsError([f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())])
+            raise SettingsError(
+                [f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]
+            )
         return cls(**{declared[name].name: value for name, value in given.items()})
 
     @classmethod
     def unknown(cls, environ: Mapping[str, str]) -> list[str]:
-        """Return the names in `environ` that look like this service's settings but are none of them."""
+        """Return the names in `environ` that look like this service's settings but are none of
+        them."""
         declared = {f.metadata["name"] for f in dataclasses.fields(cls)}
         return sorted(name for name in environ if name.startswith(PREFIX) and name not in declared)
 
@@ -294,13 +340,17 @@ class Settings:
         """Return what the operator should know at start, though the service starts with it."""
         found = [f"{name} is no setting of this service" for name in self.unknown(environ)]
         if not self.secrets_keys:
-            found.append("webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them")
+            found.append(
+                "webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them"
+            )
         return found
 
     @classmethod
     def described(cls) -> str:
         """Return every setting with its default and purpose, for people."""
-        rows = [(f.metadata["name"], _shown(f.metadata["default"])) for f in dataclasses.fields(cls)]
+        rows = [
+            (f.metadata["name"], _shown(f.metadata["default"])) for f in dataclasses.fields(cls)
+        ]
         width = [max(len(row[i]) for row in rows) for i in (0, 1)]
         return "\n".join(
             f"{name:{width[0]}}  {default:{width[1]}}  {f.metadata['purpose']}"

@@ -1,4 +1,5 @@
-"""What can go wrong, as facts. Nothing here knows HTTP: `app.http.errors` says how each is answered."""
+"""What can go wrong, as facts. Nothing here knows HTTP: `app.http.errors` says how each is
+answered."""
 
 from collections.abc import Sequence
 
@@ -10,8 +11,8 @@ class ScrapeJobError(Exception):
 class InvalidInput(ScrapeJobError):
     """The request holds values that break the rules.
 
-    `faults` are sentences such as ``Invalid retry_count: must be a non-negative integer``, in the order of the
-    document's fields; there is at least one.
+    `faults` are sentences such as ``Invalid retry_count: must be a non-negative integer``, in the
+    order of the document's fields; there is at least one.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -20,7 +21,8 @@ class InvalidInput(ScrapeJobError):
 
 
 class InvalidJSON(ScrapeJobError):
-    """The body is no JSON document that the service can hold; `reason` says why in a few safe words."""
+    """The body is no JSON document that the service can hold; `reason` says why in a few safe
+    words."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -79,7 +81,8 @@ class JobNotFound(ScrapeJobError):
 class TransitionRefused(ScrapeJobError):
     """The job's status does not lead to the wanted one.
 
-    `retries` is ``(retry_count, max_retries)`` where a retry was refused because they are used up, else None.
+    `retries` is ``(retry_count, max_retries)`` where a retry was refused because they are used up,
+    else None.
     """
 
     def __init__(self, current: str, wanted: str, retries: tuple[int, int] | None = None) -> None:
@@ -90,7 +93,8 @@ class TransitionRefused(ScrapeJobError):
 
 
 class RetriesUsedUp(TransitionRefused):
-    """The job cannot be retried again; what was asked for beside that has been done, and stays done."""
+    """The job cannot be retried again; what was asked for beside that has been done, and stays
+    done."""
 
 
 class NotCancellable(ScrapeJobError):
@@ -106,7 +110,8 @@ class VersionMismatch(ScrapeJobError):
 
 
 class LeaseLost(ScrapeJobError):
-    """The job is not leased to the bearer of this token; `reason` is what there is more to say, or None."""
+    """The job is not leased to the bearer of this token; `reason` is what there is more to say, or
+    None."""
 
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason)
@@ -114,7 +119,8 @@ class LeaseLost(ScrapeJobError):
 
 
 class DocumentTooLarge(ScrapeJobError):
-    """The JSON document `field` would be larger than `limit` bytes; `index` is its job's among several, or None."""
+    """The JSON document `field` would be larger than `limit` bytes; `index` is its job's among
+    several, or None."""
 
     def __init__(self, field: str, limit: int, index: int | None = None) -> None:
         super().__init__(field, limit, index)
@@ -124,7 +130,8 @@ class DocumentTooLarge(ScrapeJobError):
 
 
 class AnswerUnreadable(ScrapeJobError):
-    """What the first request with this key was answered is kept, but encrypted with a key that is gone."""
+    """What the first request with this key was answered is kept, but encrypted with a key that is
+    gone."""
 
 
 class IdempotencyKeyReused(ScrapeJobError):
@@ -152,7 +159,8 @@ class DeliveryNotFound(ScrapeJobError):
 
 
 class WebhookInactive(ScrapeJobError):
-    """Nothing is sent to this endpoint; `reason` says why the service disabled it, or is None where a user did."""
+    """Nothing is sent to this endpoint; `reason` says why the service disabled it, or is None where
+    a user did."""
 
     def __init__(self, reason: str | None) -> None:
         super().__init__(reason)

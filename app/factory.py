@@ -8,34 +8,36 @@ from click import ClickException
 from flask import Flask
 from flask_migrate import Migrate
 
-from app import cli, connections, database, schema
-from app.background import Housekeeping, Task
+from app import cli, database
+from app.api_keys.models import ApiKey
+from app.api_keys.service import ApiKeyCache
 from app.config import Settings
-from app.embedded.errors import CannotStart
-from app.embedded.server import url_for_command
+from app.database import connections, schema
+from app.database.embedded.errors import CannotStart
+from app.database.embedded.server import url_for_command
+from app.database.failover import Servers
+from app.database.row_turns import TURNS
+from app.database.tenant_scope import all_customers
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
-from app.failover import Servers
-from app.http import address, body, cors, errors, guard, health, limits, logs, measurement, request_id
-from app.http import headers as response_headers
-from app.http.limits import Limits
-from app.http.presence import is_leaving
-from app.jobs import pulse
+from app.http import access, address, body, cors, errors, health, logs, request_id, request_metrics
+from app.http import security_headers as response_headers
+from app.http.shutdown import is_leaving
+from app.jobs import outages
 from app.jobs.routes import blueprint as jobs
 from app.monitoring import blueprint as monitoring
+from app.periodic import PeriodicTask, PeriodicTasks
 from app.queue import sweeper
 from app.queue.routes import Options as QueueOptions
 from app.queue.routes import blueprint as queue
 from app.queue.waiting import WaitingRoom
+from app.rate_limits import policy as rate_limits
+from app.rate_limits.policy import Limits
 from app.statistics import service as totals
 from app.statistics.models import JobTotals
 from app.statistics.routes import blueprint as statistics
 from app.targets import Policy
-from app.tenancy.models import ApiKey
-from app.tenancy.service import KeyRing
-from app.turns import TURNS
 from app.vault import Vault
-from app.visibility import everything
 from app.webhooks.dispatcher import Dispatcher, Options
 from app.webhooks.models import WebhookEndpoint
 from app.webhooks.routes import blueprint as webhooks
@@ -62,16 +64,16 @@ def create_app(settings: Settings) -> Flask:
     Migrate(app, database.db, directory=os.path.relpath(schema.MIGRATIONS))
 
     release = schema.release()
-    measurement.register(app)
+    request_metrics.register(app)
     body.register(app)
     request_id.register(app)
     logs.register(app)
     response_headers.register(app)
     errors.register(app)
-    keys = KeyRing()
-    guard.register(app, keys.caller if settings.auth == "keys" else None)
+    keys = ApiKeyCache()
+    access.register(app, keys.caller if settings.auth == "keys" else None)
     if settings.rate_limit:
-        limits.register(app, _limits(settings), settings.redis_url)
+        rate_limits.register(app, _limits(settings), settings.redis_url)
     if settings.cors_origins:
         cors.register(app, settings.cors_origins, settings.cors_headers)
     address.register(app, settings.trusted_proxies)
@@ -80,23 +82,32 @@ def create_app(settings: Settings) -> Flask:
 
     @contextmanager
     def own_work() -> Iterator[None]:
-        with app.app_context(), everything():
+        with app.app_context(), all_customers():
             yield
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault, settings.webhook_limit))
     room = WaitingRoom(settings.threads // 2, is_leaving)
     work_came.connect(lambda _: room.announce(), weak=False)
-    app.register_blueprint(queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault))
+    app.register_blueprint(
+        queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault)
+    )
     app.register_blueprint(statistics)
     app.register_blueprint(monitoring)
     dispatcher = Dispatcher(own_work, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
-    tasks = [Task("the sweeper", 1.0, sweeper.sweep), Task("the count of statistics", 2.0, totals.count_some)]
+    tasks = [
+        PeriodicTask("the sweeper", 1.0, sweeper.sweep),
+        PeriodicTask("the count of statistics", 2.0, totals.count_some),
+    ]
     app.extensions["webhook_dispatcher"] = dispatcher
-    app.extensions["housekeeping"] = Housekeeping(own_work, tasks)
-    app.extensions["pulse"] = Housekeeping(own_work, [Task("the pulse", pulse.BEAT_SECONDS, pulse.beat)])
-    app.extensions["note_of_use"] = Housekeeping(own_work, [Task("the note of the keys' use", 10.0, keys.note_use)])
+    app.extensions["housekeeping"] = PeriodicTasks(own_work, tasks)
+    app.extensions["pulse"] = PeriodicTasks(
+        own_work, [PeriodicTask("the pulse", outages.BEAT_SECONDS, outages.beat)]
+    )
+    app.extensions["note_of_use"] = PeriodicTasks(
+        own_work, [PeriodicTask("the note of the keys' use", 10.0, keys.note_use)]
+    )
     cli.register(app, settings)
     return app
 
@@ -117,7 +128,8 @@ def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Optio
 
 
 def _database_url(settings: Settings) -> str:
-    """Return the database's URL; the embedded PostgreSQL is started, or found, for it. Raises ClickException."""
+    """Return the database's URL; the embedded PostgreSQL is started, or found, for it. Raises
+    ClickException."""
     if settings.database_url is not None:
         return settings.database_url
     try:

@@ -1,4 +1,5 @@
-"""Rows that no job's removal takes along: deliveries without a job or an endpoint, and old idempotency keys."""
+"""Rows that no job's removal takes along: deliveries without a job or an endpoint, and old
+idempotency keys."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ BATCH = 2000
 
 ENDPOINTS = Statement(
     "endpoints_with_deliveries",
-    # Promises: the endpoints that have deliveries, and whether they are there and active; by an index that holds each
-    # endpoint's together, so that the number of deliveries does not matter.
+    # Promises: the endpoints that have deliveries, and whether they are there and active; by an
+    # index that holds each endpoint's together, so that the number of deliveries does not matter.
     """
     WITH RECURSIVE endpoint AS (
         (SELECT d.endpoint_id AS id FROM webhook_deliveries d ORDER BY d.endpoint_id LIMIT 1)
@@ -51,8 +52,9 @@ LOOK = Statement(
 
 REMOVE = Statement(
     "remove_leftover_deliveries",
-    # Promises: of the next `limit` deliveries to the endpoint that have the status and are older than `before`, those
-    # without a job (with `with_job`, all) are gone; how many, and where they end.
+    # Promises: of the next `limit` deliveries to the endpoint that have the status and are older
+    # than `before`, those without a job (with `with_job`, all) are gone; how many, and where they
+    # end.
     f"""
     WITH {_CHOSEN}, gone AS (
         DELETE FROM webhook_deliveries d USING {rows_of("chosen", "job_id", "seq")} AS c (job_id, seq)
@@ -94,22 +96,26 @@ def endpoints() -> Sequence[_Endpoint]:
 
 
 def prune_unsendable(cutoff: datetime, *, dry_run: bool) -> int:
-    """Remove the deliveries to deleted endpoints, and older than `cutoff` those that inactive ones are still owed.
+    """Remove the deliveries to deleted endpoints, and older than `cutoff` those that inactive ones
+    are still owed.
 
-    Nothing sends them, and their jobs stay for as long as they are there. Returns how many there were. Raises
-    DatabaseFailure.
+    Nothing sends them, and their jobs stay for as long as they are there. Returns how many there
+    were. Raises DatabaseFailure.
     """
     removed = 0
     for endpoint in endpoints():
         if not endpoint.exists:
-            removed += sum(_prune(endpoint, status, "infinity", True, dry_run) for status in STATUSES)
+            removed += sum(
+                _prune(endpoint, status, "infinity", True, dry_run) for status in STATUSES
+            )
         elif not endpoint.is_active:
             removed += _prune(endpoint, "pending", cutoff.isoformat(), True, dry_run)
     return removed
 
 
 def prune_jobless(cutoff: datetime, *, dry_run: bool) -> int:
-    """Remove deliveries older than `cutoff` that have no job, which tests have not; return how many there were.
+    """Remove deliveries older than `cutoff` that have no job, which tests have not; return how many
+    there were.
 
     Raises DatabaseFailure.
     """
@@ -131,7 +137,11 @@ def prune_keys() -> int:
 
 def _prune(endpoint: _Endpoint, status: str, before: str, with_job: bool, dry_run: bool) -> int:
     batches = Batches(LOOK if dry_run else REMOVE, BATCH)
-    return sum(_steps(batches, {"endpoint_id": str(endpoint.id), "status": status, "before": before}, with_job))
+    return sum(
+        _steps(
+            batches, {"endpoint_id": str(endpoint.id), "status": status, "before": before}, with_job
+        )
+    )
 
 
 def _steps(batches: Batches, parameters: dict[str, str], with_job: bool) -> Iterator[int]:

@@ -1,4 +1,5 @@
-"""How the service runs, for Prometheus: what its processes measure, and what the database knows at the moment."""
+"""How the service runs, for Prometheus: what its processes measure, and what the database knows at
+the moment."""
 
 import logging
 from collections.abc import Iterator
@@ -8,12 +9,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from app.api_keys.scopes import Scope
 from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.http.operation import operation
 from app.queue import service as queue
 from app.server import shared_metrics
 from app.statistics import service as statistics
-from app.tenancy.scopes import Scope
 from app.webhooks import service as webhooks
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,15 @@ class _Database(Collector):
                 is_up = False
             except DatabaseFailure as failure:
                 log.warning("metrics lack what the database knows: %s", failure.details)
-        yield GaugeMetricFamily("scrape_jobs_database_up", "Whether the database answers", int(is_up))
+        yield GaugeMetricFamily(
+            "scrape_jobs_database_up", "Whether the database answers", int(is_up)
+        )
 
 
 def _jobs() -> list[GaugeMetricFamily]:
-    jobs = GaugeMetricFamily("scrape_jobs_jobs", "Jobs by the status they stand in", labels=["status"])
+    jobs = GaugeMetricFamily(
+        "scrape_jobs_jobs", "Jobs by the status they stand in", labels=["status"]
+    )
     for status, number in statistics.jobs_by_status().items():
         jobs.add_metric([status], number)
     return [jobs]
@@ -57,7 +62,9 @@ def _queue() -> list[GaugeMetricFamily]:
     depth = queue.depth()
     age = "How long the oldest of them has been due"
     return [
-        GaugeMetricFamily("scrape_jobs_queue_due_jobs", "Pending jobs that are due", depth.due_jobs),
+        GaugeMetricFamily(
+            "scrape_jobs_queue_due_jobs", "Pending jobs that are due", depth.due_jobs
+        ),
         GaugeMetricFamily("scrape_jobs_queue_oldest_due_seconds", age, depth.oldest_seconds),
     ]
 
@@ -68,5 +75,7 @@ def _webhooks() -> list[GaugeMetricFamily]:
     age = "How long the oldest status change has waited for its deliveries to be made"
     return [
         GaugeMetricFamily("scrape_jobs_webhooks_owed", text, owed.number),
-        GaugeMetricFamily("scrape_jobs_webhooks_oldest_change_seconds", age, owed.oldest_change_seconds),
+        GaugeMetricFamily(
+            "scrape_jobs_webhooks_oldest_change_seconds", age, owed.oldest_change_seconds
+        ),
     ]

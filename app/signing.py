@@ -1,4 +1,5 @@
-"""Signatures by the Standard Webhooks specification (https://www.standardwebhooks.com), version 1."""
+"""Signatures by the Standard Webhooks specification (https://www.standardwebhooks.com), version
+1."""
 
 import base64
 import binascii
@@ -20,18 +21,26 @@ def new_secret() -> str:
 
 
 def is_secret(text: str) -> bool:
-    """Tell whether `text` is a secret that the specification allows: ``whsec_`` and 24 to 64 bytes in base64."""
+    """Tell whether `text` is a secret that the specification allows: ``whsec_`` and 24 to 64 bytes
+    in base64."""
     if not text.startswith(PREFIX):
         return False
     try:
-        return SHORTEST <= len(base64.b64decode(text.removeprefix(PREFIX), validate=True)) <= LONGEST
+        return (
+            SHORTEST <= len(base64.b64decode(text.removeprefix(PREFIX), validate=True)) <= LONGEST
+        )
     except (binascii.Error, ValueError):
         return False
 
 
-def headers(message_id: str, moment: datetime, body: str, valid_secrets: Sequence[str]) -> Mapping[str, str]:
-    """Return the three headers of a message sent at `moment`, signed with each of the secrets that are valid now."""
-    signatures = [Webhook(secret).sign(message_id, moment.astimezone(UTC), body) for secret in valid_secrets]
+def headers(
+    message_id: str, moment: datetime, body: str, valid_secrets: Sequence[str]
+) -> Mapping[str, str]:
+    """Return the three headers of a message sent at `moment`, signed with each of the secrets that
+    are valid now."""
+    signatures = [
+        Webhook(secret).sign(message_id, moment.astimezone(UTC), body) for secret in valid_secrets
+    ]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(int(moment.timestamp())),

@@ -1,7 +1,7 @@
 """Where a webhook may go: no address that only this network's own machines should reach.
 
-The rule is applied to addresses, not to names or notations: whatever spelling a URL has, what counts is the address
-that is connected to.
+The rule is applied to addresses, not to names or notations: whatever spelling a URL has, what
+counts is the address that is connected to.
 """
 
 import ipaddress
@@ -15,11 +15,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL = 2000
 
-# A name, an IPv4 address or an IPv6 address, and a port: nothing encoded, which programs would read in several ways.
+# A name, an IPv4 address or an IPv6 address, and a port: nothing encoded, which programs would read
+# in several ways.
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 
 # Where the public addresses lie: of IPv6, nothing else is given out (RFC 4291, section 2.4).
-_UNICAST: Mapping[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("2000::/3")}
+_UNICAST: Mapping[int, Network] = {
+    4: ipaddress.ip_network("0.0.0.0/0"),
+    6: ipaddress.ip_network("2000::/3"),
+}
 
 # What `is_global` lets pass although it is reserved, or leads into IPv4 by another door.
 _RESERVED: Sequence[Network] = tuple(
@@ -48,7 +52,9 @@ def is_public(address: Address) -> bool:
     An IPv4 address that stands in an IPv6 address, mapped or behind NAT64, decides for it.
     """
     if isinstance(address, ipaddress.IPv6Address):
-        address = _embedded(address) or ipaddress.IPv6Address(int(address))  # the latter without a scope
+        address = _embedded(address) or ipaddress.IPv6Address(
+            int(address)
+        )  # the latter without a scope
     if address not in _UNICAST[address.version]:
         return False
     return address.is_global and not any(
@@ -89,7 +95,11 @@ class Policy:
         return (
             is_public(address)
             or host.lower().rstrip(".") in self.hosts
-            or any(address in network for network in self.networks if network.version == address.version)
+            or any(
+                address in network
+                for network in self.networks
+                if network.version == address.version
+            )
         )
 
 

@@ -1,4 +1,5 @@
-"""Secrets at rest: encrypted with the operator's keys, or, where there are none, kept as they are and marked so."""
+"""Secrets at rest: encrypted with the operator's keys, or, where there are none, kept as they are
+and marked so."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ class SecretUnreadableError(Exception):
 
 
 def is_key(text: str) -> bool:
-    """Tell whether `text` is a key for the vault: 32 bytes in URL-safe base64, as `new_key` gives them."""
+    """Tell whether `text` is a key for the vault: 32 bytes in URL-safe base64, as `new_key` gives
+    them."""
     return re.fullmatch(r"[A-Za-z0-9_-]{43}=", text) is not None
 
 
@@ -23,17 +25,23 @@ def new_key() -> str:
 
 
 class Vault:
-    """Seals with the first of its keys and opens with any, so that a key can be replaced step by step."""
+    """Seals with the first of its keys and opens with any, so that a key can be replaced step by
+    step."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._cipher = MultiFernet([Fernet(key) for key in keys]) if keys else None
 
     def seal(self, text: str) -> str:
         """Return `text` in the form in which it may be stored."""
-        return CLEAR + text if self._cipher is None else SEALED + self._cipher.encrypt(text.encode()).decode()
+        return (
+            CLEAR + text
+            if self._cipher is None
+            else SEALED + self._cipher.encrypt(text.encode()).decode()
+        )
 
     def open(self, stored: str) -> str:
-        """Return the text that was sealed; raises SecretUnreadableError where the key for it is gone."""
+        """Return the text that was sealed; raises SecretUnreadableError where the key for it is
+        gone."""
         if stored.startswith(CLEAR):
             return stored.removeprefix(CLEAR)
         try:

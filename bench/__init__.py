@@ -1,1 +1,2 @@
-"""Measurements, each a module to run: ``python -m bench.queue`` (by path they would hide modules of Python's own)."""
+"""Measurements, each a module to run: ``python -m bench.queue`` (by path they would hide modules of
+Python's own)."""

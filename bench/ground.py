@@ -1,4 +1,5 @@
-"""What the measurements stand on: a PostgreSQL of their own, SQL that fills it, and how figures are told."""
+"""What the measurements stand on: a PostgreSQL of their own, SQL that fills it, and how figures are
+told."""
 
 import statistics
 import sys
@@ -10,8 +11,8 @@ from typing import Any
 
 import psycopg2
 
-from tests.conftest import migrate, new_database
-from tests.postgres import Postgres
+from support.database import migrate, new_database
+from support.postgres import Postgres
 
 ID = "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || right(md5(random()::text), 19))::uuid"
 """SQL for a new id that is ordered by the time `at`, as the service's are."""
@@ -54,7 +55,8 @@ def vacuum(url: str) -> None:
 
 @contextmanager
 def databases(count: int) -> Iterator[list[str]]:
-    """Start a PostgreSQL that does not wait for the disk (fsync is off), with empty databases that have the schema."""
+    """Start a PostgreSQL that does not wait for the disk (fsync is off), with empty databases that
+    have the schema."""
     postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-bench-")))
     try:
         server = postgres.start()

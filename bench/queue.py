@@ -1,9 +1,10 @@
-"""Measures the queue: what a claim costs however many jobs wait, in paired rounds, and how long a large batch takes.
+"""Measures the queue: what a claim costs however many jobs wait, in paired rounds, and how long a
+large batch takes.
 
-(a) Claims of one job each, in this process, in databases of different size: by one worker, by one that takes two of
-five job types, by one under a limit of jobs a domain, and by eight workers at once.
-(b) The same under a limit, with a flood ahead of the others: jobs of one domain that runs as many as it may.
-(c) A batch of 1,000 new jobs over HTTP.
+(a) Claims of one job each, in this process, in databases of different size: by one worker, by one
+that takes two of five job types, by one under a limit of jobs a domain, and by eight workers at
+once. (b) The same under a limit, with a flood ahead of the others: jobs of one domain that runs as
+many as it may. (c) A batch of 1,000 new jobs over HTTP.
 
 What was claimed is completed, and as many new jobs take its place, before the next measurement.
 """
@@ -18,13 +19,13 @@ import psycopg2
 import requests
 
 from app.config import Settings
-from app.events.origin import ANONYMOUS, Origin
+from app.events.provenance import ANONYMOUS, Provenance
 from app.factory import create_app
 from app.queue import service
 from app.queue.queries import Wanted
 from app.queue.service import Worker
 from bench.ground import ID, databases, execute, say, tell, told, vacuum
-from tests.service import Service, own_work
+from support.service import Service, own_work
 
 SIZES = (1_000, 100_000, 1_000_000)
 CLAIMERS = 8
@@ -66,14 +67,20 @@ class Queue:
 
     def __init__(self, url: str, jobs: int, flood: int = 0) -> None:
         self.url = url
-        self._app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=CLAIMERS))
+        self._app = create_app(
+            Settings(database_url=url, auth="off", rate_limit=False, threads=CLAIMERS)
+        )
         self._fill(jobs, days=10)
         if flood:
-            execute(url, (FLOOD, {"jobs": flood + DOMAIN_LIMIT, "running": DOMAIN_LIMIT, "types": TYPES}))
+            execute(
+                url,
+                (FLOOD, {"jobs": flood + DOMAIN_LIMIT, "running": DOMAIN_LIMIT, "types": TYPES}),
+            )
         vacuum(url)
 
     def claim(self, wanted: Wanted, count: int, workers: int = 1) -> float:
-        """Let each of `workers` claim `count` jobs, one after the other; return the seconds for each of all these."""
+        """Let each of `workers` claim `count` jobs, one after the other; return the seconds for
+        each of all these."""
         if workers == 1:
             return self._claim(wanted, count) / count
         with ThreadPoolExecutor(workers) as pool:
@@ -85,7 +92,7 @@ class Queue:
         with own_work(self._app):
             started = time.perf_counter()
             for _ in range(count):
-                if not service.claim(wanted, WORKER, 1, Origin(ANONYMOUS, "bench")):
+                if not service.claim(wanted, WORKER, 1, Provenance(ANONYMOUS, "bench")):
                     raise SystemExit("a claim found nothing")
             return time.perf_counter() - started
 
@@ -106,7 +113,9 @@ class Queue:
             self._app.extensions["sqlalchemy"].engine.dispose()
 
 
-def claims(queues: dict[str, Queue], ways: dict[str, Callable[[Queue], float]], rounds: int) -> list[dict[str, float]]:
+def claims(
+    queues: dict[str, Queue], ways: dict[str, Callable[[Queue], float]], rounds: int
+) -> list[dict[str, float]]:
     """Return the seconds a claim of each way in each queue ("way queue"), for each round."""
     found = []
     for number in range(rounds + 1):
@@ -114,7 +123,11 @@ def claims(queues: dict[str, Queue], ways: dict[str, Callable[[Queue], float]], 
         names = list(queues)
         for way, claim in ways.items():
             for name in names if number % 2 else reversed(names):
-                say(f"(a), (b) round {number} of {rounds}: {way}, {name}" if number else "(a), (b) warming up")
+                say(
+                    f"(a), (b) round {number} of {rounds}: {way}, {name}"
+                    if number
+                    else "(a), (b) warming up"
+                )
                 seconds[f"{way} {name}"] = claim(queues[name])
                 queues[name].restore()
         found.append(seconds)
@@ -156,10 +169,14 @@ def batches(url: str, count: int) -> list[float]:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, and few rounds")
     parser.add_argument("--rounds", type=int, help="rounds (default 9, quick 3)")
-    parser.add_argument("--claims", type=int, default=80, help="claims a round by all workers together (default 80)")
+    parser.add_argument(
+        "--claims", type=int, default=80, help="claims a round by all workers together (default 80)"
+    )
     parser.add_argument("--batches", type=int, help="batches (default 20, quick 5)")
     parser.set_defaults(rounds=9, batches=20)
     if parser.parse_args().quick:
@@ -187,10 +204,14 @@ def main() -> None:
             queues[name] = Queue(url, size, size if name == flooded else 0)
         found = claims({name: queues[name] for name in names}, ways, rounds)
         for way in ways:
-            tell(f"(a) {way}, by the number of waiting jobs ({rounds} paired rounds of {options.claims} claims):")
+            tell(
+                f"(a) {way}, by the number of waiting jobs ({rounds} paired rounds of {options.claims} claims):"
+            )
             for name in names:
                 tell_claims(found, way, name, names[0])
-        found = claims({name: queues[name] for name in (names[1], flooded)}, {limited: ways[limited]}, rounds)
+        found = claims(
+            {name: queues[name] for name in (names[1], flooded)}, {limited: ways[limited]}, rounds
+        )
         tell(f"(b) {limited} ({rounds} paired rounds of {options.claims} claims):")
         for name in (names[1], flooded):
             tell_claims(found, limited, name, names[1])

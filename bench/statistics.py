@@ -1,9 +1,10 @@
-"""Measures the statistics: what a look at the figures costs however many jobs they are of, in paired rounds.
+"""Measures the statistics: what a look at the figures costs however many jobs they are of, in
+paired rounds.
 
-Jobs that were created, claimed and ended within 30 days are counted into the running totals. What is read then, in this
-process, are the figures of a day whose edges lie on no minute, the same by hour, of one domain and by domain, and those
-of all time.
-With --one-day all jobs are of the day whose figures are read.
+Jobs that were created, claimed and ended within 30 days are counted into the running totals. What
+is read then, in this process, are the figures of a day whose edges lie on no minute, the same by
+hour, of one domain and by domain, and those of all time. With --one-day all jobs are of the day
+whose figures are read.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from app.config import Settings
 from app.factory import create_app
 from app.statistics import service
 from bench.ground import ID, databases, execute, say, tell, told, vacuum
-from tests.service import own_work
+from support.service import own_work
 
 SIZES = (10_000, 1_000_000)
 EVENTS_OF_A_JOB = 3
@@ -122,7 +123,9 @@ class History:
             self._app.extensions["sqlalchemy"].engine.dispose()
 
 
-def rounds(histories: dict[str, History], count: int, times: int) -> list[dict[tuple[str, str], float]]:
+def rounds(
+    histories: dict[str, History], count: int, times: int
+) -> list[dict[tuple[str, str], float]]:
     """Return the seconds of each window in each history, for each round."""
     found = []
     for number in range(count + 1):
@@ -137,11 +140,19 @@ def rounds(histories: dict[str, History], count: int, times: int) -> list[dict[t
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, and few rounds")
     parser.add_argument("--rounds", type=int, help="rounds (default 9, quick 3)")
-    parser.add_argument("--times", type=int, default=20, help="looks at each window a round (default 20)")
-    parser.add_argument("--one-day", action="store_true", help="the worst case: all jobs within the day that is read")
+    parser.add_argument(
+        "--times", type=int, default=20, help="looks at each window a round (default 20)"
+    )
+    parser.add_argument(
+        "--one-day",
+        action="store_true",
+        help="the worst case: all jobs within the day that is read",
+    )
     parser.set_defaults(rounds=9)
     if parser.parse_args().quick:
         parser.set_defaults(rounds=3)
@@ -162,7 +173,9 @@ def main() -> None:
         found = rounds(histories, count, options.times)
         small, large = histories
         spread = "one day" if options.one_day else "30 days"
-        tell(f"the figures of {small} and of {large} jobs in {spread} ({count} paired rounds of {options.times}):")
+        tell(
+            f"the figures of {small} and of {large} jobs in {spread} ({count} paired rounds of {options.times}):"
+        )
         for what in WINDOWS:
             low, high = ([seconds[what, name] for seconds in found] for name in (small, large))
             tell(

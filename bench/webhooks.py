@@ -1,8 +1,10 @@
-"""Measures the webhooks: deliveries a second, and what bad receivers cost the API, in paired rounds.
+"""Measures the webhooks: deliveries a second, and what bad receivers cost the API, in paired
+rounds.
 
-(a) One dispatcher process pays a backlog of status changes, made by SQL, to one receiver in a process of its own.
-(b) The latency of progress PUTs through gunicorn, in alternating rounds: with webhooks to an endpoint that hangs, one
-that drips and one that is dead, each owed a backlog that is due at once, and without any endpoint.
+(a) One dispatcher process pays a backlog of status changes, made by SQL, to one receiver in a
+process of its own. (b) The latency of progress PUTs through gunicorn, in alternating rounds: with
+webhooks to an endpoint that hangs, one that drips and one that is dead, each owed a backlog that is
+due at once, and without any endpoint.
 """
 
 import argparse
@@ -19,8 +21,8 @@ import requests
 
 from app.signing import new_secret
 from bench.ground import databases, execute, say, tell
-from tests.receiver import Receiver
-from tests.service import Dispatcher, Service, free_port
+from support.receiver import Receiver
+from support.service import Dispatcher, Service, free_port
 
 ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -51,7 +53,8 @@ OWED = """INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, ne
 
 
 def receive(pipe: Connection, count: int) -> None:
-    """Answer 204 to everything; after `count` requests, send when the first, each hundredth and the last came."""
+    """Answer 204 to everything; after `count` requests, send when the first, each hundredth and the
+    last came."""
     server = socket.create_server(("127.0.0.1", 0), backlog=256)
     pipe.send(server.getsockname()[1])
     selector = selectors.DefaultSelector()
@@ -100,7 +103,10 @@ def throughput(url: str, events: int) -> float:
             raise SystemExit("the deliveries did not arrive within 120 s")
         first, last = here.recv()
     receiver.join()
-    execute(url, *((f"DELETE FROM {table}", ()) for table in ("webhook_deliveries", "webhook_endpoints")))  # noqa: S608
+    execute(
+        url,
+        *((f"DELETE FROM {table}", ()) for table in ("webhook_deliveries", "webhook_endpoints")),  # noqa: S608
+    )
     return float((events - 1) / (last - first))
 
 
@@ -113,7 +119,9 @@ def put_latency(service: Service, job_id: str, puts: int) -> float:
     with requests.Session() as session:
         for number in range(puts):
             started = time.perf_counter()
-            answer = session.put(f"{service.jobs}/{job_id}", json={"stats": {"pagesProcessed": number}}, timeout=30)
+            answer = session.put(
+                f"{service.jobs}/{job_id}", json={"stats": {"pagesProcessed": number}}, timeout=30
+            )
             seconds.append(time.perf_counter() - started)
             answer.raise_for_status()
     return statistics.median(seconds) * 1000
@@ -129,10 +137,20 @@ def rounds(url: str, count: int, puts: int, backlog: int) -> list[tuple[float, f
         for number in range(count):
             pair = {}
             for with_endpoints in (True, False) if number % 2 else (False, True):
-                say(f"(b) round {number + 1} of {count}, {'with' if with_endpoints else 'without'} bad endpoints")
+                say(
+                    f"(b) round {number + 1} of {count}, {'with' if with_endpoints else 'without'} bad endpoints"
+                )
                 execute(url, *none)
                 if with_endpoints:
-                    owe(url, (f"{bad.url}/hang", f"{bad.url}/drip", f"http://127.0.0.1:{free_port()}/dead"), backlog)
+                    owe(
+                        url,
+                        (
+                            f"{bad.url}/hang",
+                            f"{bad.url}/drip",
+                            f"http://127.0.0.1:{free_port()}/dead",
+                        ),
+                        backlog,
+                    )
                 time.sleep(1.5)
                 pair[with_endpoints] = put_latency(service, job_id, puts)
             found.append((pair[True], pair[False]))
@@ -152,13 +170,19 @@ def owe(url: str, targets: Sequence[str], backlog: int) -> None:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, and few rounds")
-    parser.add_argument("--events", type=int, help="(a) status changes of the backlog (default 5000, quick 500)")
+    parser.add_argument(
+        "--events", type=int, help="(a) status changes of the backlog (default 5000, quick 500)"
+    )
     parser.add_argument("--repeats", type=int, help="(a) how often (default 3, quick 1)")
     parser.add_argument("--rounds", type=int, help="(b) pairs of rounds (default 8, quick 2)")
     parser.add_argument("--puts", type=int, help="(b) PUTs a round (default 600, quick 60)")
-    parser.add_argument("--backlog", type=int, help="(b) deliveries owed to each (default 2000, quick 200)")
+    parser.add_argument(
+        "--backlog", type=int, help="(b) deliveries owed to each (default 2000, quick 200)"
+    )
     parser.add_argument("--only", choices=("a", "b"), help="measure the one alone")
     parser.set_defaults(events=5000, repeats=3, rounds=8, puts=600, backlog=2000)
     if parser.parse_args().quick:

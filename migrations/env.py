@@ -19,8 +19,8 @@ TURN_SECONDS = 0.2
 def _take_turn(connection: Connection) -> None:
     """Take the advisory lock, as soon as no other process has it.
 
-    It is asked for again and again, because waiting for it would hold a snapshot, for the end of which CREATE INDEX
-    CONCURRENTLY in the other process waits: a deadlock.
+    It is asked for again and again, because waiting for it would hold a snapshot, for the end of
+    which CREATE INDEX CONCURRENTLY in the other process waits: a deadlock.
     """
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
         connection.commit()

@@ -1,7 +1,9 @@
-"""Make .venv hold what requirements/run.txt names (or dev.txt, too): python3 requirements/install.py run|dev.
+"""Make .venv hold what requirements/run.txt names (or dev.txt, too): python3
+requirements/install.py run|dev.
 
-`make` calls it before everything else, with the machine's Python, so it needs the standard library alone. It may be
-interrupted at any moment: an environment that is not complete is marked, and built anew the next time.
+`make` calls it before everything else, with the machine's Python, so it needs the standard library
+alone. It may be interrupted at any moment: an environment that is not complete is marked, and built
+anew the next time.
 """
 
 from __future__ import annotations  # an older Python must come as far as the check of its version
@@ -21,7 +23,8 @@ REQUIREMENTS = Path(__file__).resolve().parent
 VENV = REQUIREMENTS.parent / ".venv"
 PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "unfinished"
-"""Exists while something is installed. Found later, it says that the installation was interrupted."""
+"""Exists while something is installed. Found later, it says that the installation was
+interrupted."""
 
 NEEDED = {"run": ["run"], "dev": ["run", "dev"]}
 PURPOSES = {"run": "the service needs", "dev": "the tests need"}
@@ -44,10 +47,14 @@ def main(kind: str) -> None:
 
 
 def is_sound() -> bool:
-    """Tell whether the environment exists, was not interrupted, and still has the Python that it was made for."""
+    """Tell whether the environment exists, was not interrupted, and still has the Python that it
+    was made for."""
     if UNFINISHED.exists() or not PYTHON.exists():
         return False
-    return subprocess.run([PYTHON, "-c", "import pip"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run([PYTHON, "-c", "import pip"], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def build(lock: IO[str]) -> None:
@@ -55,9 +62,13 @@ def build(lock: IO[str]) -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - make may name an older one
         raise Failure("Python 3.11 or newer is needed; name it with make PYTHON=...")
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        raise Failure("Python lacks the modules venv and ensurepip; on Debian and Ubuntu: apt install python3-venv")
+        raise Failure(
+            "Python lacks the modules venv and ensurepip; on Debian and Ubuntu: apt install python3-venv"
+        )
     if VENV.is_symlink():
-        raise Failure(f".venv is a link to {os.readlink(VENV)}, which holds no complete environment: remove the link")
+        raise Failure(
+            f".venv is a link to {os.readlink(VENV)}, which holds no complete environment: remove the link"
+        )
     if VENV.exists():
         print("Making .venv anew, for it is incomplete ...", flush=True)
         shutil.rmtree(VENV)
@@ -81,7 +92,14 @@ def install(part: str, lock: IO[str]) -> None:
     """Install the requirements of `part` with pip, and note that they are complete."""
     print(f"Installing what {PURPOSES[part]} into .venv ...", flush=True)
     UNFINISHED.touch()
-    words: list[str | Path] = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    words: list[str | Path] = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     done = call([*words, "--require-hashes", "-r", REQUIREMENTS / f"{part}.txt"], lock)
     UNFINISHED.unlink()  # pip puts back what was there before it failed
     if done.returncode:
@@ -95,7 +113,8 @@ def digest(part: str) -> str:
 
 
 def call(words: list[str | Path], lock: IO[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run a program that keeps the lock, so that it is waited for even where this process is killed."""
+    """Run a program that keeps the lock, so that it is waited for even where this process is
+    killed."""
     return subprocess.run(words, check=False, pass_fds=[lock.fileno()])
 
 

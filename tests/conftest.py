@@ -1,28 +1,27 @@
-"""The tests' ground: one PostgreSQL for the run, a database of its own for every worker, and the service on it.
+"""The tests' ground: one PostgreSQL for the run, a database of its own for every worker, and the
+service on it.
 
-TEST_DATABASE_URL names a server to use instead of the embedded one; its role has to be allowed to create databases.
+TEST_DATABASE_URL names a server to use instead of the embedded one; its role has to be allowed to
+create databases.
 """
 
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from flask_migrate import upgrade
-from sqlalchemy.engine import make_url
 
 from app.config import Settings
 from app.factory import create_app
-from tests.postgres import Postgres
-from tests.service import Service
-from tests.tree import Tree, end_processes_in
+from support.database import migrate, new_database
+from support.postgres import Postgres
+from support.service import Service
+from support.tree import Tree, end_processes_in
 
 SERVER = "TEST_DATABASE_URL"
 
@@ -46,33 +45,22 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each of four workers begin with slow tests: towards the end, quick ones are easier to share."""
+    """Let each of four workers begin with slow tests: towards the end, quick ones are easier to
+    share."""
     slow = [[item for name in names for item in items if item.path.stem == name] for names in SLOW]
     taken = {id(item) for part in slow for item in part}
     quick = iter([item for item in items if id(item) not in taken])
     share = -(-len(items) // len(slow))  # what a worker is given at first
-    items[:] = [*chain(*((*part, *islice(quick, max(share - len(part), 0))) for part in slow)), *quick]
+    items[:] = [
+        *chain(*((*part, *islice(quick, max(share - len(part), 0))) for part in slow)),
+        *quick,
+    ]
 
 
 @pytest.fixture(scope="session")
 def server_url() -> str:
     """The PostgreSQL server's URL."""
     return os.environ[SERVER]
-
-
-def new_database(server_url: str, options: str = "") -> Iterator[str]:
-    """Make an empty database on the server, with the options of CREATE DATABASE, and drop it in the end."""
-    name = f"test_{uuid.uuid4().hex}"
-    connection = psycopg2.connect(server_url)
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} {options}")
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        connection.close()
 
 
 @pytest.fixture
@@ -87,14 +75,6 @@ def database_url(server_url: str) -> Iterator[str]:
     for url in new_database(server_url):
         migrate(url)
         yield url
-
-
-def migrate(url: str) -> None:
-    """Bring the schema of the database up to date."""
-    app = create_app(Settings(auth="off", rate_limit=False, database_url=url))
-    with app.app_context():
-        upgrade()
-        app.extensions["sqlalchemy"].engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from app.config import Settings, SettingsError
 from app.factory import create_app
 from app.signing import is_secret
 from app.vault import is_key
-from tests.service import ROOT, environment
+from support.service import ROOT, environment
 
 NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -33,7 +33,12 @@ def complaints(**environ: str) -> list[str]:
 def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", **settings}
     return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment(**settings), capture_output=True, text=True, timeout=60
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
 
@@ -78,14 +83,21 @@ def test_an_empty_value_counts_as_none(name: str, value: str) -> None:
         ("SCRAPE_JOBS_MIGRATE", "false", "migrate", False),
         ("SCRAPE_JOBS_WEBHOOK_SECRET", SECRET, "webhook_secret", SECRET),
         ("SCRAPE_JOBS_WEBHOOK_ALLOW", "10.0.0.0/8", "webhook_allow", ("10.0.0.0/8",)),
-        ("SCRAPE_JOBS_WEBHOOK_ALLOW", " ::1 ,,hooks.internal, ", "webhook_allow", ("::1", "hooks.internal")),
+        (
+            "SCRAPE_JOBS_WEBHOOK_ALLOW",
+            " ::1 ,,hooks.internal, ",
+            "webhook_allow",
+            ("::1", "hooks.internal"),
+        ),
         ("SCRAPE_JOBS_WEBHOOK_DISPATCH", "off", "webhook_dispatch", False),
         ("SCRAPE_JOBS_WEBHOOK_DISPATCH", "on", "webhook_dispatch", True),
         ("SCRAPE_JOBS_SECRETS_KEY", KEY, "secrets_keys", (KEY,)),
         ("SCRAPE_JOBS_SECRETS_KEY", f"{OTHER_KEY}, {KEY}", "secrets_keys", (OTHER_KEY, KEY)),
     ],
 )
-def test_a_value_of_the_environment_is_taken(name: str, value: str, field: str, expected: object) -> None:
+def test_a_value_of_the_environment_is_taken(
+    name: str, value: str, field: str, expected: object
+) -> None:
     settings = read(**{name: value})
     assert getattr(settings, field) == expected
     assert settings == dataclasses.replace(Settings(), **{field: expected})  # type: ignore[arg-type]
@@ -98,14 +110,32 @@ def test_a_value_of_the_environment_is_taken(name: str, value: str, field: str, 
             ("PORT", value, "must be a whole number from 1 to 65535")
             for value in ("0", "65536", "-1", "x", "3000.5", "1e3")
         ),
-        *(("WEB_CONCURRENCY", value, "must be a whole number from 1 to 256") for value in ("0", "257", "two", "-2")),
-        *(("THREADS", value, "must be a whole number from 1 to 256") for value in ("0", "257", "4;", "0x4")),
-        *(("LOG_LEVEL", value, "must be one of DEBUG, INFO, WARNING, ERROR") for value in ("TRACE", "LOUD", "20")),
+        *(
+            ("WEB_CONCURRENCY", value, "must be a whole number from 1 to 256")
+            for value in ("0", "257", "two", "-2")
+        ),
+        *(
+            ("THREADS", value, "must be a whole number from 1 to 256")
+            for value in ("0", "257", "4;", "0x4")
+        ),
+        *(
+            ("LOG_LEVEL", value, "must be one of DEBUG, INFO, WARNING, ERROR")
+            for value in ("TRACE", "LOUD", "20")
+        ),
         *(("SCRAPE_JOBS_MIGRATE", value, "must be on or off") for value in ("maybe", "2", "onn")),
-        *(("SCRAPE_JOBS_WEBHOOK_DISPATCH", value, "must be on or off") for value in ("maybe", "2", "of")),
+        *(
+            ("SCRAPE_JOBS_WEBHOOK_DISPATCH", value, "must be on or off")
+            for value in ("maybe", "2", "of")
+        ),
         *(
             ("SCRAPE_JOBS_WEBHOOK_SECRET", value, "must be whsec_ and 24 to 64 bytes in base64")
-            for value in ("hunter2", "whsec_", "whsec_hunter2", SECRET.removeprefix("whsec_"), f"{SECRET},{SECRET}")
+            for value in (
+                "hunter2",
+                "whsec_",
+                "whsec_hunter2",
+                SECRET.removeprefix("whsec_"),
+                f"{SECRET},{SECRET}",
+            )
         ),
         *(
             (
@@ -113,11 +143,24 @@ def test_a_value_of_the_environment_is_taken(name: str, value: str, field: str, 
                 value,
                 "must be CIDRs, addresses or host names, with commas between them",
             )
-            for value in ("10.0.0.0/33", "localhost:80", "http://localhost", "127.0.0.1,10.0.0.0/8/8", "bücher.example")
+            for value in (
+                "10.0.0.0/33",
+                "localhost:80",
+                "http://localhost",
+                "127.0.0.1,10.0.0.0/8/8",
+                "bücher.example",
+            )
         ),
         *(
             ("SCRAPE_JOBS_SECRETS_KEY", value, "must be keys as flask webhooks new-key prints them")
-            for value in ("hunter2", KEY[:-2], KEY + KEY, f"{KEY};{OTHER_KEY}", f"{KEY},hunter2", "ü" * 44)
+            for value in (
+                "hunter2",
+                KEY[:-2],
+                KEY + KEY,
+                f"{KEY};{OTHER_KEY}",
+                f"{KEY},hunter2",
+                "ü" * 44,
+            )
         ),
     ],
 )
@@ -129,7 +172,10 @@ def test_a_wrong_value_is_named_in_one_line(name: str, value: str, complaint: st
     ("value", "urls"),
     [
         ("https://example.com/hook", ("https://example.com/hook",)),
-        (" http://10.0.0.1:8080/a?b=c , https://[::1]/,", ("http://10.0.0.1:8080/a?b=c", "https://[::1]/")),
+        (
+            " http://10.0.0.1:8080/a?b=c , https://[::1]/,",
+            ("http://10.0.0.1:8080/a?b=c", "https://[::1]/"),
+        ),
     ],
 )
 def test_webhook_urls_come_with_their_secret(value: str, urls: tuple[str, ...]) -> None:
@@ -141,10 +187,19 @@ def test_webhook_urls_come_with_their_secret(value: str, urls: tuple[str, ...]) 
     ("value", "complaint"),
     [
         ("example.com", "must be an http or https URL such as https://example.com/hook"),
-        ("https://example.com/,ftp://example.com/", "must be an http or https URL such as https://example.com/hook"),
-        ("https://u:p@example.com/", "must not hold credentials: receivers verify the signature instead"),
+        (
+            "https://example.com/,ftp://example.com/",
+            "must be an http or https URL such as https://example.com/hook",
+        ),
+        (
+            "https://u:p@example.com/",
+            "must not hold credentials: receivers verify the signature instead",
+        ),
         ("https://example.com/#x", "must not have a fragment"),
-        ("https://example.com/ https://example.org/", "must be a URL of at most 2000 visible ASCII characters"),
+        (
+            "https://example.com/ https://example.org/",
+            "must be a URL of at most 2000 visible ASCII characters",
+        ),
         ("https://example.com:x/", "must be a URL such as https://example.com/hook"),
     ],
 )
@@ -155,7 +210,9 @@ def test_a_wrong_webhook_url_is_told(value: str, complaint: str) -> None:
 
 @pytest.mark.parametrize("secret", ["", "  "])
 def test_webhook_urls_without_their_secret_are_refused(secret: str) -> None:
-    lines = complaints(SCRAPE_JOBS_WEBHOOK_URLS="https://example.com/", SCRAPE_JOBS_WEBHOOK_SECRET=secret)
+    lines = complaints(
+        SCRAPE_JOBS_WEBHOOK_URLS="https://example.com/", SCRAPE_JOBS_WEBHOOK_SECRET=secret
+    )
     assert lines == ["SCRAPE_JOBS_WEBHOOK_SECRET: must be set where SCRAPE_JOBS_WEBHOOK_URLS is"]
 
 
@@ -164,7 +221,9 @@ def test_webhook_urls_that_are_none_need_no_secret() -> None:
 
 
 def test_no_complaint_shows_a_secret() -> None:
-    lines = complaints(SCRAPE_JOBS_WEBHOOK_SECRET="whsec_hunter2", SCRAPE_JOBS_SECRETS_KEY=f"{KEY},hunter2")
+    lines = complaints(
+        SCRAPE_JOBS_WEBHOOK_SECRET="whsec_hunter2", SCRAPE_JOBS_SECRETS_KEY=f"{KEY},hunter2"
+    )
     assert "hunter2" not in " ".join(lines)
     assert KEY not in " ".join(lines)
 
@@ -198,7 +257,10 @@ def test_several_wrong_values_are_all_named() -> None:
 )
 def test_without_keys_only_a_loopback_address_is_listened_on(host: str) -> None:
     (line,) = complaints(HOST=host, SCRAPE_JOBS_AUTH="off")
-    assert line == f"HOST: {host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+    assert (
+        line
+        == f"HOST: {host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+    )
     for auth in ("keys", ""):  # which is the default
         assert read(HOST=host, SCRAPE_JOBS_AUTH=auth).auth == "keys"
 
@@ -225,7 +287,11 @@ def test_names_that_look_like_settings_but_are_none_are_found() -> None:
         "PATH": "/bin",
         "scrape_jobs_x": "1",
     }
-    assert Settings.unknown(environ) == ["SCRAPE_JOBS_", "SCRAPE_JOBS_MIGRATION", "SCRAPE_JOBS_auth"]
+    assert Settings.unknown(environ) == [
+        "SCRAPE_JOBS_",
+        "SCRAPE_JOBS_MIGRATION",
+        "SCRAPE_JOBS_auth",
+    ]
 
 
 def test_every_setting_is_described_in_a_line_of_its_own() -> None:
@@ -234,7 +300,9 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
     for line, field in zip(lines, dataclasses.fields(Settings), strict=True):
         assert line.endswith(field.metadata["purpose"])
         value = field.metadata["default"]
-        default = "" if value is None else ", ".join(value) if isinstance(value, tuple) else str(value)
+        default = (
+            "" if value is None else ", ".join(value) if isinstance(value, tuple) else str(value)
+        )
         if isinstance(value, bool):
             default = "on" if value else "off"
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
@@ -244,7 +312,9 @@ def test_every_setting_stands_in_the_readme_with_its_default_and_purpose() -> No
     readme = " ".join((ROOT / "README.md").read_text().split())
     for line in Settings.described().splitlines():
         name, rest = line.split(maxsplit=1)
-        field = next(field for field in dataclasses.fields(Settings) if field.metadata["name"] == name)
+        field = next(
+            field for field in dataclasses.fields(Settings) if field.metadata["name"] == name
+        )
         purpose = field.metadata["purpose"]
         default = rest.removesuffix(purpose).strip()
         assert f"| `{name}` | {default} | {purpose} |".replace("|  |", "| |") in readme
@@ -255,7 +325,9 @@ def test_settings_cannot_be_changed() -> None:
         Settings().port = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("url", ["nonsense", "postgresql:/x", "postgresql://u@h:port/d", "://", "postgresql"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "postgresql:/x", "postgresql://u@h:port/d", "://", "postgresql"]
+)
 def test_a_database_url_that_is_none_is_refused_at_the_start(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         create_app(read(DATABASE_URL=url))
@@ -272,7 +344,10 @@ def test_the_service_does_not_start_with_wrong_settings_and_says_why(command: li
     done = run(*command, PORT="http", THREADS="many")
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "PORT: must be a whole number from 1 to 65535\nTHREADS: must be a whole number from 1 to 256\n" in said
+    assert (
+        "PORT: must be a whole number from 1 to 65535\nTHREADS: must be a whole number from 1 to 256\n"
+        in said
+    )
     assert "Traceback" not in said
 
 
@@ -289,21 +364,28 @@ def test_the_webhooks_commands_are_told() -> None:
 
 
 def test_the_commands_print_secrets_and_keys_that_the_settings_take() -> None:
-    secret, key = (run("-m", "flask", "--app", "wsgi", "webhooks", name) for name in ("new-secret", "new-key"))
+    secret, key = (
+        run("-m", "flask", "--app", "wsgi", "webhooks", name) for name in ("new-secret", "new-key")
+    )
     assert (secret.returncode, key.returncode) == (0, 0)
     assert is_secret(secret.stdout.removesuffix("\n"))
     assert is_key(key.stdout.removesuffix("\n"))
-    settings = read(SCRAPE_JOBS_WEBHOOK_SECRET=secret.stdout.strip(), SCRAPE_JOBS_SECRETS_KEY=key.stdout.strip())
+    settings = read(
+        SCRAPE_JOBS_WEBHOOK_SECRET=secret.stdout.strip(), SCRAPE_JOBS_SECRETS_KEY=key.stdout.strip()
+    )
     assert settings.secrets_keys == (key.stdout.strip(),)
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h:port", "redis://h:99999", "redis://[::1", "redis://a..b", "http://h", "h:6379"]
+    "url",
+    ["redis://h:port", "redis://h:99999", "redis://[::1", "redis://a..b", "http://h", "h:6379"],
 )
 def test_what_is_no_url_of_a_redis_is_refused(url: str) -> None:
     assert complaints(REDIS_URL=url) == ["REDIS_URL: must be a URL such as redis://host:6379/0"]
 
 
-@pytest.mark.parametrize("url", ["redis://h", "rediss://:secret@h:6380/3", "redis+unix:///run/redis.sock"])
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://:secret@h:6380/3", "redis+unix:///run/redis.sock"]
+)
 def test_a_redis_may_be_reached_in_several_ways(url: str) -> None:
     assert read(REDIS_URL=url).redis_url == url

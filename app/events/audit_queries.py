@@ -1,4 +1,5 @@
-"""The audit's SQL: whether every event is as it was written, and none is missing or has been added."""
+"""The audit's SQL: whether every event is as it was written, and none is missing or has been
+added."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,14 +16,16 @@ SHOWN_BATCH = 50
 
 FIRST_ID = UUID(int=0)
 FIRST_SEQ = -(2**63)
-"""There is nothing before these: who begins with them looks at them, too (`at_first`), who goes on does not."""
+"""There is nothing before these: who begins with them looks at them, too (`at_first`), who goes on
+does not."""
 
 VERIFY_EVENTS = Statement(
     "verify_events",
-    # Promises: of the next events by key, how many there were, how many jobs began with them, where they end, and the
-    # first one of each job that is not as it has to be. An event is numbered from 1, a creation, without a gap; it is
-    # hashed with the one before, and its job is as the last one left it.
-    # Each job is looked up by its key: a join is planned for any limit, and so to read all jobs for every batch.
+    # Promises: of the next events by key, how many there were, how many jobs began with them, where
+    # they end, and the first one of each job that is not as it has to be. An event is numbered from
+    # 1, a creation, without a gap; it is hashed with the one before, and its job is as the last one
+    # left it. Each job is looked up by its key: a join is planned for any limit, and so to read all
+    # jobs for every batch.
     f"""
     WITH batch AS MATERIALIZED (
         SELECT e.* FROM job_events e WHERE (e.job_id, e.seq) >= (%(after)s::uuid, %(after_seq)s::bigint)
@@ -61,10 +64,10 @@ VERIFY_EVENTS = Statement(
 
 VERIFY_ENDS = Statement(
     "verify_ends_of_histories",
-    # Promises: of the next jobs by id, how many there were, the last of them, and those whose last events are missing.
-    # Each job has one event at least, whatever its version says.
-    # How many are wanted is hidden from the planner: where row security lets it expect next to no jobs, it would rather
-    # sort all of them than go by their key until there are enough.
+    # Promises: of the next jobs by id, how many there were, the last of them, and those whose last
+    # events are missing. Each job has one event at least, whatever its version says. How many are
+    # wanted is hidden from the planner: where row security lets it expect next to no jobs, it would
+    # rather sort all of them than go by their key until there are enough.
     """
     WITH batch AS MATERIALIZED (
         SELECT j.id, greatest(j.version, 1) AS version FROM scrape_jobs j
@@ -81,7 +84,9 @@ VERIFY_ENDS = Statement(
     """,
 )
 
-_SHOWN = ", ".join("encode(e.hash, 'hex') AS hash" if name == "hash" else f"e.{name}" for name in COLUMNS)
+_SHOWN = ", ".join(
+    "encode(e.hash, 'hex') AS hash" if name == "hash" else f"e.{name}" for name in COLUMNS
+)
 
 EVENTS = Statement(
     "events_of_job",
@@ -107,8 +112,8 @@ COUNT = Statement(
 class Fault(NamedTuple):
     """The first event of a job that is not as it was written.
 
-    `kind` is ``changed``, ``added``, ``missing before`` or ``missing after`` (the event number `seq`; after it the job
-    may have changed with no event at all), or ``without a job``.
+    `kind` is ``changed``, ``added``, ``missing before`` or ``missing after`` (the event number
+    `seq`; after it the job may have changed with no event at all), or ``without a job``.
     """
 
     job_id: UUID
@@ -140,7 +145,13 @@ def verify() -> Iterator[Step]:
     batches = Batches(VERIFY_ENDS, JOBS_BATCH)
     at = {"after": str(FIRST_ID), "at_first": True}
     while (rows := batches.run(at))[0][0]:
-        yield Step(0, _new([Fault(row[2], row[3], "missing after") for row in rows if row[2] is not None], wrong))
+        yield Step(
+            0,
+            _new(
+                [Fault(row[2], row[3], "missing after") for row in rows if row[2] is not None],
+                wrong,
+            ),
+        )
         at = {"after": str(rows[0][1]), "at_first": False}
 
 
@@ -152,7 +163,8 @@ def _new(faults: Iterable[Fault], known: set[UUID]) -> list[Fault]:
 
 
 def events(job_id: UUID) -> Iterator[str]:
-    """Return all that is recorded of the job as JSON texts, oldest first. Raises DatabaseFailure."""
+    """Return all that is recorded of the job as JSON texts, oldest first. Raises
+    DatabaseFailure."""
     batches = Batches(EVENTS, SHOWN_BATCH)
     at: dict[str, Any] = {"after_seq": FIRST_SEQ, "at_first": True}
     while rows := batches.run({"job_id": str(job_id), **at}):

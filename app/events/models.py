@@ -4,7 +4,18 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Double, Index, Integer, LargeBinary, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,12 +31,15 @@ NO_ENDPOINT = uuid.UUID(int=0)
 class JobEvent(Model):
     """One modification of one job, written by the statement that made it, and never changed.
 
-    There is no foreign key to the job: the record outlives what it is about, and a hot statement is spared a lookup.
+    There is no foreign key to the job: the record outlives what it is about, and a hot statement is
+    spared a lookup.
     """
 
     __tablename__ = "job_events"
     __table_args__ = (
-        CheckConstraint("actor_type IN ('key', 'system', 'anonymous')", name="job_events_actor_type"),
+        CheckConstraint(
+            "actor_type IN ('key', 'system', 'anonymous')", name="job_events_actor_type"
+        ),
         CheckConstraint("jsonb_typeof(changes) = 'object'", name="job_events_changes_object"),
         Index("job_events_status_changes", "at", postgresql_where=text("stats IS NOT NULL")),
     )
@@ -49,9 +63,11 @@ class JobEvent(Model):
     # What follows is null unless the status changed.
     # The whole stats as they were: what a webhook tells and statistics count.
     stats: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    # The event by which the job had taken the status that it left with this one; null for the first.
+    # The event by which the job had taken the status that it left with this one; null for the
+    # first.
     previous_seq: Mapped[int | None] = mapped_column(BigInteger)
-    # What the job stood at then: retries; how long the attempt took that ended, if one did; why it failed, if it did.
+    # What the job stood at then: retries; how long the attempt took that ended, if one did; why it
+    # failed, if it did.
     retry_count: Mapped[int | None] = mapped_column(Integer)
     seconds: Mapped[float | None] = mapped_column(Double)
     error_message: Mapped[str | None] = mapped_column(Text)
@@ -60,10 +76,11 @@ class JobEvent(Model):
 
 
 class Outbox(Model):
-    """A status change that is not yet turned into webhooks: written with its event, removed with the deliveries' birth.
+    """A status change that is not yet turned into webhooks: written with its event, removed with
+    the deliveries' birth.
 
-    What is to be done is found here and not by "events after the last seen": numbers and times are given before the
-    commit, and commits come in another order.
+    What is to be done is found here and not by "events after the last seen": numbers and times are
+    given before the commit, and commits come in another order.
     """
 
     __tablename__ = "outbox"
@@ -74,12 +91,14 @@ class Outbox(Model):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     # The job's customer, for the fan-out takes turns between customers.
     customer: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text(f"'{NO_CUSTOMER}'"))
-    # The deliveries to the endpoints up to this id are made; a change with many endpoints takes several steps.
+    # The deliveries to the endpoints up to this id are made; a change with many endpoints takes
+    # several steps.
     served_to: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text(f"'{NO_ENDPOINT}'"))
 
 
 class UncountedEvent(Model):
-    """A status change that the running totals do not hold yet: written with its event, removed when it is counted.
+    """A status change that the running totals do not hold yet: written with its event, removed when
+    it is counted.
 
     It is told apart by a row for the same reason as in the outbox.
     """

@@ -7,23 +7,28 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
+from app.database.page_size import Fitting, fitting, is_cut
+from app.database.tenant_scope import visible_rows
 from app.events.models import NO_CUSTOMER
-from app.events.origin import Origin
-from app.page_size import Fitting, fitting, is_cut
-from app.visibility import seen
+from app.events.provenance import Provenance
 
 LARGE_VALUE = 1024
 """Bytes past which a document's value is recorded by its size and digest instead of itself."""
 
 
-def changes(fields: Mapping[str, tuple[str, str]], documents: Mapping[str, tuple[str, str]], keep_whole: str) -> str:
+def changes(
+    fields: Mapping[str, tuple[str, str]], documents: Mapping[str, tuple[str, str]], keep_whole: str
+) -> str:
     """Return SQL for the jsonb of what differs: ``{"field": {"from": …, "to": …}}``.
 
-    `fields` and `documents` name pairs of SQL expressions (old, new); of a document each top-level key counts as a
-    field of its own. A document's value past LARGE_VALUE is folded into its size and digest, except an old one where
-    the SQL condition `keep_whole` holds: there the log is the only place left that has it.
+    `fields` and `documents` name pairs of SQL expressions (old, new); of a document each top-level
+    key counts as a field of its own. A document's value past LARGE_VALUE is folded into its size
+    and digest, except an old one where the SQL condition `keep_whole` holds: there the log is the
+    only place left that has it.
     """
-    scalars = ", ".join(f"('{name}', to_jsonb({old}), to_jsonb({new}))" for name, (old, new) in fields.items())
+    scalars = ", ".join(
+        f"('{name}', to_jsonb({old}), to_jsonb({new}))" for name, (old, new) in fields.items()
+    )
     parts = [f"SELECT f.name, f.old, f.new FROM (VALUES {scalars}) AS f (name, old, new)"] + [
         f"SELECT '{name}.' || key, {_folded('o.value', keep_whole)}, {_folded('n.value', 'false')}"
         f" FROM jsonb_each({old}) o FULL JOIN jsonb_each({new}) n USING (key) WHERE o.value IS DISTINCT FROM n.value"
@@ -57,7 +62,8 @@ NO_HASH = "''::bytea"
 def event_hash(previous: str, event: str) -> str:
     """Return SQL for the hash of an `event` that follows one with the hash `previous`.
 
-    It is SHA-256 of the previous hash and of every other column, each in a form that no setting of a session changes.
+    It is SHA-256 of the previous hash and of every other column, each in a form that no setting of
+    a session changes.
     """
     exact = {
         "at": f"encode(timestamptz_send({event}.at), 'hex')",
@@ -72,10 +78,10 @@ def event_hash(previous: str, event: str) -> str:
 def happened(select: str, previous: str = NO_HASH) -> str:
     """Return the clauses ``fact`` and ``event`` of a statement that changes jobs.
 
-    `select` gives job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds and
-    error_message, in this order, FROM and WHERE included; the rest are the parameters of `provenance`. `previous` is
-    SQL for the hash of the job's last event, to which each row ``f`` of ``fact`` is chained; the job takes the
-    ``hash`` of its ``event``.
+    `select` gives job_id, seq, at, old_status, new_status, changes, stats, previous_seq,
+    retry_count, seconds and error_message, in this order, FROM and WHERE included; the rest are the
+    parameters of `provenance`. `previous` is SQL for the hash of the job's last event, to which
+    each row ``f`` of ``fact`` is chained; the job takes the ``hash`` of its ``event``.
     """
     provenance = ", ".join(f"%({name})s::text AS {name}" for name in _PROVENANCE)
     return f"""fact AS MATERIALIZED (
@@ -98,25 +104,27 @@ def owe(select: str) -> str:
 
 
 def leave_uncounted(select: str) -> str:
-    """Return the INSERT of the status changes that statistics are to count; `select` gives job_id and seq."""
+    """Return the INSERT of the status changes that statistics are to count; `select` gives job_id
+    and seq."""
     return f"INSERT INTO uncounted_events (job_id, seq) {select}"
 
 
-def provenance(action: str, origin: Origin) -> dict[str, Any]:
+def provenance_parameters(action: str, provenance: Provenance) -> dict[str, Any]:
     """Return the parameters that every statement with the clauses of `happened` takes."""
     return {
         "action": action,
-        "actor_type": origin.actor.type,
-        "actor_id": origin.actor.id,
-        "actor_name": origin.actor.name,
-        "request_id": origin.request_id,
-        "address": origin.address,
+        "actor_type": provenance.actor.type,
+        "actor_id": provenance.actor.id,
+        "actor_name": provenance.actor.name,
+        "request_id": provenance.request_id,
+        "address": provenance.address,
     }
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as the history shows it: its JSON, and its position, where the next page may start."""
+    """An event as the history shows it: its JSON, and its position, where the next page may
+    start."""
 
     json: str
     position: tuple[int]
@@ -124,8 +132,8 @@ class RecordedEvent:
 
 HISTORY = Statement(
     "history",
-    # Promises: at most `limit` events of one job, oldest first, from after `after` on, by the primary key; fewer where
-    # they would not fit a page, and then how many there are.
+    # Promises: at most `limit` events of one job, oldest first, from after `after` on, by the
+    # primary key; fewer where they would not fit a page, and then how many there are.
     fitting(
         f"""SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
             e.seq AS id, {timestamp("e.at")} AS at,
@@ -134,7 +142,7 @@ HISTORY = Statement(
             e.request_id, e.action, e.old_status, e.new_status, e.changes) AS r) AS json
         FROM job_events e
         WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
-            AND EXISTS (SELECT FROM scrape_jobs j WHERE j.id = e.job_id AND {seen("j")})
+            AND EXISTS (SELECT FROM scrape_jobs j WHERE j.id = e.job_id AND {visible_rows("j")})
         ORDER BY e.seq LIMIT %(limit)s::int""",
         "seq",
     ),
@@ -142,6 +150,7 @@ HISTORY = Statement(
 
 
 def history(job_id: UUID, after: int, limit: int) -> Fitting[RecordedEvent]:
-    """Return at most `limit` events of the job that follow number `after`, oldest first, as many as fit a page."""
+    """Return at most `limit` events of the job that follow number `after`, oldest first, as many as
+    fit a page."""
     rows = database.run(HISTORY, {"job_id": str(job_id), "after": after, "limit": limit})
     return Fitting([RecordedEvent(text, (seq,)) for seq, text, *_ in rows], is_cut(rows))

@@ -1,4 +1,5 @@
-"""What is announced inside the process, after the commit. A crash loses an announcement: it hurries work, no more."""
+"""What is announced inside the process, after the commit. A crash loses an announcement: it hurries
+work, no more."""
 
 from blinker import Signal
 

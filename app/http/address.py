@@ -16,20 +16,25 @@ _FORMS = (
     re.compile(r"(?P<address>[0-9.]+):[0-9]+"),  # IPv4 with a port
 )
 IPV6_PREFIX = 64
-"""The network of one IPv6 customer is at least this large (RFC 6177): all its addresses are one caller."""
+"""The network of one IPv6 customer is at least this large (RFC 6177): all its addresses are one
+caller."""
 
 
 class ForwardedFor:
-    """Takes the caller's address from X-Forwarded-For, to which each of `proxies` proxies in front has added one.
+    """Takes the caller's address from X-Forwarded-For, to which each of `proxies` proxies in front
+    has added one.
 
-    Werkzeug's ProxyFix reads the header as quoted strings: one quotation mark of a caller hides all that follows.
+    Werkzeug's ProxyFix reads the header as quoted strings: one quotation mark of a caller hides all
+    that follows.
     """
 
     def __init__(self, application: "WSGIApplication", proxies: int) -> None:
         self._application = application
         self._proxies = proxies
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
         """Answer a request."""
         told = [part for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
         if len(told) >= self._proxies:
@@ -44,12 +49,14 @@ def register(app: Flask, trusted_proxies: int) -> None:
 
 
 def address() -> str | None:
-    """Return the address of the current request's caller; None where it, or what a proxy says of it, is none."""
+    """Return the address of the current request's caller; None where it, or what a proxy says of
+    it, is none."""
     return normalised(request.remote_addr or "")
 
 
 def rate_limit_address() -> str:
-    """Return the address that counts for rate limits: an IPv6 address counts with all of its /64 network."""
+    """Return the address that counts for rate limits: an IPv6 address counts with all of its /64
+    network."""
     return _counted(address())
 
 
@@ -57,8 +64,8 @@ def rate_limit_address() -> str:
 def normalised(text: str) -> str | None:
     """Return the canonical form of an address as proxies write it; None where `text` holds none.
 
-    It may come with a port, in brackets or quotes, with a zone, as ``for=`` of the Forwarded header (RFC 7239), or as
-    an IPv4 address mapped to IPv6.
+    It may come with a port, in brackets or quotes, with a zone, as ``for=`` of the Forwarded header
+    (RFC 7239), or as an IPv4 address mapped to IPv6.
     """
     bare = text.strip().partition(";")[0].removeprefix("for=").strip(' "')
     for form in _FORMS:

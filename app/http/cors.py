@@ -40,5 +40,7 @@ def register(app: Flask, origins: Sequence[str], headers: Sequence[str] = ()) ->
 
     @app.after_request
     def _differ(response: Response) -> Response:
-        response.vary.add("Origin")  # to whoever asks, so that no cache hands one's answer to another
+        response.vary.add(
+            "Origin"
+        )  # to whoever asks, so that no cache hands one's answer to another
         return response

@@ -9,9 +9,9 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app import errors
-from app.failure_log import log_failure
-from app.http.envelope import failure
 from app.http.operation import failure_text
+from app.http.response import failure
+from app.observability.failure_log import log_failure
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,9 @@ def _media_type(error: errors.UnsupportedMediaType) -> Answer:
 
 
 def _not_authenticated(error: errors.NotAuthenticated) -> Answer:
-    return Answer(401, "Not authenticated", error.reason, {"WWW-Authenticate": 'Bearer realm="scrape-jobs"'})
+    return Answer(
+        401, "Not authenticated", error.reason, {"WWW-Authenticate": 'Bearer realm="scrape-jobs"'}
+    )
 
 
 def _transition(error: errors.TransitionRefused) -> Answer:
@@ -58,13 +60,17 @@ def _too_large(error: errors.DocumentTooLarge) -> Answer:
 
 ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.InvalidInput: _invalid_input,
-    errors.InvalidJSON: lambda error: Answer(400, "Invalid body: must be a JSON document", error.reason),
+    errors.InvalidJSON: lambda error: Answer(
+        400, "Invalid body: must be a JSON document", error.reason
+    ),
     errors.UnsupportedMediaType: _media_type,
     errors.UnsupportedContentEncoding: lambda _: Answer(
         415, "Unsupported content encoding", "A body must come as it is, without Content-Encoding"
     ),
     errors.NotAuthenticated: _not_authenticated,
-    errors.NotAllowed: lambda error: Answer(403, "Not allowed", f"This needs the scope {' or '.join(error.scopes)}"),
+    errors.NotAllowed: lambda error: Answer(
+        403, "Not allowed", f"This needs the scope {' or '.join(error.scopes)}"
+    ),
     errors.TooManyRequests: lambda error: Answer(
         429, "Too many requests", f"At most {error.amount} {error.kind} a minute"
     ),
@@ -78,9 +84,14 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.VersionMismatch: lambda _: Answer(412, "Job was modified"),
     errors.LeaseLost: lambda error: Answer(409, "Lease lost", error.reason),
     errors.DocumentTooLarge: _too_large,
-    errors.IdempotencyKeyReused: lambda _: Answer(422, "Idempotency-Key was used with a different request"),
+    errors.IdempotencyKeyReused: lambda _: Answer(
+        422, "Idempotency-Key was used with a different request"
+    ),
     errors.IdempotencyKeyInUse: lambda _: Answer(
-        409, "Idempotency-Key is in use", "The first request with it is still running", {"Retry-After": "1"}
+        409,
+        "Idempotency-Key is in use",
+        "The first request with it is still running",
+        {"Retry-After": "1"},
     ),
     errors.AnswerUnreadable: lambda _: Answer(
         500,
@@ -89,7 +100,9 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     ),
     errors.WebhookNotFound: lambda _: Answer(404, "Webhook not found"),
     errors.WebhookLimitReached: lambda error: Answer(
-        409, "Webhook limit reached", f"A customer may have at most {error.limit} webhooks; delete one first"
+        409,
+        "Webhook limit reached",
+        f"A customer may have at most {error.limit} webhooks; delete one first",
     ),
     errors.DeliveryNotFound: lambda _: Answer(404, "Delivery not found"),
     errors.WebhookInactive: lambda error: Answer(
@@ -100,7 +113,9 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseReadOnly: lambda error: Answer(500, failure_text(), error.details),
     errors.DatabaseTimeout: lambda error: Answer(500, failure_text(), error.details),
-    errors.LockTimeout: lambda error: Answer(500, failure_text(), error.details, {"Retry-After": "1"}),
+    errors.LockTimeout: lambda error: Answer(
+        500, failure_text(), error.details, {"Retry-After": "1"}
+    ),
     errors.DatabaseForbids: lambda error: Answer(500, failure_text(), error.details),
 }
 """Every exception of the family, by its own class; a test proves that none is missing."""
@@ -124,7 +139,9 @@ def answer(error: errors.ScrapeJobError) -> Response:
     """Return the answer that tells of `error`."""
     form = ANSWERS[type(error)](error)
     if isinstance(error, errors.DatabaseFailure):
-        log_failure(log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__)
+        log_failure(
+            log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__
+        )
     return failure(form.status, form.error, form.details, form.headers)
 
 
@@ -133,7 +150,11 @@ def _answer_http(error: HTTPException) -> Response:
     if status >= 500:
         return _answer_unexpected(error)
     text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
-    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After", "Location")}
+    headers = {
+        name: value
+        for name, value in error.get_headers()
+        if name in ("Allow", "Retry-After", "Location")
+    }
     return failure(status, text, details, headers)
 
 

@@ -1,4 +1,5 @@
-"""Marshmallow fields whose complaints are the API's own sentences, and the schema that puts them in order."""
+"""Marshmallow fields whose complaints are the API's own sentences, and the schema that puts them in
+order."""
 
 import functools
 import re
@@ -9,9 +10,9 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields
 
-from app.credentials import holds_secret
 from app.errors import InvalidInput
-from app.text import one_line, sanitise
+from app.text.credentials import holds_secret
+from app.text.sanitising import one_line, sanitise
 
 MAX_CHOICES = 200
 """Values that a choice of some may name."""
@@ -23,7 +24,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def must(phrase: str) -> dict[str, Any]:
     """Return a field's error messages: whatever is wrong, it has to be what `phrase` says."""
-    return dict.fromkeys(("required", "null", "invalid", "validator_failed", "type"), f"must {phrase}")
+    return dict.fromkeys(
+        ("required", "null", "invalid", "validator_failed", "type"), f"must {phrase}"
+    )
 
 
 class StrictSchema(Schema):
@@ -36,9 +39,12 @@ class StrictSchema(Schema):
 
     @functools.cached_property
     def sanitised(self) -> frozenset[str]:
-        """The names of the fields whose text is sanitised, which may therefore hold any characters."""
+        """The names of the fields whose text is sanitised, which may therefore hold any
+        characters."""
         fields_by_name = self.load_fields.items()
-        return frozenset(field.data_key or name for name, field in fields_by_name if isinstance(field, Message))
+        return frozenset(
+            field.data_key or name for name, field in fields_by_name if isinstance(field, Message)
+        )
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the loaded `values`; `place` stands before a field's name in what is wrong.
@@ -51,12 +57,19 @@ class StrictSchema(Schema):
             raise InvalidInput(*self._faults(values, error.messages_dict, place)) from None
         return loaded
 
-    def _faults(self, values: Mapping[str, Any], messages: Mapping[str, list[str]], place: str) -> list[str]:
+    def _faults(
+        self, values: Mapping[str, Any], messages: Mapping[str, list[str]], place: str
+    ) -> list[str]:
         names = [field.data_key or name for name, field in self.load_fields.items()]
         known = [
-            f"Invalid {place}{fault}" for name in names if name in messages for fault in _named(name, messages[name])
+            f"Invalid {place}{fault}"
+            for name in names
+            if name in messages
+            for fault in _named(name, messages[name])
         ]
-        unknown = [f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names]
+        unknown = [
+            f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names
+        ]
         return known + unknown
 
 
@@ -71,11 +84,13 @@ class WholeNumber(fields.Field[int]):
     """An integer between two bounds; neither true nor 1.0 is one."""
 
     def __init__(self, low: int, high: int, *, phrase: str | None = None, **options: Any) -> None:
-        super().__init__(error_messages=must(phrase or f"be an integer from {low} to {high}"), **options)
+        super().__init__(
+            error_messages=must(phrase or f"be an integer from {low} to {high}"), **options
+        )
         self.low = low
         self.high = high
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if type(value) is not int or not self.low <= value <= self.high:
             raise self.make_error("invalid")
         return value
@@ -96,7 +111,13 @@ class Document(fields.Field[dict[str, Any]]):
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be an object"), **options)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,
+        data: Any,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise self.make_error("invalid")
         return value
@@ -108,7 +129,7 @@ class Id(fields.Field[uuid.UUID]):
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be a UUID"), **options)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> uuid.UUID:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> uuid.UUID:
         if not isinstance(value, str) or not _UUID.fullmatch(value):
             raise self.make_error("invalid")
         return uuid.UUID(value)
@@ -118,9 +139,12 @@ class Timestamp(fields.Field[datetime]):
     """A date with a time of day by ISO 8601, with any offset; without one it is UTC."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"), **options)
+        super().__init__(
+            error_messages=must("be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"),
+            **options,
+        )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         try:
             if not isinstance(value, str) or not _TIMESTAMP.fullmatch(value.upper()):
                 raise self.make_error("invalid")
@@ -131,7 +155,8 @@ class Timestamp(fields.Field[datetime]):
 
 
 class QueryTimestamp(Timestamp):
-    """A Timestamp in a query string, where an offset's plus sign, left as it is, arrives as a space."""
+    """A Timestamp in a query string, where an offset's plus sign, left as it is, arrives as a
+    space."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         repaired = value.replace(" ", "+") if "T" in value.upper() else value
@@ -145,7 +170,7 @@ class Choice(fields.Field[str]):
         super().__init__(error_messages=must(f"be one of {', '.join(choices)}"), **options)
         self.choices = choices
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or value not in self.choices:
             raise self.make_error("invalid")
         return value
@@ -155,17 +180,20 @@ class Choices(Choice):
     """Several of a few words, with commas between them."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        return [super(Choices, self)._deserialize(word.strip(), attr, data, **kwargs) for word in value.split(",")]
+        return [
+            super(Choices, self)._deserialize(word.strip(), attr, data, **kwargs)
+            for word in value.split(",")
+        ]
 
 
-class Word(fields.Field[str]):
+class Pattern(fields.Field[str]):
     """A text that matches a pattern as a whole, and is no credential."""
 
     def __init__(self, pattern: str, *, phrase: str, **options: Any) -> None:
         super().__init__(error_messages=must(phrase), **options)
         self.pattern = re.compile(pattern, re.ASCII)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not self.pattern.fullmatch(value):
             raise self.make_error("invalid")
         if holds_secret(value):
@@ -179,45 +207,53 @@ class StorableText(fields.Field[str]):
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be UTF-8 text without NUL characters"), **options)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or _UNSTORABLE.search(value):
             raise self.make_error("invalid")
         return value
 
 
-class Switch(fields.Field[bool]):
+class StrictBoolean(fields.Field[bool]):
     """true or false, and nothing that is equal to either."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be true or false"), **options)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
             raise self.make_error("invalid")
         return value
 
 
-class Some(fields.Field[list[str]]):
+class ListOf(fields.Field[list[str]]):
     """A choice of values, each of which `item` takes; null stands for all."""
 
     def __init__(self, item: fields.Field[str], phrase: str, **options: Any) -> None:
-        super().__init__(error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"), **options)
+        super().__init__(
+            error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"), **options
+        )
         self.item = item
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
         if not isinstance(value, list) or not 1 <= len(value) <= MAX_CHOICES:
             raise self.make_error("invalid")
         try:
-            return list(dict.fromkeys(str(self.item.deserialize(one, attr, data, **kwargs)) for one in value))
+            return list(
+                dict.fromkeys(
+                    str(self.item.deserialize(one, attr, data, **kwargs)) for one in value
+                )
+            )
         except ValidationError:
             raise self.make_error("invalid") from None
 
 
-class SomeInQuery(Some):
-    """Some, written in a query string with commas between them."""
+class ListOfInQuery(ListOf):
+    """ListOf, written in a query string with commas between them."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
-        return super()._deserialize([part.strip() for part in value.split(",")], attr, data, **kwargs)
+        return super()._deserialize(
+            [part.strip() for part in value.split(",")], attr, data, **kwargs
+        )
 
 
 class Message(fields.Field[str]):
@@ -228,7 +264,7 @@ class Message(fields.Field[str]):
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be a string"), **options)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
         return self.safe(value)
@@ -264,7 +300,8 @@ def parse_id(text: str, name: str = "id") -> uuid.UUID:
 
 
 def object_of(body: Any, name: str = "body") -> Mapping[str, Any]:
-    """Return `body`, which goes by the name of `name` and has to be a JSON object; raises InvalidInput."""
+    """Return `body`, which goes by the name of `name` and has to be a JSON object; raises
+    InvalidInput."""
     if not isinstance(body, dict):
         raise InvalidInput(f"Invalid {name}: must be a JSON object")
     return body

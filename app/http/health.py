@@ -5,15 +5,16 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response
 
 from app.errors import DatabaseFailure, NotReady
-from app.http.envelope import success
 from app.http.operation import operation
-from app.http.presence import is_stopping
+from app.http.response import success
+from app.http.shutdown import is_stopping
 
 
 def register(app: Flask, database_fault: Callable[[], str | None]) -> None:
     """Give `app` its two health endpoints.
 
-    `database_fault` asks the database and returns why the service cannot work on it, or None; raises DatabaseFailure.
+    `database_fault` asks the database and returns why the service cannot work on it, or None;
+    raises DatabaseFailure.
     """
     blueprint = Blueprint("health", __name__)
 
@@ -26,7 +27,8 @@ def register(app: Flask, database_fault: Callable[[], str | None]) -> None:
     @blueprint.get("/readyz")
     @operation("Failed to tell the readiness", is_open=True)
     def readyz() -> Response:
-        """Check that the database answers and takes writes, its schema is this release's, and the server goes on."""
+        """Check that the database answers and takes writes, its schema is this release's, and the
+        server goes on."""
         if is_stopping():
             raise NotReady("The server is stopping")
         try:

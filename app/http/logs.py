@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from flask import Flask, Response, g, request
 
+from app.http.access import actor_id, known_caller
 from app.http.address import address
 from app.http.fields import is_id
-from app.http.guard import actor_id, known_caller
-from app.http.measurement import METHODS
 from app.http.request_id import request_id
-from app.text import masked, sanitise
+from app.http.request_metrics import METHODS
+from app.text.sanitising import masked, sanitise
 
 log = logging.getLogger("app.requests")
 
@@ -28,7 +28,9 @@ def _facts(record: logging.LogRecord) -> dict[str, object]:
 
 def _safe(trace: str) -> str:
     """Return a traceback without what PostgreSQL quotes of a row, and without credentials."""
-    return masked(re.sub(r"(?m)^(?:DETAIL|CONTEXT|LINE [0-9]+): .*", "(a detail of the database's)", trace))
+    return masked(
+        re.sub(r"(?m)^(?:DETAIL|CONTEXT|LINE [0-9]+): .*", "(a detail of the database's)", trace)
+    )
 
 
 _safe_message = functools.lru_cache(maxsize=256)(masked)
@@ -58,11 +60,17 @@ class TerminalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and a traceback below it where there is one."""
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
-        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items() if value is not None)
+        facts = " ".join(
+            f"{name}={value}" for name, value in _facts(record).items() if value is not None
+        )
         text = f"{_safe_message(record.getMessage())} {facts}".rstrip()
-        visible = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)  # nothing forges a line
+        visible = "".join(
+            one if one.isprintable() else repr(one)[1:-1] for one in text
+        )  # nothing forges a line
         line = f"{at} {record.levelname.lower():7} {visible}"
-        return f"{line}\n{_safe(self.formatException(record.exc_info))}" if record.exc_info else line
+        return (
+            f"{line}\n{_safe(self.formatException(record.exc_info))}" if record.exc_info else line
+        )
 
 
 def configure(level: str) -> None:
@@ -106,12 +114,16 @@ def register(app: Flask) -> None:
 
 
 def _id_in_path(*blueprints: str) -> str | None:
-    """Return the id of what the request is about, if `blueprints` are about it; what is no id may be anything."""
+    """Return the id of what the request is about, if `blueprints` are about it; what is no id may
+    be anything."""
     found = str((request.view_args or {}).get("id", "")) if request.blueprint in blueprints else ""
     return found if is_id(found) else None
 
 
 def _is_refusal(status: int) -> bool:
-    """Tell whether an attempt was refused for who made it; what is somebody else's looks as if it were not there."""
+    """Tell whether an attempt was refused for who made it; what is somebody else's looks as if it
+    were not there."""
     who = known_caller()
-    return status in (401, 403, 429) or (status == 404 and who is not None and who.customer is not None)
+    return status in (401, 403, 429) or (
+        status == 404 and who is not None and who.customer is not None
+    )

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from flask import current_app, request
 
-from app.tenancy.scopes import Scope
+from app.api_keys.scopes import Scope
 
 View = TypeVar("View", bound=Callable[..., object])
 
@@ -15,8 +15,9 @@ View = TypeVar("View", bound=Callable[..., object])
 class Operation:
     """What is known of an endpoint.
 
-    `failure` is what its answer to a failure of the service's own says; `scopes` are those of which a caller needs one;
-    `with_lease` is the one that is enough for who brings a lease's token; what `is_open` takes no key.
+    `failure` is what its answer to a failure of the service's own says; `scopes` are those of which
+    a caller needs one; `with_lease` is the one that is enough for who brings a lease's token; what
+    `is_open` takes no key.
     """
 
     failure: str
@@ -41,7 +42,8 @@ def operation(
 
 
 def current() -> Operation | None:
-    """Return what is known of the current request's endpoint; None where there is none, or nothing is."""
+    """Return what is known of the current request's endpoint; None where there is none, or nothing
+    is."""
     view = current_app.view_functions.get(request.endpoint or "")
     return _OPERATIONS.get(view) if view else None
 

@@ -1,4 +1,5 @@
-"""Pages by key: a cursor is the position of the last row shown, so that rows added meanwhile shift nothing."""
+"""Pages by key: a cursor is the position of the last row shown, so that rows added meanwhile shift
+nothing."""
 
 import base64
 import binascii
@@ -12,7 +13,7 @@ from flask import Response
 from marshmallow import ValidationError, fields
 
 from app.errors import InvalidInput
-from app.http import envelope
+from app.http import response
 from app.http.fields import QueryNumber
 
 DEFAULT_LIMIT = 50
@@ -26,7 +27,8 @@ def limit_field() -> QueryNumber:
 
 
 class Row(Protocol):
-    """What a page is made of: JSON text, and the position from after which the next page would start."""
+    """What a page is made of: JSON text, and the position from after which the next page would
+    start."""
 
     @property
     def json(self) -> str: ...  # noqa: D102
@@ -47,7 +49,9 @@ def page(name: str, found: Sequence[Row], limit: int, *, is_cut: bool = False) -
     shown = found[:limit]
     more = is_cut or len(found) > limit
     cursor = encode(name, shown[-1].position) if more else None
-    return envelope.page([row.json for row in shown], limit=limit, next_cursor=cursor, has_more=more)
+    return response.page(
+        [row.json for row in shown], limit=limit, next_cursor=cursor, has_more=more
+    )
 
 
 def encode(name: str, position: Sequence[Any]) -> str:
@@ -57,7 +61,8 @@ def encode(name: str, position: Sequence[Any]) -> str:
 
 
 def decode(cursor: str, name: str, types: Sequence[type]) -> list[Any]:
-    """Return the position in the list called `name` that `cursor` stands for, its values of `types`.
+    """Return the position in the list called `name` that `cursor` stands for, its values of
+    `types`.
 
     Raises InvalidInput for anything that `encode` did not make for this list.
     """
@@ -84,7 +89,9 @@ def _typed(value: Any, kind: type) -> Any:
         raise TypeError(value)
     if kind is datetime:
         moment = datetime.fromisoformat(value)
-        if moment.utcoffset() != timedelta(0) or moment.isoformat() != value:  # any other may lie past the calendar
+        if (
+            moment.utcoffset() != timedelta(0) or moment.isoformat() != value
+        ):  # any other may lie past the calendar
             raise ValueError(value)
         return moment
     return uuid.UUID(value)

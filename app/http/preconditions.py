@@ -1,4 +1,4 @@
-"""What a caller demands of the job that it changes or reads (RFC 9110, section 13)."""
+"""What a caller preconditions of the job that it changes or reads (RFC 9110, section 13)."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ def etag(tag: str) -> str:
 def accepted_versions() -> Sequence[int] | None:
     """Return the versions that If-Match names, or None where any will do.
 
-    A lease that was extended in between is no modification, and nobody's update has to be made again for it.
+    A lease that was extended in between is no modification, and nobody's update has to be made
+    again for it.
     """
     header = request.headers.get("If-Match")
     if header is None or header.strip() == "*":
@@ -39,7 +40,8 @@ def is_known(tag: str) -> bool:
 
 
 def lease_token() -> str | None:
-    """Return the caller's proof that the job is leased to it, if any; raises LeaseLost for what can be none."""
+    """Return the caller's proof that the job is leased to it, if any; raises LeaseLost for what can
+    be none."""
     token = request.headers.get(LEASE_HEADER)
     if token is not None and not _TOKEN.fullmatch(token):
         raise LeaseLost
@@ -47,7 +49,8 @@ def lease_token() -> str | None:
 
 
 def required_lease_token() -> str:
-    """Return the caller's proof that the job is leased to it; raises LeaseLost where it brings none."""
+    """Return the caller's proof that the job is leased to it; raises LeaseLost where it brings
+    none."""
     token = lease_token()
     if token is None:
         raise LeaseLost("X-Lease-Token must carry the lease_token that came with the job")

@@ -5,7 +5,7 @@ import re
 from flask import Flask, Response, g, request
 from uuid_utils import uuid7
 
-from app.credentials import holds_secret
+from app.text.credentials import holds_secret
 
 HEADER = "X-Request-ID"
 _FIT = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -21,7 +21,9 @@ def request_id() -> str:
     known: str | None = g.get("request_id")
     if known is None:
         given = request.headers.get(HEADER, "")
-        known = g.request_id = given if _FIT.fullmatch(given) and not holds_secret(given) else new_request_id()
+        known = g.request_id = (
+            given if _FIT.fullmatch(given) and not holds_secret(given) else new_request_id()
+        )
     return known
 
 

@@ -19,14 +19,15 @@ _MARKED_TAB_AND_NEWLINE = {0xDC09: "\t", 0xDC0A: "\n"}
 def parse(data: bytes, sanitised: Collection[str] = ()) -> Any:
     """Return the JSON document (RFC 8259) in `data`.
 
-    Refused are what Python's parser would take but JSON or PostgreSQL's jsonb has no room for: NaN and infinite
-    numbers, NUL characters, lone surrogates, duplicate keys, nesting past MAX_DEPTH levels.
+    Refused are what Python's parser would take but JSON or PostgreSQL's jsonb has no room for: NaN
+    and infinite numbers, NUL characters, lone surrogates, duplicate keys, nesting past MAX_DEPTH
+    levels.
 
     Args:
         data: The text, in UTF-8.
-        sanitised: Fields of the outermost object whose strings are sanitised before they are stored. They may hold
-            NUL characters and lone surrogates, as escapes, and also raw control characters and bytes that are not
-            UTF-8 (which become lone surrogates).
+        sanitised: Fields of the outermost object whose strings are sanitised before they are
+            stored. They may hold NUL characters and lone surrogates, as escapes, and also raw
+            control characters and bytes that are not UTF-8 (which become lone surrogates).
 
     Raises:
         InvalidJSON: The document is malformed or cannot be stored.
@@ -48,28 +49,41 @@ def _decode(data: bytes) -> str:
 
 
 def _mark(data: bytes) -> str:
-    """Return the text with each character that JSON strings must not hold as a lone surrogate (PEP 383)."""
+    """Return the text with each character that JSON strings must not hold as a lone surrogate (PEP
+    383)."""
     text = data.decode("utf-8", "surrogateescape")
-    return _STRING.sub(lambda string: _RAW_CONTROL.sub(lambda raw: chr(0xDC00 + ord(raw[0])), string[0]), text)
+    return _STRING.sub(
+        lambda string: _RAW_CONTROL.sub(lambda raw: chr(0xDC00 + ord(raw[0])), string[0]), text
+    )
 
 
 def _restore(document: Any, sanitised: Collection[str]) -> Any:
-    """Return `document` with the marked tabs and newlines of its `sanitised` fields as they were."""
+    """Return `document` with the marked tabs and newlines of its `sanitised` fields as they
+    were."""
     if not isinstance(document, dict):
         return document
     texts = {name: document[name] for name in sanitised if isinstance(document.get(name), str)}
-    return {**document, **{name: text.translate(_MARKED_TAB_AND_NEWLINE) for name, text in texts.items()}}
+    return {
+        **document,
+        **{name: text.translate(_MARKED_TAB_AND_NEWLINE) for name, text in texts.items()},
+    }
 
 
 def _load(text: str, sanitised: Collection[str], *, has_marks: bool = False) -> Any:
     try:
         document = json.loads(
-            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_number, strict=True
+            text,
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_constant=_no_number,
+            strict=True,
         )
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _refuse_deep(document)
     except json.JSONDecodeError as error:
-        raise InvalidJSON(f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}") from None
+        raise InvalidJSON(
+            f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
+        ) from None
     except RecursionError:
         raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels") from None
     except ValueError:
@@ -83,7 +97,11 @@ def _without(document: Any, sanitised: Collection[str]) -> Any:
     """Return `document` without the strings that are sanitised before they are stored."""
     if not isinstance(document, Mapping) or not sanitised:
         return document
-    return {name: value for name, value in document.items() if name not in sanitised or not isinstance(value, str)}
+    return {
+        name: value
+        for name, value in document.items()
+        if name not in sanitised or not isinstance(value, str)
+    }
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -110,7 +128,9 @@ def _refuse_deep(document: Any) -> None:
         depth += 1
         if depth > MAX_DEPTH:
             raise InvalidJSON(f"It is nested past {MAX_DEPTH} levels")
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+        level = [
+            child for node in level for child in (node.values() if isinstance(node, dict) else node)
+        ]
 
 
 def _refuse_unstorable(document: Any) -> None:

@@ -1,4 +1,5 @@
-"""A change of one job, from asking for it to what follows its commit: every way to change a job goes through here."""
+"""A change of one job, from asking for it to what follows its commit: every way to change a job
+goes through here."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,14 +10,14 @@ from uuid import UUID
 
 from app import database
 from app.errors import JobNotFound
-from app.events.origin import Origin
+from app.events.provenance import Provenance
 from app.events.signals import announce_status_change, announce_work
 from app.jobs import lease_queries, queries
 from app.jobs.comparisons import QUEUE_FIELDS
 from app.jobs.queries import RETRY, Representation, Retry
 from app.jobs.refusals import refused
 from app.jobs.states import Status
-from app.metrics import LEASE_EXPIRIES, TRANSITIONS
+from app.observability.metrics import LEASE_EXPIRIES, TRANSITIONS
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,13 @@ TELLING_REFUSALS = ("transition", "completed_at")
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
-    """What the caller demands of the job before it is changed.
+class Preconditions:
+    """What the caller preconditions of the job before it is changed.
 
-    `versions` are the ones it accepts (None: any); `lease_token` proves that the job is leased to it (None: it does not
-    claim so); `lease_expired` demands that the lease has run out by the database's clock; `fixed` holds the values
-    that fields which are not to be changed must have, as JSON values.
+    `versions` are the ones it accepts (None: any); `lease_token` proves that the job is leased to
+    it (None: it does not claim so); `lease_expired` requires that the lease has run out by the
+    clock of the database; `fixed` holds the values that fields which are not to be changed must
+    have, as JSON values.
     """
 
     versions: Sequence[int] | None = None
@@ -43,9 +45,9 @@ class Demands:
 def change(
     job_id: UUID,
     fields: Mapping[str, Any],
-    demands: Demands,
+    preconditions: Preconditions,
     action: str,
-    origin: Origin,
+    provenance: Provenance,
     *,
     must_move: bool = False,
     merges_metadata: bool = True,
@@ -53,27 +55,28 @@ def change(
 ) -> Representation:
     """Change the job as `queries.change` does and return what it is now.
 
-    A worker that is told of its job's cancellation by this, even by a refusal, has heard of it: that is recorded.
-    Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused, InvalidInput, DocumentTooLarge, DatabaseFailure.
+    A worker that is told of its job's cancellation by this, even by a refusal, has heard of it:
+    that is recorded. Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused,
+    InvalidInput, DocumentTooLarge, DatabaseFailure.
     """
     outcome = queries.change(
         job_id,
         fields,
         action=action,
-        origin=origin,
-        versions=demands.versions,
-        lease_token=demands.lease_token,
-        lease_expired=demands.lease_expired,
+        provenance=provenance,
+        versions=preconditions.versions,
+        lease_token=preconditions.lease_token,
+        lease_expired=preconditions.lease_expired,
         must_move=must_move,
         merges_metadata=merges_metadata,
-        fixed=demands.fixed,
+        fixed=preconditions.fixed,
         retry=retry,
     )
     if outcome is None:
         raise JobNotFound
     heard = None
-    if demands.lease_token is not None and outcome.status == Status.CANCELLED:
-        hear = partial(lease_queries.record_hearing, job_id, demands.lease_token, origin)
+    if preconditions.lease_token is not None and outcome.status == Status.CANCELLED:
+        hear = partial(lease_queries.record_hearing, job_id, preconditions.lease_token, provenance)
         if outcome.refusal is None:
             heard = hear()
         elif outcome.refusal in TELLING_REFUSALS:
@@ -83,35 +86,39 @@ def change(
         raise refused(outcome.refusal, outcome, new_status)
     assert outcome.tag is not None
     assert outcome.json is not None
-    record(action, str(job_id), outcome.status, new_status, origin)
+    record(action, str(job_id), outcome.status, new_status, provenance)
     if new_status == Status.PENDING and any(name in fields for name in QUEUE_FIELDS):
         database.after_commit(announce_work)  # it may be due by this, or the next one
     return heard or Representation(job_id, outcome.tag, outcome.json)
 
 
-def record(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:
+def record(
+    action: str, job_id: str, old_status: str | None, new_status: str, provenance: Provenance
+) -> None:
     """Log a modification once it is committed, and announce it where it changed the status."""
-    _log(action, job_id, old_status, new_status, origin)
+    _log(action, job_id, old_status, new_status, provenance)
     if action == "lease_expired":
         database.after_commit(LEASE_EXPIRIES.inc)
     if new_status != old_status:
         _announce(old_status, new_status, 1)
 
 
-def record_created(job_ids: Sequence[str], origin: Origin) -> None:
+def record_created(job_ids: Sequence[str], provenance: Provenance) -> None:
     """Log new jobs once they are committed, and announce them together."""
     for job_id in job_ids:
-        _log("created", job_id, None, Status.PENDING, origin)
+        _log("created", job_id, None, Status.PENDING, provenance)
     _announce(None, Status.PENDING, len(job_ids))
 
 
-def _log(action: str, job_id: str, old_status: str | None, new_status: str, origin: Origin) -> None:
+def _log(
+    action: str, job_id: str, old_status: str | None, new_status: str, provenance: Provenance
+) -> None:
     facts = {
         "job_id": job_id,
         "old_status": old_status,
         "new_status": new_status,
-        "actor": origin.actor.id or origin.actor.type,
-        "request_id": origin.request_id,
+        "actor": provenance.actor.id or provenance.actor.type,
+        "request_id": provenance.request_id,
     }
     database.after_commit(partial(log.info, "job %s", action, extra=facts))
 

@@ -19,8 +19,9 @@ def _between(first: str, last: str) -> str:
     return f"CASE WHEN {text} BETWEEN {first} AND {last} THEN given.value END"
 
 
-# The service moves updated_at, allowed_transitions and lease_expires_at by itself. A client sends back what it read a
-# while ago, so of these every value counts as equal that the job may have shown since.
+# The service moves updated_at, allowed_transitions and lease_expires_at by itself. A client sends
+# back what it read a while ago, so of these every value counts as equal that the job may have shown
+# since.
 _SHOWN = {
     "id": "to_jsonb(cur.id)",
     "domain_id": "to_jsonb(cur.domain_id)",
@@ -51,12 +52,14 @@ DIFFERS = (
 )
 """SQL for whether the job has another value in the field `given.key` than the JSON `given.value`.
 
-A request's value comes in the form in which the job shows it; false stands for one that no job can have.
+A request's value comes in the form in which the job shows it; false stands for one that no job can
+have.
 """
 
 
 def same_time(field: str) -> str:
-    """Return SQL for whether the request's parameter `field` is the time that the job shows there."""
+    """Return SQL for whether the request's parameter `field` is the time that the job shows
+    there."""
     return (
         f"date_trunc('milliseconds', %({field})s::timestamptz)"
         f" IS NOT DISTINCT FROM date_trunc('milliseconds', cur.{field})"

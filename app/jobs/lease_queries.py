@@ -1,16 +1,17 @@
-"""The SQL of leases: how a worker takes a pending job, how it keeps it, how it hears that it is cancelled."""
+"""The SQL of leases: how a worker takes a pending job, how it keeps it, how it hears that it is
+cancelled."""
 
 from typing import Any
 from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
+from app.database.tenant_scope import visible_rows
 from app.events import queries as events
-from app.events.origin import Origin
-from app.jobs.pulse import OUTAGES, RECOVERY
+from app.events.provenance import Provenance
+from app.jobs.outages import OUTAGES, RECOVERY
 from app.jobs.queries import Representation, job_json, tag
 from app.jobs.states import Status
-from app.visibility import seen
 
 _TAKEN = events.happened(
     f"SELECT picked.id, picked.version + 1, picked.t, '{Status.PENDING}'::text, '{Status.RUNNING}'::text, "
@@ -29,11 +30,13 @@ _TAKEN = events.happened(
 
 
 def take(only: str = "") -> str:
-    """Return the clauses that lease the jobs of ``picked`` to a worker, in one statement with the one that picked them.
+    """Return the clauses that lease the jobs of ``picked`` to a worker, in one statement with the
+    one that picked them.
 
-    ``picked`` holds rows of pending jobs, locked, with the moment as `t` and a token for each as `token`; the jobs as
-    they are afterwards are ``job``. Of parameters they take worker_id and lease_seconds. `only` is a condition on `j`
-    that names the one job where the statement is about one.
+    ``picked`` holds rows of pending jobs, locked, with the moment as `t` and a token for each as
+    `token`; the jobs as they are afterwards are ``job``. Of parameters they take worker_id and
+    lease_seconds. `only` is a condition on `j` that names the one job where the statement is about
+    one.
     """
     return f"""{_TAKEN}, job AS (
         UPDATE scrape_jobs j SET
@@ -51,13 +54,13 @@ def take(only: str = "") -> str:
 
 HEARTBEAT = Statement(
     "extend_lease",
-    # Promises: the lease lasts its whole length again from now on, and nothing else is changed, no index either; or no
-    # row: the job does not run, or not under this token.
+    # Promises: the lease lasts its whole length again from now on, and nothing else is changed, no
+    # index either; or no row: the job does not run, or not under this token.
     f"""
     WITH cur AS MATERIALIZED (
         SELECT j.id, now() + make_interval(secs => j.lease_seconds) AS until FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text AND j.status = '{Status.RUNNING}'
-            AND j.lease_seconds IS NOT NULL AND {seen("j")}
+            AND j.lease_seconds IS NOT NULL AND {visible_rows("j")}
         FOR NO KEY UPDATE
     ), job AS (
         UPDATE scrape_jobs j SET lease_expires_at = greatest(j.lease_expires_at, cur.until)
@@ -87,7 +90,7 @@ HEAR = Statement(
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text AND j.status = '{Status.CANCELLED}'
-            AND j.cancel_heard_at IS NULL AND {seen("j")}
+            AND j.cancel_heard_at IS NULL AND {visible_rows("j")}
         FOR NO KEY UPDATE
     ), {_HEARD}, job AS (
         UPDATE scrape_jobs j SET
@@ -99,13 +102,15 @@ HEAR = Statement(
 )
 
 
-def record_hearing(job_id: UUID, lease_token: str, origin: Origin) -> Representation | None:
+def record_hearing(job_id: UUID, lease_token: str, provenance: Provenance) -> Representation | None:
     """Record that the holder of `lease_token` hears that the job is cancelled, and return the job.
 
     None where that is known already, or is not so.
     """
     parameters: dict[str, Any] = {"id": str(job_id), "lease_token": lease_token}
-    rows = database.run(HEAR, {**parameters, **events.provenance("cancel_heard", origin)})
+    rows = database.run(
+        HEAR, {**parameters, **events.provenance_parameters("cancel_heard", provenance)}
+    )
     return Representation(job_id, *rows[0]) if rows else None
 
 
@@ -115,13 +120,14 @@ LEASE = Statement(
     f"""
     SELECT coalesce(j.lease_token = %(lease_token)s::text, false) AND j.status = '{Status.CANCELLED}',
         {tag("j")}, {job_json("j")} FROM scrape_jobs j
-    WHERE j.id = %(id)s::uuid AND {seen("j")}
+    WHERE j.id = %(id)s::uuid AND {visible_rows("j")}
     """,
 )
 
 
 def read_cancelled(job_id: UUID, lease_token: str) -> tuple[bool, Representation] | None:
-    """Return the job, and whether it was cancelled under `lease_token`; None where there is no such job."""
+    """Return the job, and whether it was cancelled under `lease_token`; None where there is no such
+    job."""
     rows = database.run(LEASE, {"id": str(job_id), "lease_token": lease_token})
     if not rows:
         return None
@@ -132,7 +138,7 @@ def read_cancelled(job_id: UUID, lease_token: str) -> tuple[bool, Representation
 WORKER = Statement(
     "read_worker",
     # Promises: who holds, or held, the job.
-    f"SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen('j')}",
+    f"SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')}",
 )
 
 
@@ -144,8 +150,9 @@ def worker(job_id: UUID) -> str | None:
 
 EXPIRED = Statement(
     "find_expired_leases",
-    # Promises: at most `limit` running jobs whose lease has run out, the longest first; without those whose lease ran
-    # out during an outage and whose worker still has time to come back. It locks nothing: the rescue looks again.
+    # Promises: at most `limit` running jobs whose lease has run out, the longest first; without
+    # those whose lease ran out during an outage and whose worker still has time to come back. It
+    # locks nothing: the rescue looks again.
     f"""
     WITH outage AS MATERIALIZED ({OUTAGES})
     SELECT j.id, j.worker_id, j.retry_count FROM scrape_jobs j
@@ -159,18 +166,23 @@ EXPIRED = Statement(
 
 
 def expired(limit: int) -> list[tuple[UUID, str, int]]:
-    """Return id, worker and retry count of at most `limit` jobs whose lease has run out, and has no chance left."""
-    return [(job_id, worker_id, retries) for job_id, worker_id, retries in database.run(EXPIRED, {"limit": limit})]
+    """Return id, worker and retry count of at most `limit` jobs whose lease has run out, and has no
+    chance left."""
+    return [
+        (job_id, worker_id, retries)
+        for job_id, worker_id, retries in database.run(EXPIRED, {"limit": limit})
+    ]
 
 
 LOCK = Statement(
     "lock_job_if_free",
-    # Promises: the job's row is locked until the transaction ends; or no row: another transaction holds it, or there is
-    # no such job. It never waits.
-    f"SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen('j')} FOR NO KEY UPDATE SKIP LOCKED",
+    # Promises: the job's row is locked until the transaction ends; or no row: another transaction
+    # holds it, or there is no such job. It never waits.
+    f"SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')} FOR NO KEY UPDATE SKIP LOCKED",
 )
 
 
 def lock_if_free(job_id: UUID) -> bool:
-    """Lock the job's row until the open transaction ends; return False where another transaction holds it."""
+    """Lock the job's row until the open transaction ends; return False where another transaction
+    holds it."""
     return bool(database.run(LOCK, {"id": str(job_id)}))

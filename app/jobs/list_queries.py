@@ -6,14 +6,24 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, literal_column, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app import database, visibility
-from app.database import Statement
+from app import database
+from app.database import Statement, tenant_scope
+from app.database.page_size import PAGE_BYTES, Fitting, is_cut
 from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.queries import FIELDS, job_json
-from app.page_size import PAGE_BYTES, Fitting, is_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,8 @@ class Order:
         expressions: Expressions whose values together differ for any two rows.
         types: The types of these values.
         descending: Whether the largest come first.
-        is_resumable: Whether later changes come last, so that the list can be read on from where it ended.
+        is_resumable: Whether later changes come last, so that the list can be read on from where it
+            ended.
     """
 
     expressions: tuple[ColumnElement[Any], ...]
@@ -40,7 +51,9 @@ _MOMENT = (datetime, UUID)
 ORDERS: Mapping[str, Order] = {
     "-created_at": Order(_CREATED, _MOMENT, descending=True),
     "created_at": Order(_CREATED, _MOMENT, is_resumable=True),
-    "priority": Order((-ScrapeJob.priority, *_CREATED), (int, *_MOMENT)),  # the highest first, then the oldest
+    "priority": Order(
+        (-ScrapeJob.priority, *_CREATED), (int, *_MOMENT)
+    ),  # the highest first, then the oldest
     "-updated_at": Order(_UPDATED, _MOMENT, descending=True),
     "updated_at": Order(_UPDATED, _MOMENT, is_resumable=True),
 }
@@ -67,7 +80,7 @@ class Filters:
             ScrapeJob.job_type: self.job_type,
             ScrapeJob.customer_config_id: self.customer_config_id,
         }
-        owner = visibility.customer()
+        owner = tenant_scope.customer()
         found = [column == value for column, value in equal.items() if value is not None]
         if owner is not None:
             found.append(ScrapeJob.customer_config_id == owner)
@@ -94,15 +107,24 @@ class Listed(NamedTuple):
 
 
 def page_query(
-    filters: Filters, order: Order, after: Sequence[Any] | None, limit: int, fields: Collection[str] = FIELDS
+    filters: Filters,
+    order: Order,
+    after: Sequence[Any] | None,
+    limit: int,
+    fields: Collection[str] = FIELDS,
 ) -> Select[Any]:
     """Return the query of at most `limit` jobs in `order` from after the position `after` on.
 
-    It is made as `app.page_size.fitting` makes one; its columns are the JSON text with `fields`, the values of the
-    position, the number of jobs that were found, and the bytes before each.
+    It is made as `app.database.page_size.fitting` makes one; its columns are the JSON text with
+    `fields`, the values of the position, the number of jobs that were found, and the bytes before
+    each.
     """
-    keys = [expression.label(f"key_{number}") for number, expression in enumerate(order.expressions)]
-    query = select(literal_column(job_json(ScrapeJob.__tablename__, fields), Text).label("json"), *keys)
+    keys = [
+        expression.label(f"key_{number}") for number, expression in enumerate(order.expressions)
+    ]
+    query = select(
+        literal_column(job_json(ScrapeJob.__tablename__, fields), Text).label("json"), *keys
+    )
     query = query.where(*filters.conditions())
     if after is not None:
         here, there = tuple_(*order.expressions), tuple_(*(literal(value) for value in after))
@@ -110,29 +132,44 @@ def page_query(
     found = query.order_by(*_directed(order.expressions, order)).limit(limit).subquery("r").c
     size = func.octet_length(found.json)
     before = func.sum(size).over(order_by=_directed(list(found)[1:], order), rows=(None, 0)) - size
-    measured = select(*found, func.count().over().label("found"), before.label("bytes")).subquery("p").c
-    return select(*measured).where(measured.bytes < PAGE_BYTES).order_by(*_directed(list(measured)[1:-2], order))
+    measured = (
+        select(*found, func.count().over().label("found"), before.label("bytes")).subquery("p").c
+    )
+    return (
+        select(*measured)
+        .where(measured.bytes < PAGE_BYTES)
+        .order_by(*_directed(list(measured)[1:-2], order))
+    )
 
 
 def _directed(expressions: Sequence[ColumnElement[Any]], order: Order) -> list[ColumnElement[Any]]:
-    return [expression.desc() if order.descending else expression.asc() for expression in expressions]
+    return [
+        expression.desc() if order.descending else expression.asc() for expression in expressions
+    ]
 
 
 def page(
-    filters: Filters, order: Order, after: Sequence[Any] | None, limit: int, fields: Collection[str] = FIELDS
+    filters: Filters,
+    order: Order,
+    after: Sequence[Any] | None,
+    limit: int,
+    fields: Collection[str] = FIELDS,
 ) -> Fitting[Listed]:
-    """Return at most `limit` jobs in `order` from after the position `after` on, as many as fit a page."""
+    """Return at most `limit` jobs in `order` from after the position `after` on, as many as fit a
+    page."""
     rows = database.fetch(page_query(filters, order, after, limit, fields))
     return Fitting([Listed(text, tuple(position)) for text, *position, _, _ in rows], is_cut(rows))
 
 
 LONGEST_CHANGE_SECONDS = 300
-"""How long a transaction of the service may last at most; an older one only reads, such as a dump."""
+"""How long a transaction of the service may last at most; an older one only reads, such as a
+dump."""
 
 SETTLED_BEFORE = Statement(
     "settled_before",
-    # Promises: the start of the oldest transaction that may still commit a change, or now. PostgreSQL hides the start
-    # from other roles: a hidden transaction that writes, or is the service's, counts as the longest possible one.
+    # Promises: the start of the oldest transaction that may still commit a change, or now.
+    # PostgreSQL hides the start from other roles: a hidden transaction that writes, or is the
+    # service's, counts as the longest possible one.
     f"""
     SELECT date_trunc('milliseconds', greatest(now() - interval '{LONGEST_CHANGE_SECONDS} seconds', least(now(), min(
         CASE WHEN a.state IS NULL THEN '-infinity' ELSE a.xact_start END))))

@@ -5,7 +5,8 @@ from typing import Any
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Return `target` with `patch` applied: objects merge in depth, null removes a key, anything else replaces.
+    """Return `target` with `patch` applied: objects merge in depth, null removes a key, anything
+    else replaces.
 
     Source: RFC 7396, section 2. Neither argument is changed.
     """

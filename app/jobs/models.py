@@ -5,7 +5,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Integer, LargeBinary, Text, TextClause, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    TextClause,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,16 +29,18 @@ MAX_INTEGER = 2**31 - 1
 
 
 RUNNING = text("(status = 'running') IS TRUE")
-"""What the queue's indexes hold. A statement that says it in these words goes by one of them: with the words alone that
-every query has, PostgreSQL takes the index of all statuses for as long as it has not counted how many jobs wait."""
+"""What the queue's indexes hold. A statement that says it in these words goes by one of them: with
+the words alone that every query has, PostgreSQL takes the index of all statuses for as long as it
+has not counted how many jobs wait."""
 
 
 def pending_in(index: str, status: str = "status") -> str:
-    """Return SQL that is true of pending jobs, in words that only the partial index ``scrape_jobs_<index>`` has.
+    """Return SQL that is true of pending jobs, in words that only the partial index
+    ``scrape_jobs_<index>`` has.
 
-    A statement so names its index, and PostgreSQL, which cannot estimate such an expression, expects many jobs: it
-    reads the first ones in the index's order. With plain words it may choose another index, or sort, where it last
-    counted while none waited.
+    A statement so names its index, and PostgreSQL, which cannot estimate such an expression,
+    expects many jobs: it reads the first ones in the index's order. With plain words it may choose
+    another index, or sort, where it last counted while none waited.
     """
     return f"CASE {status} || ' in {index}' WHEN 'pending in {index}' THEN true ELSE false END"
 
@@ -61,13 +74,17 @@ class ScrapeJob(Model):
         ),
         CheckConstraint(f"priority BETWEEN 1 AND {MAX_PRIORITY}", name="scrape_jobs_priority"),
         CheckConstraint("retry_count >= 0", name="scrape_jobs_retry_count"),
-        CheckConstraint(f"max_retries BETWEEN 0 AND {MAX_MAX_RETRIES}", name="scrape_jobs_max_retries"),
+        CheckConstraint(
+            f"max_retries BETWEEN 0 AND {MAX_MAX_RETRIES}", name="scrape_jobs_max_retries"
+        ),
         CheckConstraint(
             "jsonb_typeof(config) = 'object' AND jsonb_typeof(metadata) = 'object' AND jsonb_typeof(stats) = 'object'",
             name="scrape_jobs_documents",
         ),
         CheckConstraint("status = 'running' OR lease_expires_at IS NULL", name="scrape_jobs_lease"),
-        CheckConstraint("status = 'pending' OR scheduled_for IS NULL", name="scrape_jobs_scheduled_for"),
+        CheckConstraint(
+            "status = 'pending' OR scheduled_for IS NULL", name="scrape_jobs_scheduled_for"
+        ),
         # Every list's order ends with the id, so that a page's last row is one place and no other.
         Index("scrape_jobs_created", "created_at", "id"),
         Index("scrape_jobs_status_created", "status", "created_at", "id"),
@@ -76,9 +93,12 @@ class ScrapeJob(Model):
         Index("scrape_jobs_customer_created", "customer_config_id", "created_at", "id"),
         Index("scrape_jobs_priority_created", text("(-priority)"), "created_at", "id"),
         Index("scrape_jobs_updated", "updated_at", "id"),
-        # The queue's lanes: pending jobs of one priority, of all or of one kind, in the order in which they become due.
+        # The queue's lanes: pending jobs of one priority, of all or of one kind, in the order in
+        # which they become due.
         *(
-            Index(f"scrape_jobs_{name}", *columns, DUE, "id", postgresql_where=text(pending_in(name)))
+            Index(
+                f"scrape_jobs_{name}", *columns, DUE, "id", postgresql_where=text(pending_in(name))
+            )
             for name, columns in _LANES.items()
         ),
         # Nothing here that a heartbeat changes, which therefore writes no index.
@@ -97,7 +117,8 @@ class ScrapeJob(Model):
     retry_count: Mapped[int] = mapped_column(Integer, server_default="0")
     max_retries: Mapped[int] = mapped_column(Integer)
     config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    # config.maxConcurrent: how many jobs of the domain may run when this one starts, itself included.
+    # config.maxConcurrent: how many jobs of the domain may run when this one starts, itself
+    # included.
     max_concurrent: Mapped[int | None] = mapped_column(Integer)
     # `metadata` belongs to SQLAlchemy on a class.
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default="{}")
@@ -110,7 +131,8 @@ class ScrapeJob(Model):
     # Who works on it, and what proves it.
     worker_id: Mapped[str | None] = mapped_column(Text)
     lease_token: Mapped[str | None] = mapped_column(Text)
-    # By how much a sign of life extends the lease; null where the token is good for no change any more.
+    # By how much a sign of life extends the lease; null where the token is good for no change any
+    # more.
     lease_seconds: Mapped[int | None] = mapped_column(Integer)
     lease_expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # When the worker was first told that the job is cancelled.
@@ -128,4 +150,9 @@ class ScrapeJob(Model):
 TAGS = ScrapeJob.metadata_.op("->", return_type=JSONB())("tags")
 """A job's tags, as the index has them."""
 
-Index("scrape_jobs_tags", TAGS.label("tags"), postgresql_using="gin", postgresql_ops={"tags": "jsonb_path_ops"})
+Index(
+    "scrape_jobs_tags",
+    TAGS.label("tags"),
+    postgresql_using="gin",
+    postgresql_ops={"tags": "jsonb_path_ops"},
+)

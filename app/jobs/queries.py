@@ -1,4 +1,5 @@
-"""The jobs' SQL. PostgreSQL writes the JSON that the API answers with; the service passes it through unread."""
+"""The jobs' SQL. PostgreSQL writes the JSON that the API answers with; the service passes it
+through unread."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -7,13 +8,13 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
+from app.database.tenant_scope import visible_rows
 from app.errors import DocumentTooLarge
 from app.events import queries as events
-from app.events.origin import Origin
+from app.events.provenance import Provenance
 from app.jobs.comparisons import DIFFERS, QUEUE_FIELDS, same_time
 from app.jobs.models import MAX_INTEGER
 from app.jobs.states import ENDED, FINAL, QUEUEABLE, Status, allowed_transitions, sources
-from app.visibility import seen
 
 MAX_DOCUMENT = 256 * 1024
 """Bytes that stats, metadata or config may take, as PostgreSQL writes them."""
@@ -35,7 +36,9 @@ def _allowed_transitions(job: str) -> str:
         f" THEN {listed(status, retries=False)}"
         for status in sources(Status.PENDING)
     )
-    others = " ".join(f"WHEN {job}.status = '{status}' THEN {listed(status, retries=True)}" for status in Status)
+    others = " ".join(
+        f"WHEN {job}.status = '{status}' THEN {listed(status, retries=True)}" for status in Status
+    )
     return f"CASE {exhausted} {others} END"
 
 
@@ -46,11 +49,14 @@ FIELDS = (
 )  # fmt: skip
 """The fields of a job, in the order in which every answer shows them."""
 
-_TIMES = frozenset({"started_at", "completed_at", "created_at", "updated_at", "scheduled_for", "lease_expires_at"})
+_TIMES = frozenset(
+    {"started_at", "completed_at", "created_at", "updated_at", "scheduled_for", "lease_expires_at"}
+)
 
 
 def job_json(job: str, fields: Collection[str] = FIELDS) -> str:
-    """Return SQL for the JSON text of the job whose row is called `job`, in the one form that every answer shows.
+    """Return SQL for the JSON text of the job whose row is called `job`, in the one form that every
+    answer shows.
 
     Args:
         job: The name of the row in the statement.
@@ -60,14 +66,19 @@ def job_json(job: str, fields: Collection[str] = FIELDS) -> str:
     def item(field: str) -> str:
         if field in _TIMES:
             return f"{timestamp(f'{job}.{field}')} AS {field}"
-        return f"{_allowed_transitions(job)} AS {field}" if field == "allowed_transitions" else f"{job}.{field}"
+        return (
+            f"{_allowed_transitions(job)} AS {field}"
+            if field == "allowed_transitions"
+            else f"{job}.{field}"
+        )
 
     items = ", ".join(item(field) for field in FIELDS if field in fields)
     return f"(SELECT row_to_json(r)::text FROM (SELECT {items}) AS r)"
 
 
 def tag(job: str) -> str:
-    """Return SQL for what tells any two answers about the job apart: its version and, while it is leased, until when.
+    """Return SQL for what tells any two answers about the job apart: its version and, while it is
+    leased, until when.
 
     A lease is extended far more often than a job is modified, and without a new version.
     """
@@ -85,7 +96,7 @@ class Representation(NamedTuple):
 GET = Statement(
     "get_job",
     # Promises: the job as of now, or no row; one lookup by the primary key.
-    f"SELECT {tag('j')}, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen('j')}",
+    f"SELECT {tag('j')}, {job_json('j')} FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')}",
 )
 
 
@@ -117,8 +128,8 @@ _CREATED = events.happened(
 
 CREATE = Statement(
     "create_jobs",
-    # Promises: all of the jobs and their first events; or none, and a document named that is too large.
-    # The answers' order is for the caller to make.
+    # Promises: all of the jobs and their first events; or none, and a document named that is too
+    # large. The answers' order is for the caller to make.
     f"""
     WITH n AS MATERIALIZED (
         -- As precise as answers show it, so that created_before the time of a job that was read leaves that job out.
@@ -144,12 +155,16 @@ CREATE = Statement(
 )
 
 
-def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Representation]:
-    """Store new pending jobs, whose fields are JSON values by column name, and return them in the same order.
+def create(jobs: Sequence[Mapping[str, Any]], provenance: Provenance) -> Sequence[Representation]:
+    """Store new pending jobs, whose fields are JSON values by column name, and return them in the
+    same order.
 
     Raises DocumentTooLarge, and stores none, where a config or metadata is.
     """
-    parameters = {"jobs": document_text(jobs), **events.provenance("created", origin)}
+    parameters = {
+        "jobs": document_text(jobs),
+        **events.provenance_parameters("created", provenance),
+    }
     ids = [UUID(job["id"]) for job in jobs]
     stored = {}
     for job_id, large, *representation in database.run(CREATE, parameters):
@@ -163,10 +178,11 @@ def create(jobs: Sequence[Mapping[str, Any]], origin: Origin) -> Sequence[Repres
 
 
 class Outcome(NamedTuple):
-    """What became of a change: the job as it was under the row's lock, and either a refusal or what it is now.
+    """What became of a change: the job as it was under the row's lock, and either a refusal or what
+    it is now.
 
-    `max_retries` is the new one, which a retry is judged by. The refusals ``fixed`` and ``queue`` are followed by the
-    names of the fields that they are about.
+    `max_retries` is the new one, which a retry is judged by. The refusals ``fixed`` and ``queue``
+    are followed by the names of the fields that they are about.
     """
 
     status: Status
@@ -178,7 +194,8 @@ class Outcome(NamedTuple):
 
 
 def _set(field: str, cast_to: str, *, unless: str, otherwise: str) -> str:
-    """Return SQL for a field's new value: the request's where it gives one, else what the transition makes of it.
+    """Return SQL for a field's new value: the request's where it gives one, else what the
+    transition makes of it.
 
     The request's value counts as absent where the SQL condition `unless` holds.
     """
@@ -187,29 +204,34 @@ def _set(field: str, cast_to: str, *, unless: str, otherwise: str) -> str:
 
 
 def _move(field: str, value: str, otherwise: str | None = None) -> str:
-    """Return SQL for the new value of one of QUEUE_FIELDS, which `compared.moved` names where it changes."""
+    """Return SQL for the new value of one of QUEUE_FIELDS, which `compared.moved` names where it
+    changes."""
     return f"CASE WHEN '{field}' = ANY(compared.moved) THEN {value} ELSE {otherwise or field} END"
 
 
-# These matter in a retry alone, which clears or counts what the request does not give. The retry endpoint demands a
-# transition, and gives the message that the job keeps.
+# These matter in a retry alone, which clears or counts what the request does not give. The retry
+# endpoint requires a transition, and gives the message that the job keeps.
 _SAME_MESSAGE = "retries AND NOT %(must_move)s::bool AND %(error_message)s::text IS NOT DISTINCT FROM error_message"
 _SAME_STATS = "retries AND %(stats)s::jsonb = stats"
 _SAME_COUNT = "retries AND %(retry_count)s::int = cur.retry_count"
 
-# A worker may end its job again, with all that it read before the first time, in case that answer got lost.
+# A worker may end its job again, with all that it read before the first time, in case that answer
+# got lost.
 _SAME_END = (
     f"{same_time('completed_at')} OR NOT moves AND %(status)s::text = ANY({_sql_array(FINAL)})"
     " AND %(completed_at)s::timestamptz IS NULL"
 )
 
-# A count at its limit is not added to: the retry is refused, but its new row is worked out before it is judged.
+# A count at its limit is not added to: the retry is refused, but its new row is worked out before
+# it is judged.
 _RETRY_COUNT = (
     "WHEN retries AND %(resets_retries)s::bool THEN 0"
     f" WHEN retries AND %(counts_retry)s::bool THEN least(cur.retry_count, {MAX_INTEGER - 1}) + 1 ELSE cur.retry_count"
 )
 _ERROR_MESSAGE = "WHEN retries THEN NULL ELSE error_message"
-_STARTED_AT = f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
+_STARTED_AT = (
+    f"WHEN moves AND wanted = '{Status.RUNNING}' THEN t WHEN retries THEN NULL ELSE started_at"
+)
 _COMPLETED_AT = f"WHEN moves AND wanted = ANY({_sql_array(ENDED)}) THEN t WHEN retries THEN NULL ELSE completed_at"
 _MAX_CONCURRENT = (
     "CASE WHEN compared.queue ? 'max_concurrent' THEN (compared.queue ->> 'max_concurrent')::int"
@@ -254,21 +276,23 @@ _CHANGED = events.happened(
 _NOT_COMPARED = """NOT MATERIALIZED (
         SELECT NULL::text[] AS fixed, NULL::text[] AS moved, NULL::jsonb AS queue
     )"""
-"""The clause ``compared`` of a change of the usual fields alone: the planner removes all that depends on its nulls."""
+"""The clause ``compared`` of a change of the usual fields alone: the planner removes all that
+depends on its nulls."""
 
 CHANGE = Statement(
     "change_job",
-    # Promises: the row is locked, judged as it is then, and changed together with its event and, where the status
-    # changes, what is owed to the webhooks and the statistics; or not touched at all, and the first refusal named:
-    # lease, version, transition, retries, completed_at, stats, metadata. No row: no such job. The rules are parameters.
-    # A value that the job has already counts as absent. Other fields than these seven are neither compared nor changed.
-    # Time is read once, where the row is locked, and never goes back: now() is from before the wait.
+    # Promises: the row is locked, judged as it is then, and changed together with its event and,
+    # where the status changes, what is owed to the webhooks and the statistics; or not touched at
+    # all, and the first refusal named: lease, version, transition, retries, completed_at, stats,
+    # metadata. No row: no such job. The rules are parameters. A value that the job has already
+    # counts as absent. Other fields than these seven are neither compared nor changed. Time is read
+    # once, where the row is locked, and never goes back: now() is from before the wait.
     f"""
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t, coalesce(%(status)s::text, j.status) AS wanted,
             coalesce(%(status)s::text, j.status) <> j.status AS moves,
             coalesce(%(status)s::text, j.status) <> j.status AND %(status)s::text = '{Status.PENDING}' AS retries
-        FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")} FOR NO KEY UPDATE
+        FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows("j")} FOR NO KEY UPDATE
     ), compared AS {_NOT_COMPARED}, new AS MATERIALIZED (
         SELECT cur.wanted AS status,
             {_set("error_message", "text", unless=_SAME_MESSAGE, otherwise=_ERROR_MESSAGE)},
@@ -346,16 +370,18 @@ _COMPARED = f"""MATERIALIZED (
             %(queue)s::jsonb AS queue
         FROM cur, jsonb_each(%(fixed)s::jsonb || %(queue)s::jsonb) AS given WHERE {DIFFERS}
     )"""
-"""The clause ``compared`` of a change that names other fields, too: which of them have another value in the job.
+"""The clause ``compared`` of a change that names other fields, too: which of them have another
+value in the job.
 
 `fixed` are those that the change cannot make, `moved` those by which it moves the job in the queue.
 """
 
 CHANGE_COMPARED = Statement(
     "change_compared_job",
-    # Promises: what `change_job` does, with more refusals. After retries come fixed, with the fields that have another
-    # value than the request says, and queue, with those that only a job can change that waits or may wait again; after
-    # completed_at comes scheduled_for, which a job cannot have that does not wait; after metadata comes config.
+    # Promises: what `change_job` does, with more refusals. After retries come fixed, with the
+    # fields that have another value than the request says, and queue, with those that only a job
+    # can change that waits or may wait again; after completed_at comes scheduled_for, which a job
+    # cannot have that does not wait; after metadata comes config.
     CHANGE.sql.replace(_NOT_COMPARED, _COMPARED),
 )
 
@@ -363,8 +389,8 @@ CHANGE_COMPARED = Statement(
 class Retry(NamedTuple):
     """How a failed job goes back to pending.
 
-    It is due after `delay_seconds` (None: at once); with `counts` it takes one of the retries that are left, and with
-    `resets` all of them are given anew.
+    It is due after `delay_seconds` (None: at once); with `counts` it takes one of the retries that
+    are left, and with `resets` all of them are given anew.
     """
 
     delay_seconds: float | None = None
@@ -384,7 +410,7 @@ def change(
     fields: Mapping[str, Any],
     *,
     action: str,
-    origin: Origin,
+    provenance: Provenance,
     versions: Sequence[int] | None = None,
     lease_token: str | None = None,
     lease_expired: bool = False,
@@ -395,12 +421,13 @@ def change(
 ) -> Outcome | None:
     """Change what `fields` names, if the job allows it; None where there is no such job.
 
-    `fields` holds any of status, error_message, stats, retry_count, started_at, completed_at and metadata; the last
-    is merged into the job's, or takes its place where `merges_metadata` is false. It may hold QUEUE_FIELDS as JSON
-    values, too, and max_concurrent where config names it. `fixed` holds JSON values that other fields must have.
-    `versions` are the ones that the caller accepts (None: any); with `lease_expired` only a job is changed whose lease
-    has run out, and with `must_move` the status that the job already has is refused, too. `retry` says how, where the
-    change is one.
+    `fields` holds any of status, error_message, stats, retry_count, started_at, completed_at and
+    metadata; the last is merged into the job's, or takes its place where `merges_metadata` is
+    false. It may hold QUEUE_FIELDS as JSON values, too, and max_concurrent where config names it.
+    `fixed` holds JSON values that other fields must have. `versions` are the ones that the caller
+    accepts (None: any); with `lease_expired` only a job is changed whose lease has run out, and
+    with `must_move` the status that the job already has is refused, too. `retry` says how, where
+    the change is one.
     """
     status = fields.get("status")
     queue = {name: fields[name] for name in (*QUEUE_FIELDS, "max_concurrent") if name in fields}
@@ -412,7 +439,10 @@ def change(
             "entered_from": [str(source) for source in sources(Status(status))] if status else [],
             **{f"sets_{field}": field in fields for field in _REPLACED_FIELDS},
             **{field: fields.get(field) for field in _REPLACED_FIELDS},
-            **{name: document_text(fields[name]) if name in fields else None for name in ("stats", "metadata")},
+            **{
+                name: document_text(fields[name]) if name in fields else None
+                for name in ("stats", "metadata")
+            },
             "fixed": document_text(fixed),
             "queue": document_text(queue),
             "merges_metadata": merges_metadata and "metadata" in fields,
@@ -423,7 +453,7 @@ def change(
             "delay_seconds": retry.delay_seconds,
             "counts_retry": retry.counts,
             "resets_retries": retry.resets,
-            **events.provenance(action, origin),
+            **events.provenance_parameters(action, provenance),
         },
     )
     if not rows:
@@ -439,9 +469,10 @@ def document_text(value: Any) -> str:
 
 LOCK_DOCUMENTS = Statement(
     "lock_documents",
-    # Promises: the job's status and documents, which nobody else changes until the transaction ends; or no row.
+    # Promises: the job's status and documents, which nobody else changes until the transaction
+    # ends; or no row.
     "SELECT j.status, j.stats, j.metadata, j.config FROM scrape_jobs j"
-    f" WHERE j.id = %(id)s::uuid AND {seen('j')} FOR NO KEY UPDATE",
+    f" WHERE j.id = %(id)s::uuid AND {visible_rows('j')} FOR NO KEY UPDATE",
 )
 
 

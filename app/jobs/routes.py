@@ -4,21 +4,21 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from app.http import envelope, pagination
+from app.api_keys.scopes import Scope
+from app.http import pagination, response
+from app.http.access import require_scope
 from app.http.body import MERGE_PATCH, json_body
 from app.http.fields import parse_id
-from app.http.guard import demand
-from app.http.idempotency import idempotent
 from app.http.operation import operation
-from app.http.origin import origin
 from app.http.preconditions import etag, is_known
+from app.http.provenance import provenance
 from app.http.query import query
+from app.idempotency.decorator import idempotent
 from app.jobs import schemas, service
-from app.jobs.answers import demands, job_answer
 from app.jobs.list_queries import ORDERS, Order
+from app.jobs.responses import job_answer, preconditions
 from app.jobs.resuming import ResumePoint
 from app.jobs.states import Status
-from app.tenancy.scopes import Scope
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
@@ -46,9 +46,13 @@ def _resumable_page(asked: dict[str, Any], order: Order) -> Response:
     if "cursor" in asked:
         *position, time, id = pagination.decode(asked["cursor"], name, order.types * 2)
         since = ResumePoint((position[0], position[1]), (time, id))
-    found, more, point = service.resumable_page(schemas.filters(asked), order, since, limit, asked["shown_fields"])
+    found, more, point = service.resumable_page(
+        schemas.filters(asked), order, since, limit, asked["shown_fields"]
+    )
     cursor = pagination.encode(name, (*point.position, *point.settled))
-    return envelope.page([job.json for job in found], limit=limit, next_cursor=cursor, has_more=more)
+    return response.page(
+        [job.json for job in found], limit=limit, next_cursor=cursor, has_more=more
+    )
 
 
 @blueprint.post("")
@@ -58,12 +62,12 @@ def create_jobs() -> Response:
     """Create one job, or all of an array of them."""
     body = json_body()
     in_batch = isinstance(body, list)
-    created = service.create(schemas.parse_new_jobs(body), origin(), in_batch=in_batch)
+    created = service.create(schemas.parse_new_jobs(body), provenance(), in_batch=in_batch)
     if in_batch:
-        return envelope.success(f"[{','.join(job.json for job in created)}]", status=201)
+        return response.success(f"[{','.join(job.json for job in created)}]", status=201)
     job = created[0]
     location = {"Location": f"{blueprint.url_prefix}/{job.id}", "ETag": etag(job.tag)}
-    return envelope.success(job.json, status=201, headers=location)
+    return response.success(job.json, status=201, headers=location)
 
 
 @blueprint.get("/<id>")
@@ -82,7 +86,10 @@ def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
     job_id, body = parse_id(id), json_body(sanitised=schemas.UPDATE.sanitised)
     fields = _allowed(schemas.UPDATE.parse(body))
-    return job_answer(service.update(job_id, fields, demands(schemas.UPDATE.fixed(body)), origin()), UPDATED)
+    return job_answer(
+        service.update(job_id, fields, preconditions(schemas.UPDATE.fixed(body)), provenance()),
+        UPDATED,
+    )
 
 
 @blueprint.patch("/<id>")
@@ -91,13 +98,16 @@ def patch_job(id: str) -> Response:
     """Update a job, or move it in the queue, by a JSON Merge Patch."""
     job_id, body = parse_id(id), json_body(MERGE_PATCH, sanitised=schemas.PATCH.sanitised)
     fields = _allowed(schemas.PATCH.parse(body))
-    return job_answer(service.patch(job_id, fields, demands(schemas.PATCH.fixed(body)), origin()), UPDATED)
+    return job_answer(
+        service.patch(job_id, fields, preconditions(schemas.PATCH.fixed(body)), provenance()),
+        UPDATED,
+    )
 
 
 def _allowed(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what is to be updated; to cancel by it needs what a cancellation needs."""
     if fields.get("status") == Status.CANCELLED:
-        demand(Scope.JOBS_CANCEL)
+        require_scope(Scope.JOBS_CANCEL)
     return fields
 
 
@@ -106,7 +116,9 @@ def _allowed(fields: dict[str, Any]) -> dict[str, Any]:
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
     job_id, reason = parse_id(id), query(schemas.CANCEL)["reason"]
-    return job_answer(service.cancel(job_id, reason, demands(), origin()), "Job cancelled successfully")
+    return job_answer(
+        service.cancel(job_id, reason, preconditions(), provenance()), "Job cancelled successfully"
+    )
 
 
 @blueprint.get("/<id>/history")

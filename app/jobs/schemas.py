@@ -1,4 +1,5 @@
-"""What requests may say about jobs; the order of the fields is the reference's, and that of the complaints."""
+"""What requests may say about jobs; the order of the fields is the reference's, and that of the
+complaints."""
 
 import uuid
 from collections.abc import Mapping
@@ -8,7 +9,6 @@ from typing import Any
 import uuid_utils.compat
 from marshmallow import Schema, ValidationError, fields
 
-from app import hosts
 from app.errors import InvalidInput
 from app.http import pagination
 from app.http.fields import (
@@ -18,12 +18,12 @@ from app.http.fields import (
     Id,
     Message,
     Name,
+    Pattern,
     QueryTimestamp,
     StorableText,
     StrictSchema,
     Timestamp,
     WholeNumber,
-    Word,
     must,
     object_of,
 )
@@ -32,9 +32,13 @@ from app.jobs.list_queries import ORDERS, Filters
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
 from app.jobs.queries import FIELDS
 from app.jobs.states import Status, allowed_transitions
+from app.text import hosts
 
 MAX_BATCH = 1000
-JOB_TYPE = {"pattern": r"[A-Za-z0-9_.:-]{1,64}", "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'"}
+JOB_TYPE = {
+    "pattern": r"[A-Za-z0-9_.:-]{1,64}",
+    "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'",
+}
 
 
 class Domain(fields.Field[str]):
@@ -42,10 +46,11 @@ class Domain(fields.Field[str]):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            error_messages=must("be a host name such as example.com, without scheme, port or path"), **options
+            error_messages=must("be a host name such as example.com, without scheme, port or path"),
+            **options,
         )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         host = hosts.normalise(value) if isinstance(value, str) else None
         if host is None:
             raise self.make_error("invalid")
@@ -55,7 +60,9 @@ class Domain(fields.Field[str]):
 class Config(Document):
     """A job's configuration, of which the service itself reads maxConcurrent."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, **kwargs: Any
+    ) -> dict[str, Any]:
         config = super()._deserialize(value, attr, data, **kwargs)
         most = config.get("maxConcurrent")
         if most is not None and not (type(most) is int and 1 <= most <= MAX_INTEGER):
@@ -66,9 +73,11 @@ class Config(Document):
 class Transitions(fields.Field[list[str]]):
     """A list of the statuses that may follow, as some job shows it."""
 
-    _LISTS = tuple(list(allowed_transitions(status, count, 1)) for status in Status for count in (0, 1))
+    _LISTS = tuple(
+        list(allowed_transitions(status, count, 1)) for status in Status for count in (0, 1)
+    )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
         if value not in self._LISTS:
             raise self.make_error("validator_failed")
         return list(value)
@@ -81,7 +90,7 @@ class FixedSchema(Schema):
     domain_id = Id()
     customer_config_id = Id(allow_none=True)
     domain = Domain()
-    job_type = Word(**JOB_TYPE)
+    job_type = Pattern(**JOB_TYPE)
     priority = WholeNumber(1, MAX_PRIORITY)
     max_retries = WholeNumber(0, MAX_MAX_RETRIES)
     config = Document()
@@ -93,9 +102,12 @@ class FixedSchema(Schema):
     worker_id = Name(allow_none=True)
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `values` as JSON values, as the job shows them; one that no job can have becomes false."""
+        """Return `values` as JSON values, as the job shows them; one that no job can have becomes
+        false."""
         impossible = dict.fromkeys(self.validate(values), False)
-        possible = self.load({name: value for name, value in values.items() if name not in impossible})
+        possible = self.load(
+            {name: value for name, value in values.items() if name not in impossible}
+        )
         return {name: _shown(value) for name, value in {**possible, **impossible}.items()}
 
 
@@ -121,15 +133,20 @@ class UpdateSchema(StrictSchema):
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return what is to be updated, at least one field of it; raises InvalidInput."""
-        loaded = super().parse({k: v for k, v in object_of(values).items() if not self._is_fixed(k)}, place)
+        loaded = super().parse(
+            {k: v for k, v in object_of(values).items() if not self._is_fixed(k)}, place
+        )
         if not loaded:
             patched = [name for name in QUEUE_FIELDS if name in values]
-            hint = [f"PATCH changes {', '.join(patched)}"] if len(patched) == len(values) > 0 else []
+            hint = (
+                [f"PATCH changes {', '.join(patched)}"] if len(patched) == len(values) > 0 else []
+            )
             raise InvalidInput("No updatable fields provided", *hint)
         return loaded
 
     def fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of the fields that this update cannot change, as the job has to show them."""
+        """Return the values of the fields that this update cannot change, as the job has to show
+        them."""
         fixed = {name: value for name, value in values.items() if self._is_fixed(name)}
         return FIXED.shown(fixed) if fixed else {}
 
@@ -159,7 +176,7 @@ class CreateSchema(StrictSchema):
     """A new job."""
 
     domain = Domain(required=True)
-    job_type = Word(**JOB_TYPE, load_default="domain_scrape")
+    job_type = Pattern(**JOB_TYPE, load_default="domain_scrape")
     priority = WholeNumber(1, MAX_PRIORITY, load_default=5)
     max_retries = WholeNumber(0, MAX_MAX_RETRIES, load_default=3)
     config = Config(load_default=dict)
@@ -192,7 +209,7 @@ class ListSchema(StrictSchema):
 
     status = Choices(*Status)
     domain = Domain()
-    job_type = Word(**JOB_TYPE)
+    job_type = Pattern(**JOB_TYPE)
     customer_config_id = Id()
     tag = StorableText()
     created_after = QueryTimestamp()

@@ -37,7 +37,10 @@ FINAL = tuple(status for status, following in TRANSITIONS.items() if not followi
 ENDED = (*FINAL, Status.FAILED)
 """The statuses in which the attempt is over, so that entering one sets completed_at."""
 
-QUEUEABLE = (Status.PENDING, *(status for status, following in TRANSITIONS.items() if Status.PENDING in following))
+QUEUEABLE = (
+    Status.PENDING,
+    *(status for status, following in TRANSITIONS.items() if Status.PENDING in following),
+)
 """The statuses in which a job waits for a worker, or may come to wait again."""
 
 

@@ -1,7 +1,8 @@
 """The claim's second form, for jobs that are spread over several machines (Citus).
 
-There no statement may lock rows of more than one shard, so candidates are found without a lock, best first, and each is
-taken by its id. Limits are kept by the same lock as in the first form, with the look and the taking in its transaction.
+There no statement may lock rows of more than one shard, so candidates are found without a lock,
+best first, and each is taken by its id. Limits are kept by the same lock as in the first form, with
+the look and the taking in its transaction.
 """
 
 import random
@@ -13,15 +14,16 @@ from uuid import UUID
 from app import database
 from app.database import Statement
 from app.events import queries as events
-from app.events.origin import Origin
+from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY, pending_in
 from app.jobs.queries import job_json
-from app.queue.lanes import DUE, LIMIT, RANK, WANTED
+from app.queue.order import DUE, LIMIT, RANK, WANTED
 from app.queue.queries import Leased, Wanted
 
 SPARE = 64
-"""How many more candidates of each priority are looked at than are to be taken: others take at the same time."""
+"""How many more candidates of each priority are looked at than are to be taken: others take at the
+same time."""
 
 ROUNDS = 6
 """How often candidates are looked for, where the last ones could not all be had."""
@@ -37,7 +39,8 @@ RUNNING = Statement(
 
 CANDIDATES = Statement(
     "find_candidates",
-    # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains that are not full.
+    # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains
+    # that are not full.
     f"""
     SELECT {RANK}, j.id, j.domain, {LIMIT} FROM scrape_jobs j
     WHERE {pending_in("due", "j.status")} AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
@@ -49,7 +52,8 @@ CANDIDATES = Statement(
 
 LOCK = Statement(
     "lock_domain",
-    # Promises: nobody else who asks looks at this domain's limit until the transaction ends; or false.
+    # Promises: nobody else who asks looks at this domain's limit until the transaction ends; or
+    # false.
     "SELECT pg_try_advisory_xact_lock(hashtextextended('queue ' || %(domain)s::text, 0))",
 )
 
@@ -62,8 +66,8 @@ COUNT = Statement(
 
 TAKE = Statement(
     "take_job",
-    # Promises: the job runs from now on, leased to this worker; or no row: it is not due and pending any more, or
-    # somebody else has it locked.
+    # Promises: the job runs from now on, leased to this worker; or no row: it is not due and
+    # pending any more, or somebody else has it locked.
     f"""
     WITH picked AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t, %(token)s::text AS token FROM scrape_jobs j
@@ -82,13 +86,17 @@ class _Candidate(NamedTuple):
 
 
 def claim(
-    wanted: Wanted, worker_id: str, lease_seconds: int, tokens: Sequence[str], origin: Origin
+    wanted: Wanted,
+    worker_id: str,
+    lease_seconds: int,
+    tokens: Sequence[str],
+    provenance: Provenance,
 ) -> Sequence[Leased]:
     """Lease at most as many jobs to the worker as there are `tokens`; see `queries.claim`."""
     jobs: list[Leased] = []
     for _ in range(ROUNDS):
         candidates = _candidates(wanted, len(tokens) + SPARE)
-        passed_over = _take(candidates, jobs, worker_id, lease_seconds, tokens, origin)
+        passed_over = _take(candidates, jobs, worker_id, lease_seconds, tokens, provenance)
         if len(jobs) == len(tokens) or not passed_over:
             break
         time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - lets rivals pass, hides nothing
@@ -101,10 +109,15 @@ def _take(
     worker_id: str,
     lease_seconds: int,
     tokens: Sequence[str],
-    origin: Origin,
+    provenance: Provenance,
 ) -> int:
-    """Take candidates, one after another, until there are enough `jobs`; return how many could not be had."""
-    work = {"worker_id": worker_id, "lease_seconds": lease_seconds, **events.provenance("claimed", origin)}
+    """Take candidates, one after another, until there are enough `jobs`; return how many could not
+    be had."""
+    work = {
+        "worker_id": worker_id,
+        "lease_seconds": lease_seconds,
+        **events.provenance_parameters("claimed", provenance),
+    }
     passed_over = 0
     for candidate in candidates:
         if len(jobs) == len(tokens):

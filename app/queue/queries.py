@@ -6,24 +6,26 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app import database, visibility
-from app.database import Statement, timestamp
+from app import database
+from app.database import Statement, tenant_scope, timestamp
+from app.database.page_size import fitting
+from app.database.tenant_scope import visible_rows
 from app.events import queries as events
-from app.events.origin import Origin
+from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY, pending_in
 from app.jobs.queries import job_json
-from app.page_size import fitting
-from app.queue.lanes import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
-from app.visibility import seen
+from app.queue.order import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
 
 MAX_PAIRS = 100
-"""Pairs of a domain and a job type that are looked at one by one: each costs a look, whether it has jobs or not."""
+"""Pairs of a domain and a job type that are looked at one by one: each costs a look, whether it has
+jobs or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which jobs a worker takes: None is any; `domain_limit` is how many of one domain may run at once (None: any)."""
+    """Which jobs a worker takes: None is any; `domain_limit` is how many of one domain may run at
+    once (None: any)."""
 
     job_types: Sequence[str] | None = None
     domains: Sequence[str] | None = None
@@ -41,17 +43,21 @@ class Wanted:
     def lanes(self) -> str:
         """The lanes to read first: those that hold the fewest jobs that are not wanted."""
         if self.domains is not None:
-            few = self.job_types is not None and len(self.domains) * len(self.job_types) <= MAX_PAIRS
+            few = (
+                self.job_types is not None and len(self.domains) * len(self.job_types) <= MAX_PAIRS
+            )
             return "domains_and_types" if few else "domains"
-        if visibility.customer() is not None:
+        if tenant_scope.customer() is not None:
             return "customer"
         return "all" if self.job_types is None else "types"
 
 
 def _candidates(lanes: str) -> str:
-    """Return the clauses of the `candidates` jobs that come next, as far as can be told without locking them.
+    """Return the clauses of the `candidates` jobs that come next, as far as can be told without
+    locking them.
 
-    ``candidate`` is empty where a lane was cut off: what is behind the cut might come before what was found.
+    ``candidate`` is empty where a lane was cut off: what is behind the cut might come before what
+    was found.
     """
     return f"""found AS MATERIALIZED ({LANES[lanes]}
     ), cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f
@@ -73,16 +79,18 @@ _GOES_ON = "(SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM can
 
 
 _STILL_PENDING = "(j.status = 'pending') IS TRUE"
-"""Words that no index has: the candidates are read again by their ids, not among all pending jobs."""
+"""Words that no index has: the candidates are read again by their ids, not among all pending
+jobs."""
 
 
 def _claim(lanes: str) -> Statement:
     return Statement(
         f"claim_{lanes}",
-        # Promises: at most `limit` of the due jobs that come next run from now on, leased to this worker; no two claims
-        # get the same one, and no limit is exceeded, whatever else happens at the moment. What others hold locked is
-        # passed over, and a domain whose limit another claim is looking at counts as full: the last row says how many
-        # more there were for the taking, whether a lane was cut off, and whether another look may find more.
+        # Promises: at most `limit` of the due jobs that come next run from now on, leased to this
+        # worker; no two claims get the same one, and no limit is exceeded, whatever else happens at
+        # the moment. What others hold locked is passed over, and a domain whose limit another claim
+        # is looking at counts as full: the last row says how many more there were for the taking,
+        # whether a lane was cut off, and whether another look may find more.
         f"""
         WITH {_candidates(lanes)}, locked AS MATERIALIZED (
             SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank FROM candidate c JOIN scrape_jobs j ON j.id = c.id
@@ -120,8 +128,8 @@ def _shown() -> str:
 def _next(lanes: str) -> Statement:
     return Statement(
         f"next_{lanes}",
-        # Promises: at most `shown` of the jobs that a claim would take if no other one took any, as many as fit a page;
-        # or that a lane was cut off.
+        # Promises: at most `shown` of the jobs that a claim would take if no other one took any, as
+        # many as fit a page; or that a lane was cut off.
         f"""
         WITH {_candidates(lanes)}
         SELECT s.rank, s.id, NULL, s.json, NULL, NULL, NULL FROM ({_shown()}) AS s
@@ -137,7 +145,8 @@ _NEXT = {lanes: _next(lanes) for lanes in LANES}
 
 
 class Leased(NamedTuple):
-    """A job that was taken, with the token that proves its lease; the token is None where it was only looked at."""
+    """A job that was taken, with the token that proves its lease; the token is None where it was
+    only looked at."""
 
     rank: datetime
     id: UUID
@@ -148,8 +157,9 @@ class Leased(NamedTuple):
 class Found(NamedTuple):
     """What a look into the lanes gave.
 
-    Jobs; how many more could have been had; whether a lane was `cut_off`, so that it was for nothing; and whether it
-    `goes_on`: some were left out that another look may find, for their limit was judged as if all before them started.
+    Jobs; how many more could have been had; whether a lane was `cut_off`, so that it was for
+    nothing; and whether it `goes_on`: some were left out that another look may find, for their
+    limit was judged as if all before them started.
     """
 
     jobs: Sequence[Leased]
@@ -159,7 +169,13 @@ class Found(NamedTuple):
 
 
 def claim(
-    lanes: str, wanted: Wanted, worker_id: str, lease_seconds: int, tokens: Sequence[str], spare: int, origin: Origin
+    lanes: str,
+    wanted: Wanted,
+    worker_id: str,
+    lease_seconds: int,
+    tokens: Sequence[str],
+    spare: int,
+    provenance: Provenance,
 ) -> Found:
     """Lease at most as many jobs to the worker as there are `tokens`.
 
@@ -174,7 +190,7 @@ def claim(
             "tokens": list(tokens),
             "worker_id": worker_id,
             "lease_seconds": lease_seconds,
-            **events.provenance("claimed", origin),
+            **events.provenance_parameters("claimed", provenance),
         },
     )
 
@@ -182,7 +198,8 @@ def claim(
 def upcoming(lanes: str, wanted: Wanted, limit: int, spare: int) -> Found:
     """Return at most `limit` of the jobs that come next, as many as fit a page.
 
-    `spare` more candidates of each lane are looked at, of which some may be more than a limit allows.
+    `spare` more candidates of each lane are looked at, of which some may be more than a limit
+    allows.
     """
     return _found(_NEXT[lanes], {**wanted.parameters(), **_depth(limit + spare), "shown": limit})
 
@@ -222,14 +239,14 @@ MOST_COUNTED = 10_000
 
 PLACE = Statement(
     "place_in_queue",
-    # Promises: where the job stands among the due ones, counted up to MOST_COUNTED of each priority, and what limits
-    # it; or no row: no such job.
+    # Promises: where the job stands among the due ones, counted up to MOST_COUNTED of each
+    # priority, and what limits it; or no row: no such job.
     f"""
     SELECT j.status, j.priority, j.domain, {timestamp(DUE)}, {DUE} <= now(),
         (SELECT sum(lane.ahead)::bigint FROM (
             SELECT (SELECT count(*) FROM (
                 SELECT FROM scrape_jobs o
-                WHERE {pending_in("due", "o.status")} AND o.priority = p.priority AND {seen("o")}
+                WHERE {pending_in("due", "o.status")} AND o.priority = p.priority AND {visible_rows("o")}
                     AND (greatest(o.scheduled_for, o.created_at), o.id)
                         < ({DUE} + (p.priority - j.priority) * interval '{AGING_SECONDS} seconds', j.id)
                     AND greatest(o.scheduled_for, o.created_at) <= now()
@@ -239,15 +256,16 @@ PLACE = Statement(
         {LIMIT}, j.max_concurrent,
         CASE WHEN {LIMIT} IS NOT NULL
             THEN (SELECT count(*) FROM scrape_jobs r WHERE (r.status = 'running') IS TRUE AND r.domain = j.domain
-                AND {seen("r")}) END
-    FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {seen("j")}
+                AND {visible_rows("r")}) END
+    FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows("j")}
     """,
     past_row_security=True,
 )
 
 
 class Place(NamedTuple):
-    """Where a job stands in the queue; `limit`, `running` are null where nothing limits its domain."""
+    """Where a job stands in the queue; `limit`, `running` are null where nothing limits its
+    domain."""
 
     status: str
     priority: int

@@ -7,30 +7,31 @@ from uuid import UUID
 
 from flask import Blueprint, Response
 
-from app.http import envelope
+from app.api_keys.scopes import Scope
+from app.http import response
+from app.http.access import recognise_again
 from app.http.body import json_body, optional_json_body
 from app.http.fields import object_of, parse_id
-from app.http.guard import recognise_again
-from app.http.idempotency import idempotent, once
 from app.http.operation import operation
-from app.http.origin import origin
 from app.http.preconditions import required_lease_token
-from app.http.presence import caller_is_gone
+from app.http.provenance import provenance
 from app.http.query import query
+from app.http.shutdown import caller_is_gone
+from app.idempotency.decorator import idempotent, once
 from app.jobs import leases
-from app.jobs.answers import demands, job_answer
 from app.jobs.queries import Representation, Retry
+from app.jobs.responses import job_answer, preconditions
 from app.queue import schemas, service
 from app.queue.queries import Leased, Wanted
 from app.queue.service import Worker
 from app.queue.waiting import WaitingRoom
-from app.tenancy.scopes import Scope
 from app.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the queue works: jobs of one domain that may run at once (None: any), and whether the table is spread."""
+    """How the queue works: jobs of one domain that may run at once (None: any), and whether the
+    table is spread."""
 
     domain_limit: int | None = None
     spread: bool = False
@@ -41,7 +42,8 @@ class _NothingYet(Exception):
 
 
 def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
-    """Return the endpoints of a queue in whose `room` requests wait, and whose kept answers are sealed by `vault`."""
+    """Return the endpoints of a queue in whose `room` requests wait, and whose kept answers are
+    sealed by `vault`."""
     routes = Blueprint("queue", __name__, url_prefix="/api/scrape-jobs")
 
     @routes.post("/next")
@@ -53,7 +55,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         worker, limit = Worker(asked["worker_id"], asked["lease_seconds"]), asked["limit"]
 
         def take(*, is_last: bool) -> Response:
-            jobs = service.claim(wanted, worker, limit, origin(), spread=options.spread)
+            jobs = service.claim(wanted, worker, limit, provenance(), spread=options.spread)
             if not jobs and not is_last:
                 raise _NothingYet
             return _jobs(jobs)
@@ -72,13 +74,15 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
     def upcoming_jobs() -> Response:
         """Show the jobs that come next, and take none."""
         asked = query(schemas.UPCOMING)
-        return _jobs(service.upcoming(_wanted(asked["job_types"], asked["domains"]), asked["limit"]))
+        return _jobs(
+            service.upcoming(_wanted(asked["job_types"], asked["domains"]), asked["limit"])
+        )
 
     @routes.get("/<id>/queue")
     @operation("Failed to fetch the place in the queue", Scope.JOBS_READ)
     def job_place(id: str) -> Response:
         """Show where a job stands in the queue, and why it has not started."""
-        return envelope.success(json.dumps(service.place(parse_id(id), options.domain_limit)))
+        return response.success(json.dumps(service.place(parse_id(id), options.domain_limit)))
 
     @routes.post("/<id>/heartbeat")
     @operation("Failed to extend the lease", Scope.QUEUE_WORK)
@@ -87,7 +91,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         """Extend a lease."""
         job_id = parse_id(id)
         schemas.EMPTY.parse(object_of(optional_json_body()))
-        return job_answer(leases.heartbeat(job_id, required_lease_token(), origin()))
+        return job_answer(leases.heartbeat(job_id, required_lease_token(), provenance()))
 
     @routes.post("/<id>/retry")
     @operation("Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
@@ -107,7 +111,9 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         job_id = parse_id(id)
         schemas.EMPTY.parse(object_of(optional_json_body()))
         required_lease_token()
-        return job_answer(leases.release(job_id, demands(), origin()), "Job released successfully")
+        return job_answer(
+            leases.release(job_id, preconditions(), provenance()), "Job released successfully"
+        )
 
     def _wanted(job_types: Sequence[str] | None, domains: Sequence[str] | None) -> Wanted:
         return Wanted(job_types, domains, domain_limit=options.domain_limit)
@@ -116,16 +122,20 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
 
 
 def _retry(job_id: UUID, error_message: dict[str, str | None], how: Retry) -> Representation:
-    asked = demands()
+    asked = preconditions()
     if asked.lease_token is None:
-        return leases.retry(job_id, error_message, how, asked, origin())
-    return leases.give_up(job_id, error_message.get("error_message"), how, asked, origin())
+        return leases.retry(job_id, error_message, how, asked, provenance())
+    return leases.give_up(job_id, error_message.get("error_message"), how, asked, provenance())
 
 
 def _jobs(jobs: Sequence[Leased]) -> Response:
     """Answer with jobs; each that was taken has its token, which no other answer shows."""
-    return envelope.success(f"[{','.join(map(_job, jobs))}]")
+    return response.success(f"[{','.join(map(_job, jobs))}]")
 
 
 def _job(job: Leased) -> str:
-    return job.json if job.token is None else f'{job.json[:-1]},"lease_token":{json.dumps(job.token)}}}'
+    return (
+        job.json
+        if job.token is None
+        else f'{job.json[:-1]},"lease_token":{json.dumps(job.token)}}}'
+    )

@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from app.http.fields import Message, Name, QueryNumber, Some, SomeInQuery, StrictSchema, Switch, WholeNumber, Word
+from app.http.fields import (
+    ListOf,
+    ListOfInQuery,
+    Message,
+    Name,
+    Pattern,
+    QueryNumber,
+    StrictBoolean,
+    StrictSchema,
+    WholeNumber,
+)
 from app.jobs.schemas import JOB_TYPE, Domain
 
 MAX_LIMIT = 100
@@ -13,8 +23,8 @@ class NextSchema(StrictSchema):
     """A worker that asks for work."""
 
     worker_id = Name(required=True)
-    job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True, load_default=None)
-    domains = Some(Domain(), "host names", allow_none=True, load_default=None)
+    job_types = ListOf(Pattern(**JOB_TYPE), "job types", allow_none=True, load_default=None)
+    domains = ListOf(Domain(), "host names", allow_none=True, load_default=None)
     limit = WholeNumber(1, MAX_LIMIT, load_default=1)
     lease_seconds = WholeNumber(5, 3600, load_default=60)
     wait_seconds = WholeNumber(0, 20, load_default=0)
@@ -23,8 +33,8 @@ class NextSchema(StrictSchema):
 class UpcomingSchema(StrictSchema):
     """The query of what comes next."""
 
-    job_types = SomeInQuery(Word(**JOB_TYPE), "job types", load_default=None)
-    domains = SomeInQuery(Domain(), "host names", load_default=None)
+    job_types = ListOfInQuery(Pattern(**JOB_TYPE), "job types", load_default=None)
+    domains = ListOfInQuery(Domain(), "host names", load_default=None)
     limit = QueryNumber(1, MAX_LIMIT, load_default=1)
 
 
@@ -33,7 +43,7 @@ class RetrySchema(StrictSchema):
 
     error_message = Message(allow_none=True)
     delay_seconds = WholeNumber(0, MAX_DELAY_SECONDS, allow_none=True, load_default=None)
-    reset_retry_count = Switch(load_default=False)
+    reset_retry_count = StrictBoolean(load_default=False)
 
 
 class EmptySchema(StrictSchema):

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.errors import JobNotFound
-from app.events.origin import Origin
+from app.events.provenance import Provenance
 from app.jobs.changes import record
 from app.jobs.states import Status
 from app.queue import distributed, queries
@@ -19,7 +19,8 @@ from app.queue.queries import MOST_COUNTED, Leased, Wanted
 log = logging.getLogger(__name__)
 
 SPARES = (8, 50, 100, 200, 400, 800, 1600, 1600)
-"""How many more candidates each try of a claim looks at than it takes: others take at the same time."""
+"""How many more candidates each try of a claim looks at than it takes: others take at the same
+time."""
 
 SHOWN_SPARE = 200
 """Likewise of a look at what comes next, of which some may be more than a limit allows."""
@@ -35,26 +36,35 @@ class Worker:
     lease_seconds: int
 
 
-def claim(wanted: Wanted, worker: Worker, limit: int, origin: Origin, *, spread: bool = False) -> Sequence[Leased]:
-    """Lease at most `limit` of the due jobs that come next to the worker; `spread` is for a distributed table.
+def claim(
+    wanted: Wanted, worker: Worker, limit: int, provenance: Provenance, *, spread: bool = False
+) -> Sequence[Leased]:
+    """Lease at most `limit` of the due jobs that come next to the worker; `spread` is for a
+    distributed table.
 
     Raises DatabaseFailure.
     """
     tokens = [secrets.token_urlsafe(24) for _ in range(limit)]
     take = distributed.claim if spread else _claim
-    jobs = take(wanted, worker.id, worker.lease_seconds, tokens, origin)
+    jobs = take(wanted, worker.id, worker.lease_seconds, tokens, provenance)
     for job in jobs:
-        record("claimed", str(job.id), Status.PENDING, Status.RUNNING, origin)
+        record("claimed", str(job.id), Status.PENDING, Status.RUNNING, provenance)
     return jobs
 
 
 def _claim(
-    wanted: Wanted, worker_id: str, lease_seconds: int, tokens: Sequence[str], origin: Origin
+    wanted: Wanted,
+    worker_id: str,
+    lease_seconds: int,
+    tokens: Sequence[str],
+    provenance: Provenance,
 ) -> Sequence[Leased]:
     jobs: list[Leased] = []
     lanes = wanted.lanes
     for spare in SPARES:
-        found = queries.claim(lanes, wanted, worker_id, lease_seconds, tokens[len(jobs) :], spare, origin)
+        found = queries.claim(
+            lanes, wanted, worker_id, lease_seconds, tokens[len(jobs) :], spare, provenance
+        )
         jobs.extend(found.jobs)
         if found.cut_off:
             lanes = "all_domains"
@@ -91,7 +101,12 @@ def place(job_id: UUID, domain_limit: int | None) -> dict[str, Any]:
         raise JobNotFound
     pending = found.status == Status.PENDING
     waits = pending and found.is_due
-    full = pending and found.limit is not None and found.running is not None and found.running >= found.limit
+    full = (
+        pending
+        and found.limit is not None
+        and found.running is not None
+        and found.running >= found.limit
+    )
     held_back_by = None
     if full:
         own = found.max_concurrent is not None and found.max_concurrent == found.limit
@@ -119,7 +134,11 @@ def _reason(found: queries.Place, held_back_by: dict[str, Any] | None) -> str:
     if not found.is_due:
         return f"The job is not due before {found.due_at}"
     if held_back_by is not None:
-        running = "1 job of {domain} is" if held_back_by["running"] == 1 else "{running} jobs of {domain} are"
+        running = (
+            "1 job of {domain} is"
+            if held_back_by["running"] == 1
+            else "{running} jobs of {domain} are"
+        )
         return (running + " running, and {limit} allows {allowed}").format(**held_back_by)
     if found.ahead == 0:
         return "The job is the next: it starts when a worker asks for work of its domain and type"

@@ -12,7 +12,8 @@ POLL_SECONDS = 0.5
 
 
 class WaitingRoom:
-    """Holds at most `places` requests of this process at a time; `closed` tells that the process is to end."""
+    """Holds at most `places` requests of this process at a time; `closed` tells that the process is
+    to end."""
 
     def __init__(self, places: int, closed: Callable[[], bool]) -> None:
         self._places = threading.Semaphore(places)
@@ -26,11 +27,14 @@ class WaitingRoom:
             self._count += 1
             self._news.notify_all()
 
-    def wait(self, attempt: Callable[[bool], T | None], seconds: float, is_gone: Callable[[], bool]) -> T | None:
+    def wait(
+        self, attempt: Callable[[bool], T | None], seconds: float, is_gone: Callable[[], bool]
+    ) -> T | None:
         """Return what `attempt` returns as soon as it is something, trying again for `seconds`.
 
-        `attempt` is told whether it is the last one; where no place is free it is the first, too. None comes back where
-        the last one found nothing, or where nobody waits for an answer any more.
+        `attempt` is told whether it is the last one; where no place is free it is the first, too.
+        None comes back where the last one found nothing, or where nobody waits for an answer any
+        more.
         """
         if seconds <= 0 or not self._places.acquire(blocking=False):
             return attempt(True)

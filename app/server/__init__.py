@@ -1,1 +1,2 @@
-"""Runs the application under gunicorn: signals, workers, and answers to requests that never reach the application."""
+"""Runs the application under gunicorn: signals, workers, and answers to requests that never reach
+the application."""

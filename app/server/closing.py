@@ -17,8 +17,9 @@ DISCARDED_BYTES = 1024 * 1024
 class ClosingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
     """A threaded worker that closes connections in two steps, as RFC 9112, section 9.6, asks for.
 
-    First it sends its end, then it discards what arrives until the client has closed, too; else the client may lose
-    the answer. Gunicorn waits for that in the thread that accepts connections, up to two seconds for each.
+    First it sends its end, then it discards what arrives until the client has closed, too; else the
+    client may lose the answer. Gunicorn waits for that in the thread that accepts connections, up
+    to two seconds for each.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -33,7 +34,9 @@ class ClosingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn is untyped
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn, [DISCARDED_BYTES]))
+            self.poller.register(
+                conn.sock, selectors.EVENT_READ, partial(self._discard, conn, [DISCARDED_BYTES])
+            )
         except (OSError, ValueError):  # it is closed already
             self._forget(conn)
         else:

@@ -1,4 +1,5 @@
-"""What gunicorn says by itself, in this service's forms: its logs, and its answers to what is no HTTP request."""
+"""What gunicorn says by itself, in this service's forms: its logs, and its answers to what is no
+HTTP request."""
 
 import json
 import re
@@ -11,12 +12,13 @@ from gunicorn.glogging import Logger
 from gunicorn.http.wsgi import Response
 
 from app.http.body import CLOSE
-from app.http.headers import POLICY
 from app.http.request_id import new_request_id
+from app.http.security_headers import POLICY
 
 
 class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
-    """Hands gunicorn's records to the service's own logging; requests are logged by the application."""
+    """Hands gunicorn's records to the service's own logging; requests are logged by the
+    application."""
 
     def setup(self, cfg: Any) -> None:
         """Let the records go up to the root logger."""
@@ -25,15 +27,19 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         self.access_log.disabled = True
 
     def debug(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log nothing: it would quote the paths of requests, which the application logs in a safe form."""
+        """Log nothing: it would quote the paths of requests, which the application logs in a safe
+        form."""
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log a warning, without what it quotes of a malformed request: that may be a secret."""
-        super().warning(_unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs)
+        super().warning(
+            _unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs
+        )
 
 
 class ClosingResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
-    """A response that closes its connection, and says so, if the application says ``Connection: close``.
+    """A response that closes its connection, and says so, if the application says ``Connection:
+    close``.
 
     Gunicorn ignores that header.
     """
@@ -46,7 +52,8 @@ class ClosingResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
 
 
 def install_answers() -> None:
-    """Make gunicorn answer malformed requests in the common form instead of HTML, and close connections when told."""
+    """Make gunicorn answer malformed requests in the common form instead of HTML, and close
+    connections when told."""
     gunicorn.util.write_error = _write_error
     gunicorn.http.wsgi.Response = ClosingResponse
 
@@ -73,4 +80,6 @@ def _write_error(client: socket.socket, status: int, reason: str, message: str) 
 
 def _unquoted(message: str) -> str:
     """Return the beginning of gunicorn's message, up to where it quotes the request."""
-    return re.split("['\"]", message, maxsplit=1)[0].rstrip(" :").encode("ascii", "replace").decode()
+    return (
+        re.split("['\"]", message, maxsplit=1)[0].rstrip(" :").encode("ascii", "replace").decode()
+    )

@@ -17,8 +17,8 @@ _VALUE = struct.Struct("=d")
 class SharedFile:
     """A file without a name, in regions of which each has one writer and any number of readers.
 
-    No program that cleans folders can remove it, and none is left behind when its processes are killed. Processes
-    inherit it when they are forked.
+    No program that cleans folders can remove it, and none is left behind when its processes are
+    killed. Processes inherit it when they are forked.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,8 @@ class SharedFile:
 
 
 class Region:
-    """The numbers of one process. It begins with its end, so a process that is killed halfway spoils nothing."""
+    """The numbers of one process. It begins with its end, so a process that is killed halfway
+    spoils nothing."""
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
@@ -50,7 +51,8 @@ class Region:
         self._placed = dict(_places(memory[: self._end]))
 
     def add(self, name: str) -> int | None:
-        """Return the place of `name`, whose value is 0 if it is new; None where the region is full."""
+        """Return the place of `name`, whose value is 0 if it is new; None where the region is
+        full."""
         if name not in self._placed:
             text = name.encode()
             text += b" " * (-len(text) % 8)
@@ -71,7 +73,9 @@ class Region:
         """Set the value of `name`; nothing happens where the region is full."""
         place = self.add(name)
         if place is not None:
-            self._memory[place : place + _VALUE.size] = _VALUE.pack(value)  # at once, for readers in other processes
+            self._memory[place : place + _VALUE.size] = _VALUE.pack(
+                value
+            )  # at once, for readers in other processes
 
     def names(self) -> list[str]:
         """Return all names."""

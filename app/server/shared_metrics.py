@@ -1,7 +1,7 @@
 """The metrics of all processes of one server, in memory that they share.
 
-prometheus_client by itself keeps them in a folder, which other programs may clean away while the server runs, and
-which a killed server leaves behind.
+prometheus_client by itself keeps them in a folder, which other programs may clean away while the
+server runs, and which a killed server leaves behind.
 """
 
 import json
@@ -19,7 +19,8 @@ from app.server.shared_memory import SharedFile
 
 
 class SharedMetrics(Collector):
-    """A region of shared memory for each process. The first process makes it and hands the regions out."""
+    """A region of shared memory for each process. The first process makes it and hands the regions
+    out."""
 
     def __init__(self) -> None:
         self._file = SharedFile()
@@ -28,14 +29,16 @@ class SharedMetrics(Collector):
         self.enter(self.take())
 
     def take(self) -> int:
-        """Return the number of a region that is free; its counters go on from where its last user left them."""
+        """Return the number of a region that is free; its counters go on from where its last user
+        left them."""
         number = min(set(range(len(self._taken) + 1)) - self._taken)
         self._taken.add(number)
         self._file.extend(number + 1)
         return number
 
     def release(self, number: int) -> None:
-        """Take back the region of a process that has ended; its gauges are over, its counters stay."""
+        """Take back the region of a process that has ended; its gauges are over, its counters
+        stay."""
         region = self._file.region(number)
         for name in region.names():
             if json.loads(name)[0] == "gauge":
@@ -44,7 +47,9 @@ class SharedMetrics(Collector):
 
     def enter(self, number: int) -> None:
         """Count in this region from now on."""
-        self._lock = threading.Lock()  # a new one: a thread that held the old one may have stayed in the parent
+        self._lock = (
+            threading.Lock()
+        )  # a new one: a thread that held the old one may have stayed in the parent
         self._region = self._file.region(number)
         for name in self._declared:
             self._region.add(name)
@@ -90,8 +95,11 @@ class SharedMetrics(Collector):
         yield from families.values()
 
 
-def _add_buckets(metric: Metric, labels: dict[str, str], buckets: list[tuple[float, float]]) -> None:
-    """Add a histogram's buckets, each of which counts all observations up to its bound, and its count."""
+def _add_buckets(
+    metric: Metric, labels: dict[str, str], buckets: list[tuple[float, float]]
+) -> None:
+    """Add a histogram's buckets, each of which counts all observations up to its bound, and its
+    count."""
     count = 0.0
     for bound, number in sorted(buckets):
         count += number
@@ -101,7 +109,8 @@ def _add_buckets(metric: Metric, labels: dict[str, str], buckets: list[tuple[flo
 
 
 class _Value:
-    """One value of a metric, as prometheus_client uses it. Gauges are summed over the processes that live."""
+    """One value of a metric, as prometheus_client uses it. Gauges are summed over the processes
+    that live."""
 
     _multiprocess = True
 

@@ -9,17 +9,18 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from app.http import presence
+from app.http import shutdown
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that the kernel sends to a process when its parent ends."""
 
 
 def exit_while_starting() -> None:
-    """Make a signal that ends a server which still starts do so by an exception, so that it stops what it started.
+    """Make a signal that ends a server which still starts do so by an exception, so that it stops
+    what it started.
 
-    Gunicorn installs its own handlers later. This leaves them alone: at a reload they must stay. A signal that is
-    ignored, such as SIGHUP under nohup, stays ignored.
+    Gunicorn installs its own handlers later. This leaves them alone: at a reload they must stay. A
+    signal that is ignored, such as SIGHUP under nohup, stays ignored.
     """
     defaults = {
         signal.SIGTERM: signal.SIG_DFL,
@@ -50,7 +51,7 @@ def announce_stop(arbiter: Any) -> None:
     stop = arbiter.handle_term
 
     def announce_and_stop() -> None:
-        presence.announce_stop()
+        shutdown.announce_stop()
         stop()
 
     arbiter.handle_term = announce_and_stop

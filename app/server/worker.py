@@ -9,14 +9,15 @@ from typing import Any
 from gunicorn.errors import AppImportError
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.http.presence import leave
+from app.http.shutdown import leave
 from app.server import lifetime
 from app.server.closing import ClosingWorker
 
 BLINK_SECONDS = 0.0002
 LONGEST_BLINK = 5
 QUIT_SECONDS = 12.0
-"""How long a worker that is to stop at once may take: a webhook under way takes 10 seconds at most."""
+"""How long a worker that is to stop at once may take: a webhook under way takes 10 seconds at
+most."""
 
 ORPHAN_SECONDS = 1.0
 """How long a worker whose master was killed may take to finish requests."""
@@ -28,23 +29,26 @@ class ServiceWorker(ClosingWorker):
     sockets: list[Any]
 
     def init_signals(self) -> None:
-        """Leave SIGHUP to the master: a closed terminal and ``pkill -HUP gunicorn`` send it to workers as well."""
+        """Leave SIGHUP to the master: a closed terminal and ``pkill -HUP gunicorn`` send it to
+        workers as well."""
         super().init_signals()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def load_wsgi(self) -> None:
-        """Load the application; if its settings are wrong, end the whole server instead of starting workers anew."""
+        """Load the application; if its settings are wrong, end the whole server instead of starting
+        workers anew."""
         try:
             super().load_wsgi()
         except SystemExit as refusal:
             raise AppImportError(refusal.code) from None
 
     def accept(self, listener: Any) -> None:
-        """Accept a connection, unless another worker has done so in the blink that a busy one waits.
+        """Accept a connection, unless another worker has done so in the blink that a busy one
+        waits.
 
-        All workers wake for a new connection, and the quickest takes it: left alone, one that is awake anyway takes
-        all of a burst, and kept-alive connections stay where they are, so that the others idle for as long as the
-        burst lasts.
+        All workers wake for a new connection, and the quickest takes it: left alone, one that is
+        awake anyway takes all of a burst, and kept-alive connections stay where they are, so that
+        the others idle for as long as the burst lasts.
         """
         if self.nr_conns:
             time.sleep(BLINK_SECONDS * min(self.nr_conns, LONGEST_BLINK))
@@ -59,8 +63,9 @@ class ServiceWorker(ClosingWorker):
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at once, and in QUIT_SECONDS at the latest, whatever this process does then.
 
-        Ctrl-C sends SIGINT, and gunicorn's master sends SIGQUIT then: the second must not interrupt the first. Nor may
-        this wait for a lock, which the code that it interrupts may hold: ThreadWorker would shut its pool down here.
+        Ctrl-C sends SIGINT, and gunicorn's master sends SIGQUIT then: the second must not interrupt
+        the first. Nor may this wait for a lock, which the code that it interrupts may hold:
+        ThreadWorker would shut its pool down here.
         """
         leave()
         for number in (signal.SIGINT, signal.SIGQUIT):
@@ -69,7 +74,8 @@ class ServiceWorker(ClosingWorker):
         super(ThreadWorker, self).handle_quit(sig, frame)
 
     def notify(self) -> None:
-        """Show that this worker lives; gunicorn calls this every second, while the worker stops, too."""
+        """Show that this worker lives; gunicorn calls this every second, while the worker stops,
+        too."""
         super().notify()
         self._end_if_orphaned()
 
@@ -82,10 +88,11 @@ class ServiceWorker(ClosingWorker):
         return False
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Begin or end to accept connections. A worker that stops drains its listeners first, and closes them.
+        """Begin or end to accept connections. A worker that stops drains its listeners first, and
+        closes them.
 
-        Gunicorn keeps them open until the last request has ended, and nothing accepts the connections that the
-        kernel queues meanwhile.
+        Gunicorn keeps them open until the last request has ended, and nothing accepts the
+        connections that the kernel queues meanwhile.
         """
         if self.alive or enabled:
             super().set_accept_enabled(enabled)
@@ -98,7 +105,8 @@ class ServiceWorker(ClosingWorker):
         self.sockets = []
 
     def _drain(self, deadline: float) -> None:
-        """Serve new connections until `deadline`; each answer says that its connection will be closed."""
+        """Serve new connections until `deadline`; each answer says that its connection will be
+        closed."""
         while (seconds := deadline - time.monotonic()) > 0 and os.getppid() == self.ppid:
             self.notify()
             super().set_accept_enabled(self.nr_conns < self.worker_connections)
@@ -115,8 +123,8 @@ class ServiceWorker(ClosingWorker):
     def _end_if_orphaned(self) -> None:
         """End in ORPHAN_SECONDS, whatever this process does then, if its master is gone.
 
-        Nothing supervises an orphan, and a new server needs its port. The kernel ends it: no thread that is busy and
-        no lock that is held can prevent that.
+        Nothing supervises an orphan, and a new server needs its port. The kernel ends it: no thread
+        that is busy and no lock that is held can prevent that.
         """
         if os.getppid() != self.ppid and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
             _end_in(ORPHAN_SECONDS)

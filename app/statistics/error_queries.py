@@ -1,10 +1,12 @@
-"""The SQL that bounds the totals of errors: the most frequent patterns are kept, and the rest is counted together.
+"""The SQL that bounds the totals of errors: the most frequent patterns are kept, and the rest is
+counted together.
 
-A row group, which is a span of time and a kind of job, keeps as many patterns as `KEPT` says. It is a summary by the
-Space-Saving algorithm (Metwally et al. 2005) in a form that takes batches (Agarwal et al., Mergeable Summaries, 2012).
-A pattern that a full group does not hold enters with the benefit of the doubt, as if it had been seen as often as any
-that was dropped (`missed`). Then the patterns with the lowest counts are dropped: their failures go to the row ''. So a
-pattern with more than one in `KEPT` of the group's failures is always kept, however late it comes. The API shows
+A row group, which is a span of time and a kind of job, keeps as many patterns as `KEPT` says. It is
+a summary by the Space-Saving algorithm (Metwally et al. 2005) in a form that takes batches (Agarwal
+et al., Mergeable Summaries, 2012). A pattern that a full group does not hold enters with the
+benefit of the doubt, as if it had been seen as often as any that was dropped (`missed`). Then the
+patterns with the lowest counts are dropped: their failures go to the row ''. So a pattern with more
+than one in `KEPT` of the group's failures is always kept, however late it comes. The API shows
 `failures` alone, which were counted; with those of the row '' they are all failures of the group.
 """
 
@@ -23,7 +25,8 @@ GROUP = "grain, domain, start, job_type, customer"
 """The columns of a row group."""
 
 _LOOKED_AT = 1000
-"""Rows of a group that are read at most to add to it: there are never more, unless they came in by another way."""
+"""Rows of a group that are read at most to add to it: there are never more, unless they came in by
+another way."""
 
 
 def kept_of(grain: str) -> str:
@@ -37,7 +40,8 @@ def _same_group(one: str, other: str) -> str:
 
 
 def add(reported: str) -> str:
-    """Return CTEs that add the failures in `reported` (group, pattern, failures, job_id) to the totals of errors."""
+    """Return CTEs that add the failures in `reported` (group, pattern, failures, job_id) to the
+    totals of errors."""
     return f"""stored AS MATERIALIZED (
         SELECT t.* FROM (SELECT DISTINCT {GROUP} FROM {reported}) AS g CROSS JOIN LATERAL (
             SELECT t.ctid AS row_id, t.* FROM job_error_totals t WHERE {_same_group("t", "g")}

@@ -1,7 +1,8 @@
 """The running totals: what was counted of every status change, by time and by kind of job.
 
-A row sums up the jobs of one `grain` of time from `start` on. It stands for all jobs where customer, domain and job
-type are '', and otherwise for those of one customer ('none' for jobs of nobody), one domain and one type.
+A row sums up the jobs of one `grain` of time from `start` on. It stands for all jobs where
+customer, domain and job type are '', and otherwise for those of one customer ('none' for jobs of
+nobody), one domain and one type.
 """
 
 import uuid
@@ -18,7 +19,8 @@ ALL_TIME = 0
 
 
 LAYOUT = 2
-"""The set of grains that this release keeps. A release that does not name it in its INSERTs cannot count."""
+"""The set of grains that this release keeps. A release that does not name it in its INSERTs cannot
+count."""
 
 
 class _Totals:
@@ -26,9 +28,14 @@ class _Totals:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - of the class
-        # A window of all kinds is a range of this index, whatever number of domains there is outside the window.
+        # A window of all kinds is a range of this index, whatever number of domains there is
+        # outside the window.
         index = Index(
-            f"{cls.__tablename__}_of_kinds", "grain", "start", "customer", postgresql_where=text("domain > ''")
+            f"{cls.__tablename__}_of_kinds",
+            "grain",
+            "start",
+            "customer",
+            postgresql_where=text("domain > ''"),
         )
         return index, {"postgresql_with": {"fillfactor": 80}}
 
@@ -47,7 +54,8 @@ class JobTotals(_Totals, Model):
     __tablename__ = "job_totals"
 
     layout: Mapped[int] = mapped_column(SmallInteger)
-    # Jobs that stand in the status, and took it in this time; a job that goes on to another is taken off.
+    # Jobs that stand in the status, and took it in this time; a job that goes on to another is
+    # taken off.
     pending: Mapped[int] = mapped_column(BigInteger)
     running: Mapped[int] = mapped_column(BigInteger)
     completed: Mapped[int] = mapped_column(BigInteger)
@@ -61,7 +69,8 @@ class JobTotals(_Totals, Model):
     # Pages of the attempts that ended, and how long those took that told of pages.
     pages: Mapped[float] = mapped_column(Double)
     page_seconds: Mapped[float] = mapped_column(Double)
-    # stats.performance of the attempts that ended: memoryUsage in MB, cpuUsage in percent, networkLatency in ms.
+    # stats.performance of the attempts that ended: memoryUsage in MB, cpuUsage in percent,
+    # networkLatency in ms.
     memory_samples: Mapped[int] = mapped_column(BigInteger)
     memory_sum: Mapped[float] = mapped_column(Double)
     memory_peak: Mapped[float | None] = mapped_column(Double)
@@ -85,8 +94,9 @@ class JobDurationTotals(_Totals, Model):
 class JobErrorTotals(_Totals, Model):
     """Failures by what they said, folded; with the last job that said so.
 
-    Only so many patterns are kept of a span of time and a kind of job: see `app.statistics.error_queries`. The failures
-    of all others are counted together in the row whose pattern is ''.
+    Only so many patterns are kept of a span of time and a kind of job: see
+    `app.statistics.error_queries`. The failures of all others are counted together in the row whose
+    pattern is ''.
     """
 
     __tablename__ = "job_error_totals"
@@ -94,8 +104,8 @@ class JobErrorTotals(_Totals, Model):
     pattern: Mapped[str] = mapped_column(Text, primary_key=True)
     failures: Mapped[int] = mapped_column(BigInteger)
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid)
-    # Failures of the pattern that may have been counted in the row '' before this row was made: at most so many.
-    # In the row '' itself: at most so many failures of any one pattern are in it.
+    # Failures of the pattern that may have been counted in the row '' before this row was made: at
+    # most so many. In the row '' itself: at most so many failures of any one pattern are in it.
     missed: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 

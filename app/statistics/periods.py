@@ -1,4 +1,5 @@
-"""Which totals to read for the figures of a window, together and by the hours or days of a time zone."""
+"""Which totals to read for the figures of a window, together and by the hours or days of a time
+zone."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -6,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from app.statistics import zones
+from app.statistics import time_zones
 from app.statistics.windows import (
     DAY,
     HOUR,
@@ -26,21 +27,25 @@ from app.statistics.windows import (
 GRAINS_OF_ALL = (DAY, SIX_HOURS, HOUR, TEN_MINUTES, MINUTE)
 GRAINS_OF_KINDS = (DAY, HOUR)
 QUARTERS_OF_KINDS = (*GRAINS_OF_KINDS, QUARTER)
-"""For which lengths of time totals are kept: of all jobs together, and of each kind (customer, domain, type).
+"""For which lengths of time totals are kept: of all jobs together, and of each kind (customer,
+domain, type).
 
-Every offset from UTC since 1972 is a multiple of a quarter of an hour: each hour and day of a zone is a sum of these.
+Every offset from UTC since 1972 is a multiple of a quarter of an hour: each hour and day of a zone
+is a sum of these.
 """
 
-BY_TIME = tuple(zones.LENGTH)
+BY_TIME = tuple(time_zones.LENGTH)
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ByPeriod:
-    """A window as spans of totals of each hour or day: `spans` with the place of their period in `firsts`.
+    """A window as spans of totals of each hour or day: `spans` with the place of their period in
+    `firsts`.
 
-    `periods` are the same hours and days as times, by which events are told apart that no span holds.
+    `periods` are the same hours and days as times, by which events are told apart that no span
+    holds.
     """
 
     firsts: Sequence[datetime]
@@ -49,7 +54,8 @@ class ByPeriod:
 
 
 class Grains:
-    """The totals that are kept: of all jobs, or of each kind, of which quarters of an hour are kept `since` a time."""
+    """The totals that are kept: of all jobs, or of each kind, of which quarters of an hour are kept
+    `since` a time."""
 
     def __init__(self, of_kinds: bool, since: Moment = None) -> None:
         self.of_kinds = of_kinds
@@ -59,13 +65,17 @@ class Grains:
         """Return the grains that windows can be made of which begin or end at `moments`."""
         if not self.of_kinds:
             return GRAINS_OF_ALL
-        return QUARTERS_OF_KINDS if all(self._has_quarters(moment) for moment in moments) else GRAINS_OF_KINDS
+        return (
+            QUARTERS_OF_KINDS
+            if all(self._has_quarters(moment) for moment in moments)
+            else GRAINS_OF_KINDS
+        )
 
     def aligned(self, moment: datetime) -> datetime:
         """Return where a row of the finest grain begins, at `moment` or next after it.
 
-        Only before quarters were kept is that another moment: an hour then counts as a whole to the period that it
-        begins in.
+        Only before quarters were kept is that another moment: an hour then counts as a whole to the
+        period that it begins in.
         """
         return ceiling(moment, self.of(moment)[-1])
 
@@ -95,12 +105,16 @@ def by_period(
     touched = {*cells, *_cells_of_edges(window, unit)}
     periods = [
         period
-        for period in zones.periods_around(zone, unit, sorted(touched))
+        for period in time_zones.periods_around(zone, unit, sorted(touched))
         if oldest is None or period.first >= oldest
     ]
     firsts = sorted({period.first for period in periods})
     pieces = [
-        (bisect_left(firsts, period.first), grains.aligned(period.start), grains.aligned(period.end))
+        (
+            bisect_left(firsts, period.first),
+            grains.aligned(period.start),
+            grains.aligned(period.end),
+        )
         for period in periods
     ]
     pieces = [(place, start, end) for place, start, end in pieces if start < end]
@@ -110,8 +124,8 @@ def by_period(
 def _cells_of_edges(window: Cover, unit: str) -> Iterator[datetime]:
     """Return the hours or days of UTC in which the edges lie: each is shorter than two hours."""
     for start, end in window.edges:
-        yield floor(start, zones.LENGTH[unit])
-        yield floor(end - _MICROSECOND, zones.LENGTH[unit])
+        yield floor(start, time_zones.LENGTH[unit])
+        yield floor(end - _MICROSECOND, time_zones.LENGTH[unit])
 
 
 def _spans(

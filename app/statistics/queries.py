@@ -1,8 +1,9 @@
 """The statistics' SQL: counting what happened into the running totals, and reading them.
 
-A status change contributes twice: a job more in the status that it took, with what its ended attempt used, at the time
-of the change; and a job less in the status that it left, at the time when it had taken that. So the jobs by status of a
-window are those that stand in a status which they took in that window, and the figures of all windows add up.
+A status change contributes twice: a job more in the status that it took, with what its ended
+attempt used, at the time of the change; and a job less in the status that it left, at the time when
+it had taken that. So the jobs by status of a window are those that stand in a status which they
+took in that window, and the figures of all windows add up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +12,27 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from app import database, visibility
-from app.database import Statement
+from app import database
+from app.database import Statement, tenant_scope
+from app.database.tenant_scope import PARAMETER
 from app.jobs.states import Status
-from app.statistics import error_queries, zones
+from app.statistics import error_queries, time_zones
 from app.statistics.error_queries import REST
 from app.statistics.models import ALL_TIME, LAYOUT
-from app.statistics.periods import BY_TIME, GRAINS_OF_ALL, QUARTERS_OF_KINDS, Grains, by_period, whole
+from app.statistics.periods import (
+    BY_TIME,
+    GRAINS_OF_ALL,
+    QUARTERS_OF_KINDS,
+    Grains,
+    by_period,
+    whole,
+)
+from app.statistics.time_zones import LENGTH
 from app.statistics.windows import Cover, Moment, Span
-from app.statistics.zones import LENGTH
-from app.visibility import PARAMETER
 
 GROWTH = 1.0816
-"""How much wider each bucket of the durations is than the one before: its middle is within 4 % of all in it."""
+"""How much wider each bucket of the durations is than the one before: its middle is within 4 % of
+all in it."""
 
 SHORTEST = 0.001
 """Seconds below which a duration counts as none."""
@@ -59,22 +68,25 @@ _MEMORY_MB = f"""(SELECT m[1]::float8 * CASE upper(m[2])
         WHEN 'K' THEN 0.001 WHEN 'M' THEN 1.0 WHEN 'G' THEN 1000.0 WHEN 'T' THEN 1000000.0
         ELSE CASE WHEN m[3] IS NULL THEN 1.0 ELSE 0.000001 END END
     FROM regexp_match(x."memoryUsage" #>> '{{}}', '{_MEMORY_PATTERN}') AS m)"""
-"""SQL for the megabytes that a text such as 150MB or 1.5 GiB tells, or null; a bare number counts as such."""
+"""SQL for the megabytes that a text such as 150MB or 1.5 GiB tells, or null; a bare number counts
+as such."""
 
-_BUCKET = (
-    f"CASE WHEN e.seconds < {SHORTEST} THEN {NO_DURATION} ELSE floor(ln(e.seconds) / ln({GROWTH}::float8))::int END"
-)
+_BUCKET = f"CASE WHEN e.seconds < {SHORTEST} THEN {NO_DURATION} ELSE floor(ln(e.seconds) / ln({GROWTH}::float8))::int END"
 
 
 _ERROR = "left(coalesce(nullif(e.error_message, ''), 'No error message'), 500)"
 
 
 def _folded(text: str) -> str:
-    """Return SQL for an error's text with what differs from case to case taken out: addresses, ids, numbers."""
+    """Return SQL for an error's text with what differs from case to case taken out: addresses, ids,
+    numbers."""
     for pattern, name in (
         (r"[a-z][a-z0-9+.-]*://[^\s<>\"'']+", "<url>"),
         (r"\m[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\M", "<id>"),
-        (r"\m(?=[0-9_-]*[a-z])(?:[a-z_-]*[0-9]){4,}[0-9a-z_-]*\M", "<id>"),  # a word of letters and many digits
+        (
+            r"\m(?=[0-9_-]*[a-z])(?:[a-z_-]*[0-9]){4,}[0-9a-z_-]*\M",
+            "<id>",
+        ),  # a word of letters and many digits
         (r"[0-9]+(?:[.,:][0-9]+)*", "<n>"),
         (r"\s+", " "),
     ):
@@ -110,7 +122,8 @@ _ENDED = f"""CROSS JOIN LATERAL (
 
 
 def _one(table: str, row: str, condition: str) -> str:
-    """Return SQL that finds the one `row` of a table by its key, whatever PostgreSQL thinks of how many are looked for.
+    """Return SQL that finds the one `row` of a table by its key, whatever PostgreSQL thinks of how
+    many are looked for.
 
     Left to itself it reads the whole table while it does not know that few are.
     """
@@ -127,7 +140,8 @@ def _contributions(source: str) -> str:
 
 
 def _edge(number: int) -> str:
-    """Return SQL for what happened at one edge of a window; each is a range of its own, which an index can follow."""
+    """Return SQL for what happened at one edge of a window; each is a range of its own, which an
+    index can follow."""
     start, end = f"%(edge_{number}_start)s::timestamptz", f"%(edge_{number}_end)s::timestamptz"
     return f"""{_TOOK}
         FROM job_events e {_one("scrape_jobs", "j", "j.id = e.job_id")} {_ENDED}
@@ -138,7 +152,10 @@ def _edge(number: int) -> str:
 
 
 _MEASURES = ", ".join(
-    [f"coalesce(sum(c.jobs) FILTER (WHERE c.status = '{status}'), 0)::bigint AS {status}" for status in STATES]
+    [
+        f"coalesce(sum(c.jobs) FILTER (WHERE c.status = '{status}'), 0)::bigint AS {status}"
+        for status in STATES
+    ]
     + [
         "coalesce(sum(c.jobs) FILTER (WHERE c.retried), 0)::bigint AS retried",
         "count(c.seconds) AS timed",
@@ -171,7 +188,8 @@ LOCK = Statement(
 
 COUNT = Statement(
     "count_events",
-    # Promises: at most `limit` status changes leave the uncounted ones in the statement that adds them to the totals.
+    # Promises: at most `limit` status changes leave the uncounted ones in the statement that adds
+    # them to the totals.
     f"""
     WITH taken AS MATERIALIZED (
         DELETE FROM uncounted_events WHERE (job_id, seq) IN (
@@ -206,7 +224,8 @@ COUNT = Statement(
 
 
 def count(limit: int) -> int:
-    """Add at most `limit` status changes to the totals and return how many; none while somebody else does."""
+    """Add at most `limit` status changes to the totals and return how many; none while somebody
+    else does."""
     with database.transaction():
         if not database.run(LOCK, {})[0][0]:
             return 0
@@ -221,26 +240,37 @@ GROUPS = ("domain", "job_type", *BY_TIME)
 
 
 _KINDS = {"all": "t.domain = ''", "domain": "t.domain = %(domain)s::text", "kinds": "t.domain > ''"}
-"""Which rows of totals to read: those of all jobs together, those of one domain, or those of all kinds."""
+"""Which rows of totals to read: those of all jobs together, those of one domain, or those of all
+kinds."""
 
 
 def _matches(row: str) -> str:
-    """Return SQL for whether a `row` of totals, or what an event contributes, is asked for and is the caller's."""
-    conditions = {"customer": "customer", "domain": "domain", "job_type": "job_type", PARAMETER: "customer"}
+    """Return SQL for whether a `row` of totals, or what an event contributes, is asked for and is
+    the caller's."""
+    conditions = {
+        "customer": "customer",
+        "domain": "domain",
+        "job_type": "job_type",
+        PARAMETER: "customer",
+    }
     return " AND ".join(
-        f"(%({name})s::text IS NULL OR {row}.{of} = %({name})s::text)" for name, of in conditions.items()
+        f"(%({name})s::text IS NULL OR {row}.{of} = %({name})s::text)"
+        for name, of in conditions.items()
     )
 
 
 def _read(group: str | None, kinds: str) -> Statement:
-    """Return the statement that reads a window's figures, of all jobs and by `group`, from the rows of `kinds`.
+    """Return the statement that reads a window's figures, of all jobs and by `group`, from the rows
+    of `kinds`.
 
-    Its rows are (what, key, …): ``measures`` with every column of the totals, ``quantiles`` with p50 and p95, and
-    ``error`` with pattern, failures and a job; the key is null for all jobs together.
+    Its rows are (what, key, …): ``measures`` with every column of the totals, ``quantiles`` with
+    p50 and p95, and ``error`` with pattern, failures and a job; the key is null for all jobs
+    together.
     """
     by_time = group in BY_TIME
     order = "f.key DESC" if by_time else "f.total DESC, f.key"
-    # Hours and days have spans of their own beside those of the whole window, and are called by their place.
+    # Hours and days have spans of their own beside those of the whole window, and are called by
+    # their place.
     of_total = "s.place" if by_time else "NULL::text" if group is None else f"t.{group}"
     of_event = "c.place" if by_time else "NULL::text" if group is None else f"c.{group}"
 
@@ -259,11 +289,13 @@ def _read(group: str | None, kinds: str) -> Statement:
             FROM {"placed" if by_time else "loose"} c WHERE {where} GROUP BY 1"""
 
     measured = ", ".join(
-        [f"sum(m.{name}) AS {name}" for name in (*COUNTS, *SUMS)] + [f"max(m.{name}) AS {name}" for name in PEAKS]
+        [f"sum(m.{name}) AS {name}" for name in (*COUNTS, *SUMS)]
+        + [f"max(m.{name}) AS {name}" for name in PEAKS]
     )
 
     def grouped(select: str, source: str, *by_columns: str) -> str:
-        """Return SQL that sums up `source` for all together and, where there are groups, for each."""
+        """Return SQL that sums up `source` for all together and, where there are groups, for
+        each."""
         of_all, of_group = ("key IS NULL", "key IS NOT NULL") if by_time else ("true", "true")
         if by_columns:
             of_group += " AND key IN (SELECT key FROM figures)"
@@ -283,7 +315,9 @@ def _read(group: str | None, kinds: str) -> Statement:
         return f"min({middle}) FILTER (WHERE reached > {position})"
 
     by_bucket = grouped("sum(m.jobs) AS jobs", "bucket", "bucket")
-    by_pattern = grouped("sum(m.failures) AS failures, max(m.job_id::text) AS job_id", "failure", "pattern")
+    by_pattern = grouped(
+        "sum(m.failures) AS failures, max(m.job_id::text) AS job_id", "failure", "pattern"
+    )
 
     def quantile(share: float) -> str:
         place = f"{share} * (n - 1)"
@@ -292,8 +326,9 @@ def _read(group: str | None, kinds: str) -> Statement:
 
     return Statement(
         f"read_statistics_of_{kinds}_by_{group or 'nothing'}",
-        # Promises: the figures of the window as of one moment: the totals of its spans, what is not in the totals yet
-        # of the time that the spans cover, and what happened at the edges that no span covers.
+        # Promises: the figures of the window as of one moment: the totals of its spans, what is not
+        # in the totals yet of the time that the spans cover, and what happened at the edges that no
+        # span covers.
         f"""
         WITH pending_event AS MATERIALIZED (SELECT job_id, seq FROM uncounted_events
         ), loose AS MATERIALIZED (
@@ -301,7 +336,9 @@ def _read(group: str | None, kinds: str) -> Statement:
             WHERE %(counts)s::bool AND c.at >= %(counted_from)s::timestamptz AND c.at < %(counted_to)s::timestamptz
                 AND {_matches("c")}
             UNION ALL
-            SELECT * FROM ({" UNION ALL ".join(_edge(number) for number in (1, 2))}) AS c WHERE {_matches("c")}
+            SELECT * FROM ({" UNION ALL ".join(_edge(number) for number in (1, 2))}) AS c WHERE {
+            _matches("c")
+        }
         ){_PLACED if by_time else ""}, measure AS MATERIALIZED (
             {from_totals("job_totals", ", ".join(f"t.{name}" for name in (*COUNTS, *SUMS, *PEAKS)))}
             UNION ALL {from_contributions(_MEASURES, "true")}
@@ -319,7 +356,8 @@ def _read(group: str | None, kinds: str) -> Statement:
             UNION ALL
             {
             from_contributions(
-                "c.pattern, count(*), (array_agg(c.job_id ORDER BY c.at DESC))[1]", "c.pattern IS NOT NULL"
+                "c.pattern, count(*), (array_agg(c.job_id ORDER BY c.at DESC))[1]",
+                "c.pattern IS NOT NULL",
             )
         }, c.pattern
         ), quantiles AS (
@@ -330,10 +368,16 @@ def _read(group: str | None, kinds: str) -> Statement:
             ) AS h GROUP BY key, n
         ), errors AS (
             SELECT key, json_agg(json_build_object('pattern', pattern, 'count', failures, 'job_id', job_id)
-                ORDER BY place) FILTER (WHERE place <= {MOST_ERRORS} AND pattern <> '{REST}') AS list,
-                sum(failures) FILTER (WHERE place > {MOST_ERRORS} OR pattern = '{REST}')::bigint AS others
+                ORDER BY place) FILTER (WHERE place <= {MOST_ERRORS} AND pattern <> '{
+            REST
+        }') AS list,
+                sum(failures) FILTER (WHERE place > {MOST_ERRORS} OR pattern = '{
+            REST
+        }')::bigint AS others
             FROM (
-                SELECT f.*, row_number() OVER (PARTITION BY key, pattern = '{REST}' ORDER BY failures DESC, pattern)
+                SELECT f.*, row_number() OVER (PARTITION BY key, pattern = '{
+            REST
+        }' ORDER BY failures DESC, pattern)
                     AS place
                 FROM ({by_pattern}) AS f
             ) AS f GROUP BY key
@@ -388,13 +432,15 @@ _MOST_CELLS = 3 * (MOST_GROUPS + 2) + 2 * _SLACK
 
 
 def _cells(unit: str, kinds: str) -> Statement:
-    """Return the statement that finds the hours or days of UTC in which anything happened to the rows of `kinds`."""
+    """Return the statement that finds the hours or days of UTC in which anything happened to the
+    rows of `kinds`."""
     event = _one("job_events", "e", "e.job_id = u.job_id AND e.seq = u.seq")
     left = _one("job_events", "p", "p.job_id = e.job_id AND p.seq = e.previous_seq")
     return Statement(
         f"{unit}s_of_{kinds}_with_events",
-        # Promises: since when quarter hours are kept; and the newest `most` hours or days of the window in which
-        # anything was counted, waits to be counted, or may happen until the figures are read.
+        # Promises: since when quarter hours are kept; and the newest `most` hours or days of the
+        # window in which anything was counted, waits to be counted, or may happen until the figures
+        # are read.
         f"""
         SELECT (SELECT m.at FROM statistics_marks m WHERE m.name = 'quarters'), ARRAY(
             SELECT date_bin('1 {unit}', f.at, timestamptz 'epoch') FROM (
@@ -443,9 +489,15 @@ class Question(NamedTuple):
 
 
 def read(start: Moment, end: Moment, asked: Question) -> list[Figures]:
-    """Return the figures of all jobs and then of each group, at most MOST_GROUPS of them and one more."""
+    """Return the figures of all jobs and then of each group, at most MOST_GROUPS of them and one
+    more."""
     group = asked.group
-    by_kind = bool(asked.customer or visibility.customer() or asked.job_type or group in ("domain", "job_type"))
+    by_kind = bool(
+        asked.customer
+        or tenant_scope.customer()
+        or asked.job_type
+        or group in ("domain", "job_type")
+    )
     kinds = "domain" if asked.domain is not None else "kinds" if by_kind else "all"
     filters = {
         "customer": None if asked.customer is None else str(asked.customer),
@@ -455,11 +507,16 @@ def read(start: Moment, end: Moment, asked: Question) -> list[Figures]:
     if group in BY_TIME:
         return _read_by_time(start, end, asked, kinds, filters)
     window = whole(start, end, Grains(kinds != "all"))
-    return [Figures(*row) for row in database.run(_READ[group, kinds], {**filters, **_window(window, ())})]
+    return [
+        Figures(*row)
+        for row in database.run(_READ[group, kinds], {**filters, **_window(window, ())})
+    ]
 
 
-def _read_by_time(start: Moment, end: Moment, asked: Question, kinds: str, filters: Mapping[str, Any]) -> list[Figures]:
-    unit, zone = asked.group or "", asked.zone or zones.load("UTC")
+def _read_by_time(
+    start: Moment, end: Moment, asked: Question, kinds: str, filters: Mapping[str, Any]
+) -> list[Figures]:
+    unit, zone = asked.group or "", asked.zone or time_zones.load("UTC")
     limits = {"start": _low(start), "end": _high(end), "most": _MOST_CELLS}
     ((since, cells),) = database.run(_CELLS[unit, kinds], {**filters, **limits})
     grains = Grains(kinds != "all", since)
@@ -473,7 +530,10 @@ def _read_by_time(start: Moment, end: Moment, asked: Question, kinds: str, filte
         "period_ends": database.array(end.isoformat() for _, _, end in found.periods),
     }
     rows = database.run(_READ[unit, kinds], parameters)
-    return [Figures(None if place is None else found.firsts[place], *figures) for place, *figures in rows]
+    return [
+        Figures(None if place is None else found.firsts[place], *figures)
+        for place, *figures in rows
+    ]
 
 
 def _window(window: Cover, parts: Sequence[tuple[int, Span]]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import json
 
 from flask import Blueprint, Response
 
-from app.http import envelope
+from app.api_keys.scopes import Scope
+from app.http import response
 from app.http.operation import operation
 from app.http.query import query
 from app.statistics import schemas, service
-from app.tenancy.scopes import Scope
 
 blueprint = Blueprint("statistics", __name__, url_prefix="/api/scrape-jobs")
 
@@ -28,4 +28,4 @@ def show_statistics() -> Response:
         group=asked.get("group_by"),
         zone=schemas.zone(asked),
     )
-    return envelope.success(json.dumps(figures, ensure_ascii=False))
+    return response.success(json.dumps(figures, ensure_ascii=False))

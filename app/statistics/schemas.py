@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 from marshmallow import fields
 
 from app.errors import InvalidInput
-from app.http.fields import Choice, Id, QueryTimestamp, StrictSchema, Word, must
+from app.http.fields import Choice, Id, Pattern, QueryTimestamp, StrictSchema, must
 from app.jobs.schemas import JOB_TYPE, Domain
-from app.statistics import zones
+from app.statistics import time_zones
 from app.statistics.periods import BY_TIME
 from app.statistics.queries import GROUPS
 
@@ -18,11 +18,13 @@ class Zone(fields.Field[ZoneInfo]):
     """A time zone by its name in the IANA database."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be an IANA time zone such as Europe/Berlin"), **options)
+        super().__init__(
+            error_messages=must("be an IANA time zone such as Europe/Berlin"), **options
+        )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
         try:
-            return zones.load(value)
+            return time_zones.load(value)
         except ValueError:
             raise self.make_error("invalid") from None
 
@@ -32,7 +34,7 @@ StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no n
         "from": QueryTimestamp(),
         "to": QueryTimestamp(),
         "domain": Domain(),
-        "job_type": Word(**JOB_TYPE),
+        "job_type": Pattern(**JOB_TYPE),
         "customer_config_id": Id(),
         "group_by": Choice(*GROUPS),
         "timezone": Zone(),
@@ -52,7 +54,8 @@ def window(asked: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
 
 
 def zone(asked: dict[str, Any]) -> ZoneInfo | None:
-    """Return the time zone that a query names; raises InvalidInput where it groups by neither hour nor day."""
+    """Return the time zone that a query names; raises InvalidInput where it groups by neither hour
+    nor day."""
     found: ZoneInfo | None = asked.get("timezone")
     if found is not None and asked.get("group_by") not in BY_TIME:
         raise InvalidInput("Invalid timezone: must come with group_by=hour or group_by=day")

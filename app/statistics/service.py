@@ -6,7 +6,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from app.errors import DatabaseTimeout
-from app.statistics import queries, zones
+from app.statistics import queries, time_zones
 from app.statistics.queries import MOST_GROUPS, STATES, Figures, Question
 from app.statistics.windows import Moment
 
@@ -17,10 +17,11 @@ SOME = 20 * BATCH
 
 
 def count(most: int | None = None) -> int:
-    """Add to the totals what happened since the last time, at most about `most`, and return how many changes that were.
+    """Add to the totals what happened since the last time, at most about `most`, and return how
+    many changes that were.
 
-    Any number of processes may do so; one at a time does. A batch that takes too long, for what its jobs reported is
-    large, is tried again in halves. Raises DatabaseFailure.
+    Any number of processes may do so; one at a time does. A batch that takes too long, for what its
+    jobs reported is large, is tried again in halves. Raises DatabaseFailure.
     """
     counted, size = 0, BATCH
     while most is None or counted < most:
@@ -57,21 +58,27 @@ def statistics(
     group: str | None,
     zone: ZoneInfo | None = None,
 ) -> dict[str, Any]:
-    """Return the figures of the jobs that took their status from `start` on, up to and without `end`.
+    """Return the figures of the jobs that took their status from `start` on, up to and without
+    `end`.
 
-    Groups by hour or day are the hours or days of `zone`, by default of UTC. Raises DatabaseFailure.
+    Groups by hour or day are the hours or days of `zone`, by default of UTC. Raises
+    DatabaseFailure.
     """
-    zone = zone or zones.load("UTC")
-    everything, *groups = queries.read(start, end, Question(customer, domain, job_type, group, zone))
+    zone = zone or time_zones.load("UTC")
+    everything, *groups = queries.read(
+        start, end, Question(customer, domain, job_type, group, zone)
+    )
     figures = {"from": _shown(start), "to": _shown(end), **_figures(everything)}
-    figures["groups"] = [{"key": _key(found.key, zone), **_figures(found)} for found in groups[:MOST_GROUPS]]
+    figures["groups"] = [
+        {"key": _key(found.key, zone), **_figures(found)} for found in groups[:MOST_GROUPS]
+    ]
     if len(groups) > MOST_GROUPS:
         figures["more_groups"] = True
     return figures
 
 
 def _key(key: str | datetime | None, zone: ZoneInfo) -> str | None:
-    return zones.written(key, zone) if isinstance(key, datetime) else key
+    return time_zones.written(key, zone) if isinstance(key, datetime) else key
 
 
 def _figures(found: Figures) -> dict[str, Any]:
@@ -117,4 +124,6 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _shown(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

@@ -1,4 +1,5 @@
-"""Windows of time as sums of whole hours, days and so on, for which totals are kept, and of the rest at the edges."""
+"""Windows of time as sums of whole hours, days and so on, for which totals are kept, and of the
+rest at the edges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """A window as `spans` of totals, which lie one beside the other, and the `edges` that are left, at most two."""
+    """A window as `spans` of totals, which lie one beside the other, and the `edges` that are left,
+    at most two."""
 
     spans: Sequence[Span]
     edges: Sequence[tuple[datetime, datetime]]
@@ -35,7 +37,8 @@ class Cover:
 
 
 def cover(start: Moment, end: Moment, grains: Sequence[int]) -> Cover:
-    """Return the window from `start` up to and without `end` as spans of `grains`, the largest of which comes first."""
+    """Return the window from `start` up to and without `end` as spans of `grains`, the largest of
+    which comes first."""
     if start is not None and end is not None and start >= end:
         return Cover((), ())
     if not grains:
@@ -51,11 +54,14 @@ def cover(start: Moment, end: Moment, grains: Sequence[int]) -> Cover:
         return cover(start, end, finer)
     before = Cover((), ()) if first is None else cover(start, first, finer)
     after = Cover((), ()) if last is None else cover(last, end, finer)
-    return Cover((*before.spans, Span(grain, first, last), *after.spans), (*before.edges, *after.edges))
+    return Cover(
+        (*before.spans, Span(grain, first, last), *after.spans), (*before.edges, *after.edges)
+    )
 
 
 def ceiling(moment: datetime, grain: int) -> datetime:
-    """Return the first start of a row of `grain` seconds from `moment` on, or the end of the calendar."""
+    """Return the first start of a row of `grain` seconds from `moment` on, or the end of the
+    calendar."""
     start = floor(moment, grain)
     if start == moment:
         return moment

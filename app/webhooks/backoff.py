@@ -13,7 +13,8 @@ SCHEDULE: Sequence[timedelta] = (
     timedelta(hours=10),
     timedelta(hours=10),
 )
-"""How long to wait after the first failed try, after the second, and so on; after the last there is no other."""
+"""How long to wait after the first failed try, after the second, and so on; after the last there is
+no other."""
 
 JITTER = 0.1
 LONGEST_RETRY_AFTER = timedelta(hours=1)
@@ -21,10 +22,14 @@ HOPELESS_AFTER = timedelta(days=5)
 """How long an endpoint may do nothing but fail before it is disabled."""
 
 
-def next_try_at(now: datetime, tries: int, chance: float, retry_after: timedelta | None = None) -> datetime | None:
-    """Return when to try again after the failed try number `tries` (from 1), or None where it was the last.
+def next_try_at(
+    now: datetime, tries: int, chance: float, retry_after: timedelta | None = None
+) -> datetime | None:
+    """Return when to try again after the failed try number `tries` (from 1), or None where it was
+    the last.
 
-    `chance`, from 0 to 1, spreads the wait by ± 10 %; a receiver's `retry_after` is waited for, up to an hour.
+    `chance`, from 0 to 1, spreads the wait by ± 10 %; a receiver's `retry_after` is waited for, up
+    to an hour.
     """
     if tries > len(SCHEDULE):
         return None
@@ -35,7 +40,8 @@ def next_try_at(now: datetime, tries: int, chance: float, retry_after: timedelta
 
 
 def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """Return the wait that a Retry-After header asks for (RFC 9110, section 10.2.3), or None where it asks for none."""
+    """Return the wait that a Retry-After header asks for (RFC 9110, section 10.2.3), or None where
+    it asks for none."""
     if header is None:
         return None
     text = header.strip()

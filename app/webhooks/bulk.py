@@ -14,7 +14,8 @@ REQUEST_SECONDS = 2.0
 """How long a request goes on taking steps."""
 
 STEP_ROWS, STEP_SECONDS = 1000, 0.25
-"""How much a step does at most, and how long it may take, for it holds locks on deliveries meanwhile."""
+"""How much a step does at most, and how long it may take, for it holds locks on deliveries
+meanwhile."""
 
 Position = tuple[datetime, UUID, int]
 """Of a status change among all: when it happened, its job, and its number there."""
@@ -22,23 +23,31 @@ Position = tuple[datetime, UUID, int]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many deliveries an action has reached, and where it goes on: None where it is complete."""
+    """How many deliveries an action has reached, and where it goes on: None where it is
+    complete."""
 
     deliveries: int
     position: Any
 
 
 def redeliver_failed(endpoint_id: UUID, since: datetime) -> Progress:
-    """Make deliveries due that were given up since then, the earliest first, until all are or the time is over.
+    """Make deliveries due that were given up since then, the earliest first, until all are or the
+    time is over.
 
-    Those that it reached are not failed any more, so that calling it again goes on. Raises DatabaseFailure.
+    Those that it reached are not failed any more, so that calling it again goes on. Raises
+    DatabaseFailure.
     """
     parameters = {"endpoint_id": str(endpoint_id), "since": since}
-    return _take_steps(Batches(REDELIVER_FAILED, STEP_ROWS, STEP_SECONDS), parameters, lambda row: {"since": row[2]})
+    return _take_steps(
+        Batches(REDELIVER_FAILED, STEP_ROWS, STEP_SECONDS),
+        parameters,
+        lambda row: {"since": row[2]},
+    )
 
 
 def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
-    """Send the status changes after a position and before a time again, until all are or the time is over.
+    """Send the status changes after a position and before a time again, until all are or the time
+    is over.
 
     Raises DatabaseFailure.
     """
@@ -62,7 +71,11 @@ def drop_deliveries(endpoint_id: UUID) -> None:
 
     Retention removes the rest. Raises DatabaseFailure.
     """
-    _take_steps(Batches(DROP_DELIVERIES, STEP_ROWS, STEP_SECONDS), {"endpoint_id": str(endpoint_id)}, lambda _: {})
+    _take_steps(
+        Batches(DROP_DELIVERIES, STEP_ROWS, STEP_SECONDS),
+        {"endpoint_id": str(endpoint_id)},
+        lambda _: {},
+    )
 
 
 def _take_steps(

@@ -12,7 +12,8 @@ from itertools import chain, zip_longest
 from typing import Any
 
 ATTEMPT_DELAY = 0.25
-"""Seconds after which the next address is tried beside those that have not answered (RFC 8305, section 5)."""
+"""Seconds after which the next address is tried beside those that have not answered (RFC 8305,
+section 5)."""
 
 Address = tuple[Any, ...]
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
@@ -20,7 +21,8 @@ AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
 
 
 def interleave(found: Sequence[AddressInfo]) -> list[AddressInfo]:
-    """Return the addresses with their families by turns, beginning with the first one's (RFC 8305, section 4)."""
+    """Return the addresses with their families by turns, beginning with the first one's (RFC 8305,
+    section 4)."""
     family = found[0][0] if found else None
     preferred = [info for info in found if info[0] == family]
     others = [info for info in found if info[0] != family]
@@ -58,7 +60,9 @@ class _Race:
 
     def run(self) -> socket.socket:
         while self.waiting or self.selector.get_map():
-            if self.waiting and (time.monotonic() >= self.next_start or not self.selector.get_map()):
+            if self.waiting and (
+                time.monotonic() >= self.next_start or not self.selector.get_map()
+            ):
                 self._start(self.waiting.pop(0))
             if (winner := self._winner()) is not None:
                 winner.setblocking(True)
@@ -74,7 +78,8 @@ class _Race:
         self.selector.close()
 
     def _start(self, info: AddressInfo) -> None:
-        """Begin to connect to an address; the next one is tried after the delay, or at once if this one fails."""
+        """Begin to connect to an address; the next one is tried after the delay, or at once if this
+        one fails."""
         family, kind, protocol, _, address = info
         try:
             made = socket.socket(family, kind, protocol)
@@ -92,9 +97,14 @@ class _Race:
             self._fail(made, code)
 
     def _winner(self) -> socket.socket | None:
-        """Wait for an answer, at most until there is another attempt to begin, and return the connected socket."""
+        """Wait for an answer, at most until there is another attempt to begin, and return the
+        connected socket."""
         until = min(self.ends_at, self.next_start) if self.waiting else self.ends_at
-        for key, _ in self.selector.select(max(0.0, until - time.monotonic())) if self.selector.get_map() else ():
+        for key, _ in (
+            self.selector.select(max(0.0, until - time.monotonic()))
+            if self.selector.get_map()
+            else ()
+        ):
             made = key.fileobj
             assert isinstance(made, socket.socket)
             code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,4 +1,5 @@
-"""The SQL of the webhooks' API that is about deliveries: lists of them, and what sends them again."""
+"""The SQL of the webhooks' API that is about deliveries: lists of them, and what sends them
+again."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,8 +8,8 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, rows_of, timestamp
-from app.page_size import Fitting, fitting, is_cut
-from app.visibility import seen
+from app.database.page_size import Fitting, fitting, is_cut
+from app.database.tenant_scope import visible_rows
 from app.webhooks.messages import body, wants, webhook_id
 
 STATUSES = ["pending", "delivered", "failed"]
@@ -27,9 +28,10 @@ def _delivery_json(delivery: str) -> str:
 
 LIST_DELIVERIES = Statement(
     "list_webhook_deliveries",
-    # Promises: at most `limit` deliveries of one endpoint in one of `statuses`, newest first, from before (`before_at`,
-    # `before_id`) on. Of each status no more are looked at, by the index that holds them in this order. There are fewer
-    # where they would not fit a page, and then how many there are.
+    # Promises: at most `limit` deliveries of one endpoint in one of `statuses`, newest first, from
+    # before (`before_at`, `before_id`) on. Of each status no more are looked at, by the index that
+    # holds them in this order. There are fewer where they would not fit a page, and then how many
+    # there are.
     fitting(
         f"""SELECT d.created_at, d.id, {_delivery_json("d")} AS json FROM (
             SELECT d.* FROM unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
@@ -49,9 +51,9 @@ MOST_COUNTED = 100_000
 
 OWED = Statement(
     "count_owed_webhooks",
-    # Promises: how many deliveries are due once more and how many status changes are to become some, exactly up to
-    # MOST_COUNTED of each; and for how many seconds the oldest of these changes has waited. The time does not grow with
-    # the tables.
+    # Promises: how many deliveries are due once more and how many status changes are to become
+    # some, exactly up to MOST_COUNTED of each; and for how many seconds the oldest of these changes
+    # has waited. The time does not grow with the tables.
     f"""
     WITH RECURSIVE customer AS (
         (SELECT o.customer AS id, o.created_at FROM outbox o ORDER BY o.customer, o.created_at LIMIT 1)
@@ -77,7 +79,8 @@ OWED = Statement(
 
 
 class Owed(NamedTuple):
-    """How many webhooks are neither delivered nor given up, and for how long the oldest change waits in the outbox."""
+    """How many webhooks are neither delivered nor given up, and for how long the oldest change
+    waits in the outbox."""
 
     number: int
     oldest_change_seconds: float
@@ -102,8 +105,9 @@ REDELIVER = Statement(
 
 REDELIVER_FAILED = Statement(
     "redeliver_failed_webhooks",
-    # Promises: of the endpoint's deliveries that were given up since then, the next at most `limit` are due now. The
-    # row holds their number, whether there may be more, and when the last of them was given up.
+    # Promises: of the endpoint's deliveries that were given up since then, the next at most `limit`
+    # are due now. The row holds their number, whether there may be more, and when the last of them
+    # was given up.
     f"""
     WITH step AS MATERIALIZED (
         SELECT d.job_id, d.seq, d.endpoint_id, d.finished_at FROM webhook_deliveries d
@@ -120,13 +124,13 @@ REDELIVER_FAILED = Statement(
 
 REPLAY = Statement(
     "replay_webhooks",
-    # Promises: of the next at most `limit` status changes of the period, in the order of their times, those that the
-    # endpoint wants are due to it now: a delivery that exists once more, another is made. So is none of a job that is
-    # gone, or not the caller's. The row holds the number of deliveries, whether there may be more changes, and the
-    # position of the last one.
+    # Promises: of the next at most `limit` status changes of the period, in the order of their
+    # times, those that the endpoint wants are due to it now: a delivery that exists once more,
+    # another is made. So is none of a job that is gone, or not the caller's. The row holds the
+    # number of deliveries, whether there may be more changes, and the position of the last one.
     f"""
     WITH endpoint AS MATERIALIZED (
-        SELECT * FROM webhook_endpoints w WHERE w.id = %(endpoint_id)s::uuid AND w.active AND {seen("w")} FOR KEY SHARE
+        SELECT * FROM webhook_endpoints w WHERE w.id = %(endpoint_id)s::uuid AND w.active AND {visible_rows("w")} FOR KEY SHARE
     ), step AS MATERIALIZED (
         SELECT e.* FROM job_events e
         WHERE e.stats IS NOT NULL AND e.at >= %(after_at)s::timestamptz AND e.at < %(until)s::timestamptz
@@ -136,7 +140,7 @@ REPLAY = Statement(
         SELECT e.job_id, e.seq, w.id AS endpoint_id, {body("e", "c")} AS body
         FROM endpoint w CROSS JOIN step e
         CROSS JOIN LATERAL (SELECT j.domain, j.job_type, j.customer_config_id, e.new_status FROM scrape_jobs j
-            WHERE j.id = e.job_id AND {seen("j")}) AS c
+            WHERE j.id = e.job_id AND {visible_rows("j")}) AS c
         WHERE e.old_status IS NOT NULL AND {wants("w", "c")}
     ), due AS (
         INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
@@ -155,8 +159,8 @@ REPLAY = Statement(
 
 DROP_DELIVERIES = Statement(
     "drop_webhook_deliveries",
-    # Promises: at most `limit` deliveries to the endpoint are gone. The row holds their number, and whether more
-    # may be left.
+    # Promises: at most `limit` deliveries to the endpoint are gone. The row holds their number, and
+    # whether more may be left.
     f"""
     WITH step AS MATERIALIZED (
         SELECT d.job_id, d.seq FROM webhook_deliveries d WHERE d.endpoint_id = %(endpoint_id)s::uuid
@@ -191,7 +195,8 @@ class ListedDelivery(NamedTuple):
 def list_deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
 ) -> Fitting[ListedDelivery]:
-    """Return at most `limit` deliveries of the endpoint from before the position `before` on, newest first.
+    """Return at most `limit` deliveries of the endpoint from before the position `before` on,
+    newest first.
 
     There are as many as fit a page.
     """
@@ -215,5 +220,10 @@ def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:
 
 def owe_test(endpoint_id: UUID, delivery_id: UUID, job_id: UUID, body: str) -> str:
     """Owe the endpoint a test message and return the delivery's JSON."""
-    parameters = {"endpoint_id": str(endpoint_id), "id": str(delivery_id), "job_id": str(job_id), "body": body}
+    parameters = {
+        "endpoint_id": str(endpoint_id),
+        "id": str(delivery_id),
+        "job_id": str(job_id),
+        "body": body,
+    }
     return str(database.run(OWE_TEST, parameters)[0][0])

@@ -14,9 +14,11 @@ KEPT_TRIES = 50
 """Tries of one delivery that are kept; older ones go."""
 
 PUT_OFF_SECONDS, LONGEST_PUT_OFF_SECONDS = 30, 3600
-"""How long a delivery is put off that waits for an earlier one of its job: with each event between them a second more.
+"""How long a delivery is put off that waits for an earlier one of its job: with each event between
+them a second more.
 
-It is due earlier, as soon as that one ends, by RESUME. The time only bounds what a crash before that costs.
+It is due earlier, as soon as that one ends, by RESUME. The time only bounds what a crash before
+that costs.
 """
 
 MOST_PUT_OFF = 500
@@ -34,12 +36,13 @@ IS TRUE keeps the planner from any index but the primary key.
 
 CLAIM = Statement(
     "claim_webhook_deliveries",
-    # Promises: at most `limit` due deliveries are this claim's alone until `lease_seconds` are over, of each endpoint
-    # no more than the caller has room for, and of each job and endpoint the first that is still owed. An earlier change
-    # of the job that is in the outbox, and not yet served to the endpoint, comes first, too. Customers take turns, and
-    # so do the endpoints of each; of one customer's endpoints that are not trusted at most `untrusted` deliveries are
-    # held. Due deliveries that have to wait for an earlier one are put off, so that no later claim looks at them again:
-    # rows without a seq name them.
+    # Promises: at most `limit` due deliveries are this claim's alone until `lease_seconds` are
+    # over, of each endpoint no more than the caller has room for, and of each job and endpoint the
+    # first that is still owed. An earlier change of the job that is in the outbox, and not yet
+    # served to the endpoint, comes first, too. Customers take turns, and so do the endpoints of
+    # each; of one customer's endpoints that are not trusted at most `untrusted` deliveries are
+    # held. Due deliveries that have to wait for an earlier one are put off, so that no later claim
+    # looks at them again: rows without a seq name them.
     f"""
     WITH share AS MATERIALIZED (
         SELECT * FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[], %(trusted)s::bool[])
@@ -115,9 +118,10 @@ CLAIM = Statement(
 
 RESUME = Statement(
     "resume_webhook_deliveries",
-    # Promises: of each job and endpoint the first delivery that is owed is due, if it was put off to wait for another.
-    # It runs after the commit of whatever ended that other one, and after the commit of whatever put a delivery off:
-    # either sees what the other has written, so nothing waits for a delivery that has ended.
+    # Promises: of each job and endpoint the first delivery that is owed is due, if it was put off
+    # to wait for another. It runs after the commit of whatever ended that other one, and after the
+    # commit of whatever put a delivery off: either sees what the other has written, so nothing
+    # waits for a delivery that has ended.
     """
     UPDATE webhook_deliveries d SET next_try_at = now()
     FROM (SELECT DISTINCT * FROM unnest(%(job_ids)s::uuid[], %(endpoint_ids)s::uuid[])) AS p (job_id, endpoint_id)
@@ -133,8 +137,8 @@ RESUME = Statement(
 
 SETTLE = Statement(
     "settle_webhook_deliveries",
-    # Promises: each try is recorded and its delivery delivered, due again or given up, if the claim still holds it; an
-    # endpoint that answers has no bad past, and one that is to be disabled is.
+    # Promises: each try is recorded and its delivery delivered, due again or given up, if the claim
+    # still holds it; an endpoint that answers has no bad past, and one that is to be disabled is.
     f"""
     WITH result AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(results)s::jsonb) AS r (job_id uuid, seq bigint, endpoint_id uuid,
@@ -198,7 +202,8 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a try: the delivery's new status and next time, what to record, and the endpoint's fate."""
+    """What became of a try: the delivery's new status and next time, what to record, and the
+    endpoint's fate."""
 
     claimed: Claimed
     status: str
@@ -209,7 +214,8 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a dispatcher holds of one endpoint's deliveries, how many more it has room for, and whether it is trusted.
+    """What a dispatcher holds of one endpoint's deliveries, how many more it has room for, and
+    whether it is trusted.
 
     A trusted endpoint has answered quickly, so that its deliveries keep no sender for long.
     """
@@ -225,7 +231,8 @@ Pair = tuple[UUID, UUID]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a claim may take: in all, of an endpoint without a share, and of a customer's untrusted endpoints."""
+    """How much a claim may take: in all, of an endpoint without a share, and of a customer's
+    untrusted endpoints."""
 
     deliveries: int
     room: int
@@ -237,7 +244,8 @@ def claim(
 ) -> tuple[Sequence[Claimed], Sequence[Pair]]:
     """Claim due deliveries within `limits`, of the endpoints in `shares` what these have room for.
 
-    Return them, and the pairs of which a delivery was put off because it has to wait for an earlier one.
+    Return them, and the pairs of which a delivery was put off because it has to wait for an earlier
+    one.
     """
     parameters = {
         "claim": str(claim_id),
@@ -259,7 +267,8 @@ def claim(
 
 
 def resume(pairs: Sequence[Pair]) -> None:
-    """Make the first delivery of each pair due that waited for an earlier one, if that has ended."""
+    """Make the first delivery of each pair due that waited for an earlier one, if that has
+    ended."""
     if pairs:
         parameters = {
             "job_ids": database.array(job_id for job_id, _ in pairs),

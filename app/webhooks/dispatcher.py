@@ -1,9 +1,10 @@
-"""The dispatcher: turns status changes into deliveries and delivers them. Any number may run, in any processes.
+"""The dispatcher: turns status changes into deliveries and delivers them. Any number may run, in
+any processes.
 
-One thread does all the talking with the database, in batches; a pool of threads does the waiting for receivers. A slow
-start keeps bad endpoints small: each begins with one try at a time, doubles with every success as long as its answers
-are quick, and falls back to one with a failure, after which it rests; and those whose last try failed may together hold
-no more than half of the senders.
+One thread does all the talking with the database, in batches; a pool of threads does the waiting
+for receivers. A slow start keeps bad endpoints small: each begins with one try at a time, doubles
+with every success as long as its answers are quick, and falls back to one with a failure, after
+which it rests; and those whose last try failed may together hold no more than half of the senders.
 """
 
 import json
@@ -22,10 +23,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from app import signing
-from app.background import Context
 from app.errors import DatabaseFailure, DatabaseUnavailable
-from app.failure_log import log_failure
-from app.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
+from app.observability.failure_log import log_failure
+from app.observability.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
+from app.periodic import Context
 from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import backoff, service
@@ -43,19 +44,24 @@ HELD = 64
 
 BEGIN_SECONDS = 10
 LEASE_SECONDS = 25
-"""A try begins within the one, or not at all, and is over within the other: what is due again, nobody is at."""
+"""A try begins within the one, or not at all, and is over within the other: what is due again,
+nobody is at."""
 
 BUSY_SECONDS = 4.0
-"""How much of the senders' time one endpoint may take: as many tries at once as its last answer leaves room for."""
+"""How much of the senders' time one endpoint may take: as many tries at once as its last answer
+leaves room for."""
 
 SHORTEST_REST, LONGEST_REST = 0.5, 10.0
-"""Seconds an endpoint is left alone after a failure, and after many: looking for its next costs all others time."""
+"""Seconds an endpoint is left alone after a failure, and after many: looking for its next costs all
+others time."""
 
 MOST_PACES = 10_000
-"""Endpoints whose pace is remembered; past that, those at rest are forgotten, of which some may be deleted."""
+"""Endpoints whose pace is remembered; past that, those at rest are forgotten, of which some may be
+deleted."""
 
 UNTRUSTED = SENDERS // 4
-"""Senders that those endpoints of one customer may hold together that have not answered quickly the last time."""
+"""Senders that those endpoints of one customer may hold together that have not answered quickly the
+last time."""
 
 WATCH_SECONDS = 0.25
 """How often overdue tries are looked for."""
@@ -99,7 +105,9 @@ class _Pace:
 
     def fail(self) -> None:
         self.window, self.failures = 1, self.failures + 1
-        self.rests_until = time.monotonic() + min(SHORTEST_REST * 2 ** min(self.failures - 1, 10), LONGEST_REST)
+        self.rests_until = time.monotonic() + min(
+            SHORTEST_REST * 2 ** min(self.failures - 1, 10), LONGEST_REST
+        )
 
 
 @dataclass
@@ -128,7 +136,8 @@ class Dispatcher:
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something to do, which it would otherwise see with its next poll. Never blocks."""
+        """Say that there is something to do, which it would otherwise see with its next poll. Never
+        blocks."""
         self._wake.set()
 
     def stop(self) -> None:
@@ -144,7 +153,8 @@ class Dispatcher:
 
 
 class _Run:
-    """The state of a running dispatcher. All of it belongs to the one thread but the two queues' ends."""
+    """The state of a running dispatcher. All of it belongs to the one thread but the two queues'
+    ends."""
 
     def __init__(self, options: Options, wake: threading.Event, stopping: threading.Event) -> None:
         self._options = options
@@ -171,7 +181,8 @@ class _Run:
         self._finish()
 
     def _do_round(self) -> None:
-        """Do each step once. One that fails keeps no other from its work, unless the database is not there at all."""
+        """Do each step once. One that fails keeps no other from its work, unless the database is
+        not there at all."""
         for step in (self._prepare, self._settle, self._make_deliveries, self._submit):
             self._end_overdue()
             try:
@@ -187,7 +198,9 @@ class _Run:
     def _prepare(self) -> None:
         """Make the endpoints of the settings, once."""
         if not self._prepared:
-            service.keep_endpoints_of_settings(self._options.endpoints_of_settings, self._options.vault)
+            service.keep_endpoints_of_settings(
+                self._options.endpoints_of_settings, self._options.vault
+            )
             self._prepared = True
 
     def _make_deliveries(self) -> None:
@@ -197,7 +210,8 @@ class _Run:
         queries.resume(step.put_off)
 
     def _wait(self) -> None:
-        """Wait for news, at most until the next poll, and break off the tries that take too long meanwhile."""
+        """Wait for news, at most until the next poll, and break off the tries that take too long
+        meanwhile."""
         ends_at = time.monotonic() + self._options.poll_seconds
         while not self._wake.is_set() and (left := ends_at - time.monotonic()) > 0:
             self._wake.wait(min(left, WATCH_SECONDS))
@@ -215,19 +229,25 @@ class _Run:
             return
         in_flight = Counter(endpoint_id for _, _, endpoint_id in self._held)
         if len(self._paces) > MOST_PACES:
-            self._paces = {id: pace for id, pace in self._paces.items() if in_flight[id] or pace.resting}
+            self._paces = {
+                id: pace for id, pace in self._paces.items() if in_flight[id] or pace.resting
+            }
         failing = sum(n for endpoint_id, n in in_flight.items() if self._pace(endpoint_id).failing)
         shares = {}
         for endpoint_id, pace in self._paces.items():
             count = in_flight[endpoint_id]
             closed = pace.resting or (pace.failing and failing >= SENDERS // 2)
-            shares[endpoint_id] = Share(count, 0 if closed else max(0, pace.window - count), pace.trusted)
+            shares[endpoint_id] = Share(
+                count, 0 if closed else max(0, pace.window - count), pace.trusted
+            )
         now = time.monotonic()
         limits = Limits(free, _Pace().window, UNTRUSTED)
         found, put_off = queries.claim(self._claim, shares, limits, LEASE_SECONDS)
         for claimed in found:
             self._pace(claimed.endpoint_id)
-            if _key(claimed) not in self._held:  # else a look-up hangs past its lease: let this one lapse, too
+            if (
+                _key(claimed) not in self._held
+            ):  # else a look-up hangs past its lease: let this one lapse, too
                 held = self._held[_key(claimed)] = _Held(claimed, now)
                 self._pool.submit(self._try, held)
         self._has_more |= bool(put_off)
@@ -254,19 +274,27 @@ class _Run:
         for held in self._unsettled:
             self._held.pop(_key(held.claimed), None)
         self._unsettled = []
-        queries.resume([(r.claimed.job_id, r.claimed.endpoint_id) for r in results if r.status != "pending"])
+        queries.resume(
+            [(r.claimed.job_id, r.claimed.endpoint_id) for r in results if r.status != "pending"]
+        )
 
     def _finish(self) -> None:
         """Give back what no sender has begun, and wait for what is under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         ends_at = time.monotonic() + DEADLINE_SECONDS + 2 * WATCH_SECONDS
-        while any(held.attempt is not None for held in self._held.values()) and time.monotonic() < ends_at:
+        while (
+            any(held.attempt is not None for held in self._held.values())
+            and time.monotonic() < ends_at
+        ):
             self._wake.clear()
             self._end_overdue()
             try:
                 self._settle()
             except DatabaseFailure as failure:
-                log.warning("webhooks end without the database: %s; what is unsettled is sent again", failure.details)
+                log.warning(
+                    "webhooks end without the database: %s; what is unsettled is sent again",
+                    failure.details,
+                )
                 return
             if any(held.attempt is not None for held in self._held.values()):
                 self._wake.wait(WATCH_SECONDS)
@@ -275,10 +303,14 @@ class _Run:
             try:
                 queries.release(self._claim, untried)
             except DatabaseFailure:
-                log.warning("webhooks end without the database; what was claimed is sent in %s s", LEASE_SECONDS)
+                log.warning(
+                    "webhooks end without the database; what was claimed is sent in %s s",
+                    LEASE_SECONDS,
+                )
 
     def _try(self, held: _Held) -> None:
-        """Try one delivery, in a sender's thread; without a result where it is too late to begin."""
+        """Try one delivery, in a sender's thread; without a result where it is too late to
+        begin."""
         if not self._stopping.is_set():
             if time.monotonic() - held.claimed_at < BEGIN_SECONDS:
                 held.attempt = Attempt()
@@ -322,7 +354,8 @@ class _Run:
 
 
 def judge(claimed: Claimed, answer: Answer, now: datetime, chance: float) -> Result:
-    """Return what a try that began at `now` and was answered so means for its delivery and its endpoint.
+    """Return what a try that began at `now` and was answered so means for its delivery and its
+    endpoint.
 
     `chance`, from 0 to 1, spreads the wait before the next try.
     """
@@ -355,7 +388,9 @@ def _key(claimed: Claimed) -> tuple[UUID, int, UUID]:
 def _measure(result: Result) -> None:
     WEBHOOK_TRIES.labels("retry" if result.status == "pending" else result.status).inc()
     if result.status == "delivered":
-        WEBHOOK_DELAY_SECONDS.observe(result.claimed.owed_seconds + result.attempt["duration_ms"] / 1000)
+        WEBHOOK_DELAY_SECONDS.observe(
+            result.claimed.owed_seconds + result.attempt["duration_ms"] / 1000
+        )
 
 
 def _failure(error: str) -> Answer:

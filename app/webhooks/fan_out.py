@@ -1,4 +1,5 @@
-"""The fan-out: makes the deliveries of status changes, in steps of bounded time, with turns between customers."""
+"""The fan-out: makes the deliveries of status changes, in steps of bounded time, with turns between
+customers."""
 
 import time
 from collections.abc import Sequence
@@ -6,8 +7,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app import database
-from app.batch_size import BatchSize
 from app.database import Statement, rows_of
+from app.database.batch_size import BatchSize
 from app.errors import DatabaseTimeout
 from app.webhooks.dispatch_queries import PUT_OFF_SECONDS, Pair
 from app.webhooks.messages import body, wants, webhook_id
@@ -23,11 +24,12 @@ FIRST_CUSTOMER = UUID(int=0)
 
 FAN_OUT = Statement(
     "fan_out_status_changes",
-    # Promises: at most about `limit` deliveries come to stand, shared between the customers from `from_customer` on,
-    # of each customer for its oldest changes. A change leaves the outbox in the transaction in which its last delivery
-    # is made; one that is served in part keeps the id of the last endpoint that it was served to. Several dispatchers
-    # take different changes. A delivery that has to wait for an earlier one of its job is put off. The row holds the
-    # number of changes, the next customer whose turn it is, and the jobs and endpoints of what was put off.
+    # Promises: at most about `limit` deliveries come to stand, shared between the customers from
+    # `from_customer` on, of each customer for its oldest changes. A change leaves the outbox in the
+    # transaction in which its last delivery is made; one that is served in part keeps the id of the
+    # last endpoint that it was served to. Several dispatchers take different changes. A delivery
+    # that has to wait for an earlier one of its job is put off. The row holds the number of
+    # changes, the next customer whose turn it is, and the jobs and endpoints of what was put off.
     f"""
     WITH RECURSIVE customer AS (
         (SELECT o.customer AS id, 1 AS nth FROM outbox o
@@ -132,7 +134,9 @@ class FanOut:
             self._size.took(time.monotonic() - started)
         has_more = changes > 0 or self._from_customer != FIRST_CUSTOMER
         self._from_customer = _following(last) if customers == MOST_CUSTOMERS else FIRST_CUSTOMER
-        pairs = [(UUID(job), UUID(endpoint)) for job, endpoint in zip(job_ids, endpoint_ids, strict=True)]
+        pairs = [
+            (UUID(job), UUID(endpoint)) for job, endpoint in zip(job_ids, endpoint_ids, strict=True)
+        ]
         return Step(has_more, pairs)
 
 

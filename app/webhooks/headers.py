@@ -1,4 +1,5 @@
-"""Headers that an endpoint's requests carry for the sake of a gateway in front of the receiver: pure rules."""
+"""Headers that an endpoint's requests carry for the sake of a gateway in front of the receiver:
+pure rules."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ MAX_VALUE = 4096
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE = re.compile(rf"[!-~](?:[ -~\t]{{0,{MAX_VALUE - 2}}}[!-~])?")
 _RESERVED = re.compile(
-    # Those that frame the message or belong to one connection (RFC 9110, section 7.6.1), and those of the service.
+    # Those that frame the message or belong to one connection (RFC 9110, section 7.6.1), and those
+    # of the service.
     r"host|content-.*|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|proxy-.*|accept-encoding"
     r"|user-agent|cookie|webhook-.*",
     re.IGNORECASE,

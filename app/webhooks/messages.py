@@ -1,4 +1,5 @@
-"""SQL of what a webhook says, which endpoints want it, and which id it has: the same for fan-out and replay."""
+"""SQL of what a webhook says, which endpoints want it, and which id it has: the same for fan-out
+and replay."""
 
 from app.database import timestamp
 

@@ -4,7 +4,17 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, DateTime, Index, Integer, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Index,
+    Integer,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -35,7 +45,8 @@ class WebhookEndpoint(Model):
     secret: Mapped[str] = mapped_column(Text)
     previous_secret: Mapped[str | None] = mapped_column(Text)
     previous_secret_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # What its requests carry beside the service's own headers: a JSON object, sealed by the vault; and the names in it.
+    # What its requests carry beside the service's own headers: a JSON object, sealed by the vault;
+    # and the names in it.
     headers: Mapped[str | None] = mapped_column(Text)
     header_names: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     # Made of the settings, and withdrawn with them.
@@ -49,9 +60,16 @@ class WebhookDelivery(Model):
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
-        CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="webhook_deliveries_status"),
+        CheckConstraint(
+            "status IN ('pending', 'delivered', 'failed')", name="webhook_deliveries_status"
+        ),
         CheckConstraint("jsonb_typeof(tries) = 'array'", name="webhook_deliveries_tries_array"),
-        Index("webhook_deliveries_due", "endpoint_id", "next_try_at", postgresql_where=text("status = 'pending'")),
+        Index(
+            "webhook_deliveries_due",
+            "endpoint_id",
+            "next_try_at",
+            postgresql_where=text("status = 'pending'"),
+        ),
         Index(
             "webhook_deliveries_order",
             "endpoint_id",
@@ -60,7 +78,12 @@ class WebhookDelivery(Model):
             postgresql_where=text("status = 'pending'"),
         ),
         Index("webhook_deliveries_listed", "endpoint_id", "status", "created_at", "id"),
-        Index("webhook_deliveries_failed", "endpoint_id", "finished_at", postgresql_where=text("status = 'failed'")),
+        Index(
+            "webhook_deliveries_failed",
+            "endpoint_id",
+            "finished_at",
+            postgresql_where=text("status = 'failed'"),
+        ),
         Index("webhook_deliveries_id", "id"),
         {"postgresql_with": {"fillfactor": 80}},
     )
@@ -75,8 +98,9 @@ class WebhookDelivery(Model):
     status: Mapped[str] = mapped_column(Text, server_default="pending")
     # Failed tries since it was last asked for, which set the pace of the next.
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    # When it is due. A claim puts this off, so that what a dead dispatcher held becomes due again by itself. One that
-    # waits for an earlier one of its job is put off, too, and due when that one ends (see dispatch_queries.RESUME).
+    # When it is due. A claim puts this off, so that what a dead dispatcher held becomes due again
+    # by itself. One that waits for an earlier one of its job is put off, too, and due when that one
+    # ends (see dispatch_queries.RESUME).
     next_try_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     # Proves to whom the try under way belongs.
     claim: Mapped[uuid.UUID | None] = mapped_column(Uuid)

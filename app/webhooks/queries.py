@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
-from app.visibility import customer, seen
+from app.database.tenant_scope import customer, visible_rows
 
 WITHDRAWN = "No longer in the settings"
 
@@ -15,11 +15,21 @@ ROTATION_HOURS = 24
 """How long a secret stays valid beside the one that took its place."""
 
 
-_ENDPOINT_FIELDS = ("url", "statuses", "job_types", "domains", "description", "active", "headers", "header_names")
+_ENDPOINT_FIELDS = (
+    "url",
+    "statuses",
+    "job_types",
+    "domains",
+    "description",
+    "active",
+    "headers",
+    "header_names",
+)
 
 
 def _endpoint_json(endpoint: str, shown: str = "") -> str:
-    """Return SQL for an endpoint's JSON text; `shown`, a select item, stands in it at creation and rotation alone."""
+    """Return SQL for an endpoint's JSON text; `shown`, a select item, stands in it at creation and
+    rotation alone."""
     return f"""(SELECT row_to_json(r)::text FROM (SELECT
         {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types, {endpoint}.domains,
         {endpoint}.description, {endpoint}.header_names, {endpoint}.customer_config_id,
@@ -41,8 +51,9 @@ LOCK_CUSTOMER = Statement(
 
 CREATE_ENDPOINT = Statement(
     "create_webhook_endpoint",
-    # Promises: the endpoint, and the only answer but rotation's that shows its secret; or no row where the customer has
-    # `limit` endpoints already. Endpoints without a customer, which only operators make, are not limited.
+    # Promises: the endpoint, and the only answer but rotation's that shows its secret; or no row
+    # where the customer has `limit` endpoints already. Endpoints without a customer, which only
+    # operators make, are not limited.
     f"""
     INSERT INTO webhook_endpoints AS w
         (id, url, statuses, job_types, domains, description, active, headers, header_names, secret, customer_config_id,
@@ -57,21 +68,23 @@ CREATE_ENDPOINT = Statement(
 
 GET_ENDPOINT = Statement(
     "get_webhook_endpoint",
-    f"SELECT {_endpoint_json('w')} FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {seen('w')}",
+    f"SELECT {_endpoint_json('w')} FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {visible_rows('w')}",
 )
 
 LIST_ENDPOINTS = Statement(
     "list_webhook_endpoints",
-    # Promises: at most `limit` endpoints, oldest first, from after the id `after` on (ids are made in time's order).
+    # Promises: at most `limit` endpoints, oldest first, from after the id `after` on (ids are made
+    # in time's order).
     f"""
     SELECT w.id, {_endpoint_json("w")} FROM webhook_endpoints w
-    WHERE w.id > %(after)s::uuid AND {seen("w")} ORDER BY w.id LIMIT %(limit)s::int
+    WHERE w.id > %(after)s::uuid AND {visible_rows("w")} ORDER BY w.id LIMIT %(limit)s::int
     """,
 )
 
 UPDATE_ENDPOINT = Statement(
     "update_webhook_endpoint",
-    # Promises: what `fields` names is changed, the rest stays; whoever is active again starts without a past.
+    # Promises: what `fields` names is changed, the rest stays; whoever is active again starts
+    # without a past.
     f"""
     UPDATE webhook_endpoints w SET
         {
@@ -84,19 +97,20 @@ UPDATE_ENDPOINT = Statement(
         failing_since = CASE WHEN f.active THEN NULL ELSE w.failing_since END,
         updated_at = now()
     FROM {_FIELDS_OF_JSON}
-    WHERE w.id = %(id)s::uuid AND {seen("w")}
+    WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
     RETURNING {_endpoint_json("w")}
     """,
 )
 
 ROTATE_SECRET = Statement(
     "rotate_webhook_secret",
-    # Promises: the new secret is the one to sign with; the old one signs, too, for as long as `hours` says.
+    # Promises: the new secret is the one to sign with; the old one signs, too, for as long as
+    # `hours` says.
     f"""
     UPDATE webhook_endpoints w SET
         previous_secret = w.secret, previous_secret_until = now() + make_interval(hours => %(hours)s::int),
         secret = %(sealed)s::text, updated_at = now()
-    WHERE w.id = %(id)s::uuid AND {seen("w")}
+    WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
     """,
 )
@@ -104,12 +118,13 @@ ROTATE_SECRET = Statement(
 DELETE_ENDPOINT = Statement(
     "delete_webhook_endpoint",
     # Promises: the endpoint is gone, after every fan-out that still saw it.
-    f"DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {seen('w')} RETURNING w.id",
+    f"DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {visible_rows('w')} RETURNING w.id",
 )
 
 KEEP_ENDPOINTS_OF_SETTINGS = Statement(
     "keep_webhook_endpoints_of_settings",
-    # Promises: the endpoints made of settings are exactly these, and untouched where nothing differs.
+    # Promises: the endpoints made of settings are exactly these, and untouched where nothing
+    # differs.
     f"""
     WITH wanted AS (
         SELECT * FROM unnest(%(ids)s::uuid[], %(urls)s::text[], %(secrets)s::text[]) AS u (id, url, secret)
@@ -139,17 +154,26 @@ SECRETS_OF_SETTINGS = Statement(
 
 
 def lock_customer() -> None:
-    """Keep others from making endpoints of the caller's customer until the open transaction ends."""
+    """Keep others from making endpoints of the caller's customer until the open transaction
+    ends."""
     if customer() is not None:
         database.run(LOCK_CUSTOMER, {})
 
 
-def create_endpoint(endpoint_id: UUID, fields: Mapping[str, Any], secret: str, sealed: str, limit: int) -> str | None:
-    """Store an endpoint and return its JSON, `secret` in it; None where its customer has `limit` already.
+def create_endpoint(
+    endpoint_id: UUID, fields: Mapping[str, Any], secret: str, sealed: str, limit: int
+) -> str | None:
+    """Store an endpoint and return its JSON, `secret` in it; None where its customer has `limit`
+    already.
 
     The limit holds only in a transaction that has called `lock_customer`.
     """
-    parameters = {"id": str(endpoint_id), "fields": json.dumps(fields), "shown": secret, "sealed": sealed}
+    parameters = {
+        "id": str(endpoint_id),
+        "fields": json.dumps(fields),
+        "shown": secret,
+        "sealed": sealed,
+    }
     return _only(database.run(CREATE_ENDPOINT, {**parameters, "limit": limit}))
 
 
@@ -173,12 +197,20 @@ def list_endpoints(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
 
 def update_endpoint(endpoint_id: UUID, fields: Mapping[str, Any]) -> str | None:
     """Change what `fields` names and return the endpoint's JSON, or None where there is none."""
-    return _only(database.run(UPDATE_ENDPOINT, {"id": str(endpoint_id), "fields": json.dumps(fields)}))
+    return _only(
+        database.run(UPDATE_ENDPOINT, {"id": str(endpoint_id), "fields": json.dumps(fields)})
+    )
 
 
 def rotate_secret(endpoint_id: UUID, secret: str, sealed: str) -> str | None:
-    """Give the endpoint a new secret and return its JSON with it, or None where there is no endpoint."""
-    parameters = {"id": str(endpoint_id), "shown": secret, "sealed": sealed, "hours": ROTATION_HOURS}
+    """Give the endpoint a new secret and return its JSON with it, or None where there is no
+    endpoint."""
+    parameters = {
+        "id": str(endpoint_id),
+        "shown": secret,
+        "sealed": sealed,
+        "hours": ROTATION_HOURS,
+    }
     return _only(database.run(ROTATE_SECRET, parameters))
 
 
@@ -192,8 +224,11 @@ def secrets_of_settings() -> Mapping[UUID, str]:
     return dict(database.run(SECRETS_OF_SETTINGS, {}))
 
 
-def keep_endpoints_of_settings(wanted: Mapping[UUID, tuple[str, str]], changed: Sequence[UUID]) -> None:
-    """Make the endpoints of the settings exactly `wanted`: URL and sealed secret by id; `changed` take a new secret."""
+def keep_endpoints_of_settings(
+    wanted: Mapping[UUID, tuple[str, str]], changed: Sequence[UUID]
+) -> None:
+    """Make the endpoints of the settings exactly `wanted`: URL and sealed secret by id; `changed`
+    take a new secret."""
     database.run(
         KEEP_ENDPOINTS_OF_SETTINGS,
         {

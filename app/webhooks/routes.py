@@ -7,20 +7,21 @@ from uuid import UUID
 from flask import Blueprint, Response
 from uuid_utils.compat import uuid7
 
-from app.http import envelope, pagination
+from app.api_keys.scopes import Scope
+from app.http import pagination, response
 from app.http.body import json_body
 from app.http.fields import object_of, parse_id
-from app.http.idempotency import idempotent
 from app.http.operation import operation
 from app.http.query import query
+from app.idempotency.decorator import idempotent
 from app.targets import Policy
-from app.tenancy.scopes import Scope
 from app.vault import Vault
 from app.webhooks import schemas, service
 
 
 def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
-    """Return the endpoints of a service that allows targets by `policy` and keeps secrets in `vault`.
+    """Return the endpoints of a service that allows targets by `policy` and keeps secrets in
+    `vault`.
 
     A customer may have `limit` webhooks.
     """
@@ -34,21 +35,27 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         webhook_id = uuid7()
         body = object_of(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
         created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(body), policy, vault, limit)
-        return envelope.success(created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"})
+        return response.success(
+            created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"}
+        )
 
     @routes.get("")
     @operation("Failed to list webhooks", Scope.WEBHOOKS_MANAGE)
     def list_webhooks() -> Response:
         """List the endpoints, oldest first."""
         asked = query(schemas.PAGE)
-        (after,) = pagination.decode(asked["cursor"], "webhooks", (UUID,)) if "cursor" in asked else (UUID(int=0),)
+        (after,) = (
+            pagination.decode(asked["cursor"], "webhooks", (UUID,))
+            if "cursor" in asked
+            else (UUID(int=0),)
+        )
         return pagination.page("webhooks", service.page(after, asked["limit"] + 1), asked["limit"])
 
     @routes.get("/<id>")
     @operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE)
     def get_webhook(id: str) -> Response:
         """Show an endpoint."""
-        return envelope.success(service.get(parse_id(id)))
+        return response.success(service.get(parse_id(id)))
 
     @routes.put("/<id>")
     @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE)
@@ -56,28 +63,29 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         """Change an endpoint: what is absent stays."""
         webhook_id, body = parse_id(id), json_body(sanitised=schemas.NEW_ENDPOINT.sanitised)
         changed = service.update(webhook_id, schemas.parse_update(body), policy, vault)
-        return envelope.success(changed, message="Webhook updated successfully")
+        return response.success(changed, message="Webhook updated successfully")
 
     @routes.delete("/<id>")
     @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE)
     def delete_webhook(id: str) -> Response:
         """Remove an endpoint, with what it is owed."""
         service.delete(parse_id(id))
-        return envelope.success("null", message="Webhook deleted successfully")
+        return response.success("null", message="Webhook deleted successfully")
 
     @routes.post("/<id>/rotate-secret")
     @operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def rotate_secret(id: str) -> Response:
-        """Give an endpoint a new secret, which the answer shows, once; the old one is valid for another day."""
-        return envelope.success(service.rotate_secret(parse_id(id), vault))
+        """Give an endpoint a new secret, which the answer shows, once; the old one is valid for
+        another day."""
+        return response.success(service.rotate_secret(parse_id(id), vault))
 
     @routes.post("/<id>/test")
     @operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def test_webhook(id: str) -> Response:
         """Send an endpoint a test event."""
-        return envelope.success(service.test(parse_id(id)), status=202)
+        return response.success(service.test(parse_id(id)), status=202)
 
     @routes.get("/<id>/deliveries")
     @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE)
@@ -85,7 +93,11 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         """List what an endpoint was sent and is owed, newest first, each with its tries."""
         webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
         name, limit = f"deliveries {webhook_id}", asked["limit"]
-        before = pagination.decode(asked["cursor"], name, (datetime, UUID)) if "cursor" in asked else None
+        before = (
+            pagination.decode(asked["cursor"], name, (datetime, UUID))
+            if "cursor" in asked
+            else None
+        )
         found = service.deliveries(webhook_id, asked.get("status"), before, limit + 1)
         return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
 
@@ -94,28 +106,32 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
     @idempotent(vault)
     def redeliver(id: str, delivery_id: str) -> Response:
         """Send a delivery again."""
-        return envelope.success(service.redeliver(parse_id(id), parse_id(delivery_id, "delivery_id")), status=202)
+        return response.success(
+            service.redeliver(parse_id(id), parse_id(delivery_id, "delivery_id")), status=202
+        )
 
     @routes.post("/<id>/redeliver")
     @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def redeliver_failed(id: str) -> Response:
-        """Send what was given up since a time again, in steps; `remaining` says whether to call once more."""
+        """Send what was given up since a time again, in steps; `remaining` says whether to call
+        once more."""
         webhook_id, asked = parse_id(id), schemas.REDELIVER.parse(object_of(json_body()))
         done = service.redeliver_failed(webhook_id, asked["failed_since"])
         answer = {"redelivered": done.deliveries, "remaining": done.position is not None}
-        return envelope.success(json.dumps(answer), status=202)
+        return response.success(json.dumps(answer), status=202)
 
     @routes.post("/<id>/replay")
     @operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE)
     @idempotent(vault)
     def replay(id: str) -> Response:
-        """Send the status changes of a period again, in steps; `next_cursor` says where the next call goes on."""
+        """Send the status changes of a period again, in steps; `next_cursor` says where the next
+        call goes on."""
         webhook_id = parse_id(id)
         done = service.replay(webhook_id, *schemas.parse_replay(webhook_id, json_body()))
         name, remaining = schemas.replay_cursor(webhook_id), done.position is not None
         cursor = pagination.encode(name, done.position) if remaining else None
         answer = {"replayed": done.deliveries, "remaining": remaining, "next_cursor": cursor}
-        return envelope.success(json.dumps(answer), status=202)
+        return response.success(json.dumps(answer), status=202)
 
     return routes

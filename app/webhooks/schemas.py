@@ -10,7 +10,17 @@ from marshmallow import ValidationError, fields
 from app import signing
 from app.errors import InvalidInput
 from app.http import pagination
-from app.http.fields import Choice, Message, Some, StrictSchema, Switch, Timestamp, Word, must, object_of
+from app.http.fields import (
+    Choice,
+    ListOf,
+    Message,
+    Pattern,
+    StrictBoolean,
+    StrictSchema,
+    Timestamp,
+    must,
+    object_of,
+)
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.jobs.states import Status
 from app.targets import fault_of_url
@@ -23,9 +33,12 @@ class Target(fields.Field[str]):
     """A URL that a webhook may have, as far as its text tells."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be an http or https URL such as https://example.com/hook"), **options)
+        super().__init__(
+            error_messages=must("be an http or https URL such as https://example.com/hook"),
+            **options,
+        )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise self.make_error("invalid")
         fault = fault_of_url(value)
@@ -40,7 +53,7 @@ class Secret(fields.Field[str]):
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be whsec_ and 24 to 64 bytes in base64"), **options)
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:  # noqa: ARG002
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not signing.is_secret(value):
             raise self.make_error("invalid")
         return value
@@ -49,7 +62,13 @@ class Secret(fields.Field[str]):
 class Headers(fields.Field[dict[str, str]]):
     """Headers that an endpoint's requests carry."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:  # noqa: ARG002
+    def _deserialize(
+        self,
+        value: Any,
+        attr: str | None,
+        data: Any,
+        **kwargs: Any,
+    ) -> dict[str, str]:
         fault = fault_of_headers(value)
         if fault is not None:
             raise ValidationError(fault)
@@ -61,10 +80,10 @@ class EndpointSchema(StrictSchema):
     """What may be changed of an endpoint."""
 
     url = Target()
-    statuses = Some(Choice(*Status), f"of {', '.join(Status)}", allow_none=True)
-    job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True)
-    domains = Some(Domain(), "host names", allow_none=True)
-    active = Switch()
+    statuses = ListOf(Choice(*Status), f"of {', '.join(Status)}", allow_none=True)
+    job_types = ListOf(Pattern(**JOB_TYPE), "job types", allow_none=True)
+    domains = ListOf(Domain(), "host names", allow_none=True)
+    active = StrictBoolean()
     description = Message(allow_none=True)
     headers = Headers(allow_none=True)
 
@@ -73,10 +92,12 @@ class NewEndpointSchema(EndpointSchema):
     """A new endpoint."""
 
     url = Target(required=True)
-    statuses = Some(Choice(*Status), f"of {', '.join(Status)}", allow_none=True, load_default=None)
-    job_types = Some(Word(**JOB_TYPE), "job types", allow_none=True, load_default=None)
-    domains = Some(Domain(), "host names", allow_none=True, load_default=None)
-    active = Switch(load_default=True)
+    statuses = ListOf(
+        Choice(*Status), f"of {', '.join(Status)}", allow_none=True, load_default=None
+    )
+    job_types = ListOf(Pattern(**JOB_TYPE), "job types", allow_none=True, load_default=None)
+    domains = ListOf(Domain(), "host names", allow_none=True, load_default=None)
+    active = StrictBoolean(load_default=True)
     description = Message(allow_none=True, load_default=None)
     headers = Headers(allow_none=True)
     secret = Secret()
@@ -89,7 +110,11 @@ class RedeliverSchema(StrictSchema):
 
 
 ReplaySchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no name in Python
-    {"from": Timestamp(required=True), "to": Timestamp(required=True), "cursor": pagination.Cursor()},
+    {
+        "from": Timestamp(required=True),
+        "to": Timestamp(required=True),
+        "cursor": pagination.Cursor(),
+    },
     name="ReplaySchema",
 )  # type: ignore[assignment]
 
@@ -125,8 +150,11 @@ _ENDPOINT = EndpointSchema()
 
 
 def parse_update(body: Any) -> Mapping[str, Any]:
-    """Return what is to be changed of an endpoint, at least one field of it; raises InvalidInput."""
-    changes = _ENDPOINT.parse({name: value for name, value in object_of(body).items() if name not in READ_ONLY})
+    """Return what is to be changed of an endpoint, at least one field of it; raises
+    InvalidInput."""
+    changes = _ENDPOINT.parse(
+        {name: value for name, value in object_of(body).items() if name not in READ_ONLY}
+    )
     if not changes:
         raise InvalidInput("No updatable fields provided")
     return changes
@@ -138,11 +166,14 @@ def replay_cursor(endpoint_id: UUID) -> str:
 
 
 def parse_replay(endpoint_id: UUID, body: Any) -> tuple[Position, datetime]:
-    """Return the position after which a replay begins, and the time before which it ends; raises InvalidInput."""
+    """Return the position after which a replay begins, and the time before which it ends; raises
+    InvalidInput."""
     asked = REPLAY.parse(object_of(body))
     if asked["to"] < asked["from"]:
         raise InvalidInput("Invalid to: must not be before from")
     if "cursor" not in asked:
         return (asked["from"], UUID(int=0), 0), asked["to"]
-    at, job_id, seq = pagination.decode(asked["cursor"], replay_cursor(endpoint_id), (datetime, UUID, int))
+    at, job_id, seq = pagination.decode(
+        asked["cursor"], replay_cursor(endpoint_id), (datetime, UUID, int)
+    )
     return (max(at, asked["from"]), job_id, seq), asked["to"]

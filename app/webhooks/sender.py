@@ -1,4 +1,5 @@
-"""Sends one message: to no forbidden address, within a total deadline, reading no more of the answer than is kept."""
+"""Sends one message: to no forbidden address, within a total deadline, reading no more of the
+answer than is kept."""
 
 import socket
 import time
@@ -11,7 +12,7 @@ import requests
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from app.targets import Policy
-from app.text import sanitise
+from app.text.sanitising import sanitise
 from app.webhooks import transport
 from app.webhooks.attempt import DEADLINE_SECONDS, Attempt
 from app.webhooks.transport import ForbiddenTarget, GuardedAdapter
@@ -27,7 +28,8 @@ KEPT_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: a status code and the beginning of the body, or an error; and the wait that was asked for."""
+    """What came back: a status code and the beginning of the body, or an error; and the wait that
+    was asked for."""
 
     status_code: int | None
     body: str
@@ -52,7 +54,8 @@ class Sender:
             self._session.mount(scheme, GuardedAdapter(policy, ca_file))
 
     def send(self, url: str, body: str, headers: Mapping[str, str], attempt: Attempt) -> Answer:
-        """Post `body` to `url` as it is, and return what came back before the attempt's time was over."""
+        """Post `body` to `url` as it is, and return what came back before the attempt's time was
+        over."""
         began = time.monotonic()
         transport.use(attempt)
         status, text, error, retry_after = None, b"", None, None
@@ -72,9 +75,17 @@ class Sender:
                         response.raw.close()  # the rest is not wanted, nor the connection that would bring it
                         break
                 status, retry_after = response.status_code, response.headers.get("Retry-After")
-        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as failure:
+        except (
+            requests.RequestException,
+            HTTPError,
+            HTTPException,
+            OSError,
+            ValueError,
+        ) as failure:
             error = _explained(failure)
-        if attempt.is_overdue:  # whatever it looks like: a socket that was shut looks like a short answer
+        if (
+            attempt.is_overdue
+        ):  # whatever it looks like: a socket that was shut looks like a short answer
             status, error = None, f"No complete answer within {DEADLINE_SECONDS:.0f} s"
         kept = sanitise(text.decode("utf-8", "replace"))[:KEPT_BYTES]
         return Answer(status, kept, error, retry_after, time.monotonic() - began)
@@ -90,8 +101,12 @@ def _explained(failure: BaseException) -> str:
     cause: BaseException | None = failure
     while cause is not None and len(causes) < 10:
         causes.append(cause)
-        reason = getattr(cause, "reason", None) or next((a for a in cause.args if isinstance(a, BaseException)), None)
-        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+        reason = getattr(cause, "reason", None) or next(
+            (a for a in cause.args if isinstance(a, BaseException)), None
+        )
+        cause = (
+            reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+        )
     for kind, text in _EXPLANATIONS:
         if any(isinstance(cause, kind) for cause in causes):
             return text
@@ -101,7 +116,10 @@ def _explained(failure: BaseException) -> str:
 _EXPLANATIONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
     (ForbiddenTarget, "Refused: the host has no public address"),
     (socket.gaierror, "The host name does not resolve"),
-    (requests.exceptions.SSLError, "The TLS certificate could not be verified or the handshake failed"),
+    (
+        requests.exceptions.SSLError,
+        "The TLS certificate could not be verified or the handshake failed",
+    ),
     (ConnectionRefusedError, "The connection was refused"),
     (TimeoutError, "No answer in time"),
     ((ConnectionResetError, BrokenPipeError), "The connection was reset"),

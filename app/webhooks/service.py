@@ -17,6 +17,8 @@ from uuid import UUID
 import uuid_utils.compat
 
 from app import database, signing
+from app.database.page_size import Fitting
+from app.database.row_turns import TURNS, one_row
 from app.errors import (
     DatabaseFailure,
     DeliveryNotFound,
@@ -25,9 +27,7 @@ from app.errors import (
     WebhookLimitReached,
     WebhookNotFound,
 )
-from app.page_size import Fitting
 from app.targets import Policy
-from app.turns import TURNS, one_row
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import bulk, delivery_queries, queries
 from app.webhooks.bulk import Position, Progress
@@ -57,10 +57,13 @@ class EndpointOfSettings:
         return uuid.uuid5(_NAMESPACE, self.url)
 
 
-def create(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault, limit: int) -> str:
+def create(
+    endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault, limit: int
+) -> str:
     """Make an endpoint with a new id and return its JSON, with its secret.
 
-    Raises InvalidInput, or WebhookLimitReached where the caller's customer has `limit` endpoints already.
+    Raises InvalidInput, or WebhookLimitReached where the caller's customer has `limit` endpoints
+    already.
     """
     _refuse_forbidden(fields["url"], policy)
     wanted = _sealed({name: value for name, value in fields.items() if name != "secret"}, vault)
@@ -90,7 +93,8 @@ def page(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
 
 
 def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault) -> str:
-    """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or WebhookNotFound."""
+    """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or
+    WebhookNotFound."""
     if "url" in fields:
         _refuse_forbidden(fields["url"], policy)
     with TURNS.at(endpoint_id):
@@ -98,7 +102,8 @@ def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: 
 
 
 def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
-    """Return an endpoint's `fields` as they are stored: its headers sealed, with their names beside them."""
+    """Return an endpoint's `fields` as they are stored: its headers sealed, with their names beside
+    them."""
     if "headers" not in fields:
         return fields
     headers = fields["headers"]
@@ -108,7 +113,8 @@ def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
 
 @one_row
 def delete(endpoint_id: UUID) -> None:
-    """Remove the endpoint, with what it is owed, of which retention removes what takes long. Raises WebhookNotFound."""
+    """Remove the endpoint, with what it is owed, of which retention removes what takes long. Raises
+    WebhookNotFound."""
     if not queries.delete_endpoint(endpoint_id):
         raise WebhookNotFound
     try:
@@ -119,7 +125,8 @@ def delete(endpoint_id: UUID) -> None:
 
 @one_row
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
-    """Give the endpoint a new secret and return its JSON with it; the old one signs, too, for a day.
+    """Give the endpoint a new secret and return its JSON with it; the old one signs, too, for a
+    day.
 
     Raises WebhookNotFound.
     """
@@ -141,7 +148,8 @@ def deliveries(
 
 @one_row
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
-    """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or DeliveryNotFound."""
+    """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or
+    DeliveryNotFound."""
     _refuse_inactive(endpoint_id)
     delivery = delivery_queries.redeliver(endpoint_id, delivery_id)
     if delivery is None:
@@ -150,7 +158,8 @@ def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
 
 
 def redeliver_failed(endpoint_id: UUID, since: datetime) -> Progress:
-    """Make due what was given up since then, as far as the time allows. Raises what `redeliver` raises."""
+    """Make due what was given up since then, as far as the time allows. Raises what `redeliver`
+    raises."""
     _refuse_inactive(endpoint_id)
     return bulk.redeliver_failed(endpoint_id, since)
 
@@ -166,7 +175,8 @@ def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
 
 @one_row
 def test(endpoint_id: UUID) -> str:
-    """Owe the endpoint a test event and return the delivery's JSON. Raises WebhookNotFound or WebhookInactive."""
+    """Owe the endpoint a test event and return the delivery's JSON. Raises WebhookNotFound or
+    WebhookInactive."""
     _refuse_inactive(endpoint_id)
     job_id = uuid_utils.compat.uuid7()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -179,15 +189,22 @@ def test(endpoint_id: UUID) -> str:
         "stats": {},
         "timestamp": now,
     }
-    return delivery_queries.owe_test(endpoint_id, uuid.uuid4(), job_id, json.dumps(body, separators=(",", ":")))
+    return delivery_queries.owe_test(
+        endpoint_id, uuid.uuid4(), job_id, json.dumps(body, separators=(",", ":"))
+    )
 
 
 def keep_endpoints_of_settings(wanted: Sequence[EndpointOfSettings], vault: Vault) -> None:
-    """Make the endpoints that the settings name exactly these; one whose secret differs takes the new one."""
+    """Make the endpoints that the settings name exactly these; one whose secret differs takes the
+    new one."""
     known = queries.secrets_of_settings()
     if not wanted and not known:
         return
-    changed = [endpoint.id for endpoint in wanted if not _holds(vault, known.get(endpoint.id), endpoint.secret)]
+    changed = [
+        endpoint.id
+        for endpoint in wanted
+        if not _holds(vault, known.get(endpoint.id), endpoint.secret)
+    ]
     sealed = {endpoint.id: (endpoint.url, vault.seal(endpoint.secret)) for endpoint in wanted}
     queries.keep_endpoints_of_settings(sealed, changed)
 
@@ -212,17 +229,22 @@ def _refuse_inactive(endpoint_id: UUID) -> None:
 
 
 def _refuse_forbidden(url: str, policy: Policy) -> None:
-    """Refuse a URL whose host is known to have no allowed address; the connection is judged again each time.
+    """Refuse a URL whose host is known to have no allowed address; the connection is judged again
+    each time.
 
-    A name that does not resolve now may do so later, so it is let through. Which address it was stays unsaid: the
-    names of this network are not the caller's to look up.
+    A name that does not resolve now may do so later, so it is let through. Which address it was
+    stays unsaid: the names of this network are not the caller's to look up.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").partition("%")[0]
     try:
-        found = _look_ups.submit(socket.getaddrinfo, host, parts.port or 443, type=socket.SOCK_STREAM)
+        found = _look_ups.submit(
+            socket.getaddrinfo, host, parts.port or 443, type=socket.SOCK_STREAM
+        )
         addresses = {str(info[4][0]).partition("%")[0] for info in found.result(LOOK_UP_SECONDS)}
     except (OSError, UnicodeError, TooLateError):
         return
     if not any(policy.allows(host, ipaddress.ip_address(address)) for address in addresses):
-        raise InvalidInput("Invalid url: must lead to a public address, or to one that SCRAPE_JOBS_WEBHOOK_ALLOW names")
+        raise InvalidInput(
+            "Invalid url: must lead to a public address, or to one that SCRAPE_JOBS_WEBHOOK_ALLOW names"
+        )

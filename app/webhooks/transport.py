@@ -1,4 +1,5 @@
-"""The connections that webhooks go over: to allowed addresses alone, with a handle by which they can be ended."""
+"""The connections that webhooks go over: to allowed addresses alone, with a handle by which they
+can be ended."""
 
 import ipaddress
 import socket
@@ -46,9 +47,11 @@ class FinalResponse(HTTPResponse):
 
 
 class _Guarded:
-    """Makes a connection of urllib3's to an allowed address, and shows its socket to the attempt that uses it.
+    """Makes a connection of urllib3's to an allowed address, and shows its socket to the attempt
+    that uses it.
 
-    The handle is a duplicate of the socket: TLS takes the socket itself away, and a shutdown of either ends both.
+    The handle is a duplicate of the socket: TLS takes the socket itself away, and a shutdown of
+    either ends both.
     """
 
     policy: Policy
@@ -57,7 +60,8 @@ class _Guarded:
     def _new_conn(self) -> socket.socket:
         """Connect to the first allowed address that answers.
 
-        The name is resolved once, and the addresses that were checked are the ones that are connected to.
+        The name is resolved once, and the addresses that were checked are the ones that are
+        connected to.
         """
         connection: Any = self
         attempt: Attempt = _current.attempt
@@ -105,7 +109,9 @@ class GuardedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool of guarded connections."""
         if self._ca_file is not None:
-            kwargs["ssl_context"] = _trusting(self._ca_file)  # requests adds the public authorities to it
+            kwargs["ssl_context"] = _trusting(
+                self._ca_file
+            )  # requests adds the public authorities to it
         super().init_poolmanager(*args, **kwargs)
         policy = self._policy
 

@@ -38,7 +38,8 @@ def upgrade() -> None:
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.Column("version", sa.BigInteger(), server_default="1", nullable=False),
         sa.CheckConstraint(
-            "status IN ('pending', 'running', 'completed', 'failed', 'cancelled')", name="scrape_jobs_status"
+            "status IN ('pending', 'running', 'completed', 'failed', 'cancelled')",
+            name="scrape_jobs_status",
         ),
         sa.CheckConstraint(
             "status NOT IN ('completed', 'cancelled') OR completed_at IS NOT NULL",
@@ -51,8 +52,12 @@ def upgrade() -> None:
             "jsonb_typeof(config) = 'object' AND jsonb_typeof(metadata) = 'object' AND jsonb_typeof(stats) = 'object'",
             name="scrape_jobs_documents",
         ),
-        sa.CheckConstraint("status = 'running' OR lease_expires_at IS NULL", name="scrape_jobs_lease"),
-        sa.CheckConstraint("status = 'pending' OR scheduled_for IS NULL", name="scrape_jobs_scheduled_for"),
+        sa.CheckConstraint(
+            "status = 'running' OR lease_expires_at IS NULL", name="scrape_jobs_lease"
+        ),
+        sa.CheckConstraint(
+            "status = 'pending' OR scheduled_for IS NULL", name="scrape_jobs_scheduled_for"
+        ),
     )
     for name, columns in {
         "scrape_jobs_created": ["created_at", "id"],
@@ -85,7 +90,9 @@ def upgrade() -> None:
         sa.Column("request_id", sa.Text()),
         sa.Column("changes", postgresql.JSONB(), nullable=False),
         sa.Column("stats", postgresql.JSONB()),
-        sa.CheckConstraint("actor_type IN ('key', 'system', 'anonymous')", name="job_events_actor_type"),
+        sa.CheckConstraint(
+            "actor_type IN ('key', 'system', 'anonymous')", name="job_events_actor_type"
+        ),
         sa.CheckConstraint("jsonb_typeof(changes) = 'object'", name="job_events_changes_object"),
     )
 

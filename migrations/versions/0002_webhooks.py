@@ -54,18 +54,28 @@ def upgrade() -> None:
         sa.Column("tries", postgresql.JSONB(), server_default="[]", nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("finished_at", MOMENT),
-        sa.CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="webhook_deliveries_status"),
+        sa.CheckConstraint(
+            "status IN ('pending', 'delivered', 'failed')", name="webhook_deliveries_status"
+        ),
         sa.CheckConstraint("jsonb_typeof(tries) = 'array'", name="webhook_deliveries_tries_array"),
         postgresql_with={"fillfactor": 80},
     )
     pending = sa.text("status = 'pending'")
     op.create_index(
-        "webhook_deliveries_due", "webhook_deliveries", ["endpoint_id", "next_try_at"], postgresql_where=pending
+        "webhook_deliveries_due",
+        "webhook_deliveries",
+        ["endpoint_id", "next_try_at"],
+        postgresql_where=pending,
     )
     op.create_index(
-        "webhook_deliveries_order", "webhook_deliveries", ["endpoint_id", "job_id", "seq"], postgresql_where=pending
+        "webhook_deliveries_order",
+        "webhook_deliveries",
+        ["endpoint_id", "job_id", "seq"],
+        postgresql_where=pending,
     )
-    op.create_index("webhook_deliveries_created", "webhook_deliveries", ["endpoint_id", "created_at", "id"])
+    op.create_index(
+        "webhook_deliveries_created", "webhook_deliveries", ["endpoint_id", "created_at", "id"]
+    )
     op.create_index("webhook_deliveries_id", "webhook_deliveries", ["id"])
 
 

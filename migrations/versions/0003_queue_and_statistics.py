@@ -1,4 +1,5 @@
-"""The queue: leases, limits and its indexes; the statistics: what an event tells them, and their running totals."""
+"""The queue: leases, limits and its indexes; the statistics: what an event tells them, and their
+running totals."""
 
 from typing import Any
 
@@ -32,7 +33,9 @@ def upgrade() -> None:
     op.add_column("scrape_jobs", sa.Column("max_concurrent", sa.Integer()))
     op.add_column("scrape_jobs", sa.Column("lease_seconds", sa.Integer()))
     op.add_column("scrape_jobs", sa.Column("cancel_heard_at", sa.DateTime(timezone=True)))
-    op.add_column("scrape_jobs", sa.Column("status_seq", sa.BigInteger(), server_default="1", nullable=False))
+    op.add_column(
+        "scrape_jobs", sa.Column("status_seq", sa.BigInteger(), server_default="1", nullable=False)
+    )
     op.create_check_constraint("scrape_jobs_max_concurrent", "scrape_jobs", "max_concurrent >= 1")
     for name, columns in LANES.items():
         op.create_index(
@@ -42,10 +45,14 @@ def upgrade() -> None:
             postgresql_where=sa.text("(status = 'pending') IS TRUE"),
         )
     op.create_index(
-        "scrape_jobs_running", "scrape_jobs", ["domain"], postgresql_where=sa.text("(status = 'running') IS TRUE")
+        "scrape_jobs_running",
+        "scrape_jobs",
+        ["domain"],
+        postgresql_where=sa.text("(status = 'running') IS TRUE"),
     )
 
-    # Counts what is committed at the moment of the call, not what was when the calling statement began.
+    # Counts what is committed at the moment of the call, not what was when the calling statement
+    # began.
     op.execute(
         """
         CREATE FUNCTION running_jobs(wanted text) RETURNS bigint LANGUAGE sql VOLATILE AS
@@ -57,7 +64,12 @@ def upgrade() -> None:
     op.add_column("job_events", sa.Column("retry_count", sa.Integer()))
     op.add_column("job_events", sa.Column("seconds", sa.Double()))
     op.add_column("job_events", sa.Column("error_message", sa.Text()))
-    op.create_index("job_events_status_changes", "job_events", ["at"], postgresql_where=sa.text("stats IS NOT NULL"))
+    op.create_index(
+        "job_events_status_changes",
+        "job_events",
+        ["at"],
+        postgresql_where=sa.text("stats IS NOT NULL"),
+    )
     op.create_table(
         "uncounted_events",
         sa.Column("job_id", sa.Uuid(), primary_key=True),
@@ -96,7 +108,9 @@ def upgrade() -> None:
         WHERE e.job_id = j.id
         """
     )
-    op.execute("INSERT INTO uncounted_events (job_id, seq) SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL")
+    op.execute(
+        "INSERT INTO uncounted_events (job_id, seq) SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
+    )
 
 
 def downgrade() -> None:

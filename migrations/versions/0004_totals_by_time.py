@@ -1,4 +1,5 @@
-"""Fewer rows of totals for a window: a span of time lies together, durations are coarser, six hours are a row."""
+"""Fewer rows of totals for a window: a span of time lies together, durations are coarser, six hours
+are a row."""
 
 from alembic import op
 
@@ -39,7 +40,9 @@ def upgrade() -> None:
         SELECT grain, domain, start, job_type, customer, bucket, jobs FROM merged
         """
     )
-    added = {name: f"sum({name})" for name in (*COUNTS, *SUMS)} | {name: f"max({name})" for name in PEAKS}
+    added = {name: f"sum({name})" for name in (*COUNTS, *SUMS)} | {
+        name: f"max({name})" for name in PEAKS
+    }
     _add_six_hours("job_totals", added)
     _add_six_hours("job_duration_totals", {"jobs": "sum(jobs)"}, "bucket")
     latest = {"failures": "sum(failures)", "job_id": "(array_agg(job_id ORDER BY start DESC))[1]"}
@@ -49,13 +52,17 @@ def upgrade() -> None:
 def downgrade() -> None:
     # The finer buckets are gone: all is counted anew.
     op.execute("TRUNCATE job_totals, job_duration_totals, job_error_totals, uncounted_events")
-    op.execute("INSERT INTO uncounted_events (job_id, seq) SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL")
+    op.execute(
+        "INSERT INTO uncounted_events (job_id, seq) SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
+    )
     _order("grain, domain, job_type, customer, start")
 
 
 def _order(key: str) -> None:
     for table, last in TABLES.items():
-        op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey, ADD PRIMARY KEY ({key}{last})")
+        op.execute(
+            f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey, ADD PRIMARY KEY ({key}{last})"
+        )
 
 
 def _add_six_hours(table: str, columns: dict[str, str], last: str | None = None) -> None:

@@ -35,8 +35,12 @@ def upgrade() -> None:
     )
     op.execute("SET LOCAL statement_timeout = 0")  # what was recorded before is chained, too
     op.add_column("job_events", sa.Column("address", sa.Text()))
-    op.add_column("job_events", sa.Column("hash", sa.LargeBinary(), server_default="", nullable=False))
-    op.add_column("scrape_jobs", sa.Column("chain", sa.LargeBinary(), server_default="", nullable=False))
+    op.add_column(
+        "job_events", sa.Column("hash", sa.LargeBinary(), server_default="", nullable=False)
+    )
+    op.add_column(
+        "scrape_jobs", sa.Column("chain", sa.LargeBinary(), server_default="", nullable=False)
+    )
     # An aggregate of this session's, for one pass over the events in their order.
     op.execute(
         """
@@ -44,7 +48,9 @@ def upgrade() -> None:
         'SELECT sha256($1 || convert_to($2, ''UTF8''))'
         """
     )
-    op.execute("CREATE AGGREGATE pg_temp.chain(text) (SFUNC = pg_temp.link, STYPE = bytea, INITCOND = '')")
+    op.execute(
+        "CREATE AGGREGATE pg_temp.chain(text) (SFUNC = pg_temp.link, STYPE = bytea, INITCOND = '')"
+    )
     op.execute(
         f"""
         UPDATE job_events e SET hash = c.hash FROM (

@@ -1,4 +1,5 @@
-"""The second wall between customers: whoever is not the tables' owner sees whose rows scrape_jobs.customer says."""
+"""The second wall between customers: whoever is not the tables' owner sees whose rows
+scrape_jobs.customer says."""
 
 from alembic import op
 
@@ -17,7 +18,8 @@ OWNED = {
     "job_duration_totals": "customer",
     "job_error_totals": "customer",
 }
-# They are their job's, or their endpoint's, which the same wall hides; not while both are made by one statement.
+# They are their job's, or their endpoint's, which the same wall hides; not while both are made by
+# one statement.
 PARTS = {
     "job_events": "EXISTS (SELECT FROM scrape_jobs j WHERE j.id = job_id)",
     "webhook_deliveries": "EXISTS (SELECT FROM webhook_endpoints w WHERE w.id = endpoint_id)",

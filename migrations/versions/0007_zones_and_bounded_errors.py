@@ -18,8 +18,9 @@ WHOSE = "current_setting('scrape_jobs.customer', true)"
 
 
 def upgrade() -> None:
-    # The work before the last step may take minutes where millions of texts are stored. It locks no table: only the
-    # count of statistics waits for it, and what is not counted yet is read with the figures all the same.
+    # The work before the last step may take minutes where millions of texts are stored. It locks no
+    # table: only the count of statistics waits for it, and what is not counted yet is read with the
+    # figures all the same.
     op.execute("SET LOCAL statement_timeout = 0")
     op.execute("SET LOCAL lock_timeout = '10s'")
     op.execute("SET LOCAL work_mem = '64MB'")
@@ -30,7 +31,10 @@ def upgrade() -> None:
     for table in TABLES:
         name = "bounded_errors" if bound and table == "job_error_totals" else table
         op.create_index(
-            f"{table}_of_kinds", name, ["grain", "start", "customer"], postgresql_where=sa.text("domain > ''")
+            f"{table}_of_kinds",
+            name,
+            ["grain", "start", "customer"],
+            postgresql_where=sa.text("domain > ''"),
         )
     op.create_table(
         "statistics_marks",
@@ -41,10 +45,16 @@ def upgrade() -> None:
     if bound:
         _replace()
     else:
-        op.add_column("job_error_totals", sa.Column("missed", sa.BigInteger(), server_default="0", nullable=False))
-    # Every INSERT has to name the column, which no older release does: it cannot add to the totals any more, for it
-    # would leave the quarter hours out. What it does not count stays uncounted until this release counts it.
-    op.add_column("job_totals", sa.Column("layout", sa.SmallInteger(), server_default="1", nullable=False))
+        op.add_column(
+            "job_error_totals",
+            sa.Column("missed", sa.BigInteger(), server_default="0", nullable=False),
+        )
+    # Every INSERT has to name the column, which no older release does: it cannot add to the totals
+    # any more, for it would leave the quarter hours out. What it does not count stays uncounted
+    # until this release counts it.
+    op.add_column(
+        "job_totals", sa.Column("layout", sa.SmallInteger(), server_default="1", nullable=False)
+    )
     op.alter_column("job_totals", "layout", server_default=None)
     op.execute(
         """
@@ -65,7 +75,8 @@ def downgrade() -> None:
 
 
 def _has_surplus() -> bool:
-    """Tell whether more patterns of a span of time and a kind of job are stored than are kept from now on."""
+    """Tell whether more patterns of a span of time and a kind of job are stored than are kept from
+    now on."""
     found = op.get_bind().execute(
         sa.text(f"SELECT 1 FROM job_error_totals GROUP BY {GROUP} HAVING count(*) > {KEPT} LIMIT 1")  # noqa: S608
     )
@@ -74,7 +85,9 @@ def _has_surplus() -> bool:
 
 def _make_bounded() -> None:
     """Write a table of the most frequent patterns, and of all others together under ''."""
-    op.execute("CREATE TABLE bounded_errors (LIKE job_error_totals INCLUDING DEFAULTS) WITH (fillfactor = 80)")
+    op.execute(
+        "CREATE TABLE bounded_errors (LIKE job_error_totals INCLUDING DEFAULTS) WITH (fillfactor = 80)"
+    )
     op.execute("ALTER TABLE bounded_errors ADD COLUMN missed bigint NOT NULL DEFAULT 0")
     # `missed` of a row '' is how often the most frequent of the dropped patterns was seen.
     op.execute(
@@ -91,12 +104,15 @@ def _make_bounded() -> None:
         GROUP BY {GROUP}, name
         """  # noqa: S608 - of constants
     )
-    op.execute(f"ALTER TABLE bounded_errors ADD CONSTRAINT bounded_errors_pkey PRIMARY KEY ({GROUP}, pattern)")
+    op.execute(
+        f"ALTER TABLE bounded_errors ADD CONSTRAINT bounded_errors_pkey PRIMARY KEY ({GROUP}, pattern)"
+    )
     op.execute("ANALYZE bounded_errors")
 
 
 def _replace() -> None:
-    """Put the bounded table in the place of the old one, with the same rights and the same row security."""
+    """Put the bounded table in the place of the old one, with the same rights and the same row
+    security."""
     op.execute(
         """
         DO $$
@@ -116,7 +132,11 @@ def _replace() -> None:
         """
     )
     op.execute("ALTER TABLE bounded_errors ENABLE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY customers ON bounded_errors USING ({WHOSE} = 'all' OR customer = {WHOSE})")
+    op.execute(
+        f"CREATE POLICY customers ON bounded_errors USING ({WHOSE} = 'all' OR customer = {WHOSE})"
+    )
     op.execute("DROP TABLE job_error_totals")
     op.execute("ALTER TABLE bounded_errors RENAME TO job_error_totals")
-    op.execute("ALTER TABLE job_error_totals RENAME CONSTRAINT bounded_errors_pkey TO job_error_totals_pkey")
+    op.execute(
+        "ALTER TABLE job_error_totals RENAME CONSTRAINT bounded_errors_pkey TO job_error_totals_pkey"
+    )

@@ -1,4 +1,5 @@
-"""When the service was last able to extend leases, and an index for each way in which a claim looks for jobs."""
+"""When the service was last able to extend leases, and an index for each way in which a claim looks
+for jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,17 +39,23 @@ def downgrade() -> None:
 
 
 def _replace(lanes: dict[str, tuple[list[str], str]]) -> None:
-    """Build the indexes of the lanes anew, each beside the former one, while the service reads and writes."""
+    """Build the indexes of the lanes anew, each beside the former one, while the service reads and
+    writes."""
     with op.get_context().autocommit_block():
-        # A large table takes as long as it takes, and open transactions are waited for; neither stops the service.
+        # A large table takes as long as it takes, and open transactions are waited for; neither
+        # stops the service.
         op.execute("SET statement_timeout = 0")
         op.execute("SET lock_timeout = 0")
         for name in NEW_LANES:
             if name in lanes:
                 columns, where = lanes[name]
                 listed = ", ".join([*columns, "greatest(scheduled_for, created_at)", "id"])
-                op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS new_{name}")  # one that an earlier run left unfinished
-                op.execute(f"CREATE INDEX CONCURRENTLY new_{name} ON scrape_jobs ({listed}) WHERE {where}")
+                op.execute(
+                    f"DROP INDEX CONCURRENTLY IF EXISTS new_{name}"
+                )  # one that an earlier run left unfinished
+                op.execute(
+                    f"CREATE INDEX CONCURRENTLY new_{name} ON scrape_jobs ({listed}) WHERE {where}"
+                )
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS scrape_jobs_{name}")
             if name in lanes:
                 op.execute(f"ALTER INDEX new_{name} RENAME TO scrape_jobs_{name}")

@@ -1,0 +1,38 @@
+"""The table of API keys."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, DateTime, LargeBinary, Text, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.api_keys.scopes import Scope
+from app.database import Model
+
+
+class ApiKey(Model):
+    """Somebody who may call; its secret is not here."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint(
+            f"scopes <@ ARRAY[{', '.join(repr(str(scope)) for scope in Scope)}]",
+            name="api_keys_scopes",
+        ),
+        CheckConstraint("octet_length(digest) = 32", name="api_keys_digest"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    # SHA-256 of the secret.
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # Whose jobs and webhooks it sees and makes; null: everybody's.
+    customer_config_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # From when on it is taken back; after a rotation that is ahead.
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # To the minute, so that a key in use is not a row in constant change.
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -1,0 +1,37 @@
+"""PostgreSQL: connections, statements, transactions, and the tenant scope of every statement.
+
+The names below are the package's interface; other packages use them and no others, apart from the
+modules `tenant_scope`, `row_turns`, `page_size` and `schema`.
+"""
+
+from app.database.batches import Batches
+from app.database.execution import (
+    Parameters,
+    Row,
+    after_commit,
+    after_end,
+    fetch,
+    reconnect,
+    run,
+    transaction,
+)
+from app.database.orm import Model, db
+from app.database.statements import Statement, array, rows_of, timestamp
+
+__all__ = [
+    "Batches",
+    "Model",
+    "Parameters",
+    "Row",
+    "Statement",
+    "after_commit",
+    "after_end",
+    "array",
+    "db",
+    "fetch",
+    "reconnect",
+    "rows_of",
+    "run",
+    "timestamp",
+    "transaction",
+]

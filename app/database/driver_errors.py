@@ -1,0 +1,71 @@
+"""The driver's errors: which of ours each becomes, and which say that the server is not the one to
+use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import psycopg2.errors
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.database.bounded_connection import AnswerTimedOut
+from app.errors import (
+    DatabaseFailure,
+    DatabaseForbids,
+    DatabaseReadOnly,
+    DatabaseTimeout,
+    DatabaseUnavailable,
+    LockTimeout,
+)
+
+_UNFIT = (
+    AnswerTimedOut,
+    psycopg2.errors.ReadOnlySqlTransaction,
+    psycopg2.errors.AdminShutdown,
+    psycopg2.errors.CrashShutdown,
+    psycopg2.errors.CannotConnectNow,
+    psycopg2.errors.DatabaseDropped,
+)
+
+
+def server_is_unfit(error: BaseException) -> bool:
+    """Return whether `error` says that its server is frozen, shuts down or takes no writes."""
+    if isinstance(error, DatabaseFailure):
+        return error.__cause__ is not None and server_is_unfit(error.__cause__)
+    return isinstance(error.orig if isinstance(error, DBAPIError) else error, _UNFIT)
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the driver's errors into ours, so that its text goes no further than the log."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseTimeout from error
+    except DBAPIError as error:
+        raise _failure(error.orig) from error
+    except psycopg2.Error as error:
+        raise _failure(error) from error
+
+
+def _failure(error: BaseException | None) -> DatabaseFailure:
+    match error:
+        case psycopg2.errors.LockNotAvailable() | psycopg2.errors.DeadlockDetected():
+            return LockTimeout()
+        case psycopg2.errors.QueryCanceled():
+            return DatabaseTimeout()
+        case psycopg2.errors.InsufficientPrivilege():
+            return DatabaseForbids()
+        case psycopg2.errors.ReadOnlySqlTransaction():
+            return DatabaseReadOnly()
+        case psycopg2.OperationalError() if "timed out" in str(error):
+            return DatabaseTimeout()
+        case psycopg2.OperationalError() if "session is read-only" in str(
+            error
+        ):  # libpq's, of target_session_attrs
+            return DatabaseReadOnly()
+        case psycopg2.OperationalError() | psycopg2.InterfaceError():
+            return DatabaseUnavailable()
+        case _:
+            return DatabaseFailure()

@@ -1,0 +1,65 @@
+"""The state of the database: the migration it stands at, and whether this release can work on
+it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+
+from app import database
+from app.database import Statement
+from app.errors import DatabaseFailure
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+STATE = Statement(
+    "database_state",
+    # Promises: the migration that the database stands at and what the server is like, in one row;
+    # the migration is null where the table of migrations is empty, and there is an error where the
+    # table is missing.
+    "SELECT (SELECT string_agg(version_num, ' ') FROM alembic_version), pg_is_in_recovery(),"
+    " current_setting('transaction_read_only')::bool, current_setting('server_encoding')",
+)
+
+STANDBY = "The database is in recovery: it is a standby and takes no writes"
+OUTDATED = "The database schema is not up to date: run make migrate"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The migrations that this release knows, and the newest of them."""
+
+    newest: str | None
+    known: frozenset[str]
+
+
+def release() -> Release:
+    """Return this release's migrations."""
+    known = frozenset(
+        script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+    )
+    return Release(newest(), known)
+
+
+def newest() -> str | None:
+    """Return the newest migration of this release."""
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def fault(expected: Release) -> str | None:
+    """Return why this release cannot work on the database, or None. Raises DatabaseUnavailable or
+    DatabaseTimeout."""
+    try:
+        ((migration, in_recovery, read_only, encoding),) = database.run(STATE, {})
+    except DatabaseFailure as error:
+        if type(error) is not DatabaseFailure:
+            raise
+        return OUTDATED  # the table is missing: never migrated
+    if migration is not None and migration not in expected.known:
+        return "The database schema is newer than this release: upgrade the service"
+    if encoding != "UTF8":
+        return "The database is not in UTF8: create it anew with ENCODING 'UTF8'"
+    if read_only:
+        database.reconnect()  # another server may take the writes by now, and this check may be the only caller
+        return STANDBY if in_recovery else "The database is read-only"
+    return None if migration == expected.newest else OUTDATED

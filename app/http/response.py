@@ -1,0 +1,38 @@
+"""The form of every answer."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Response
+
+JSON = "application/json"
+
+
+def success(
+    data: str,
+    *,
+    message: str | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer ``{"success": true, "data": …}``, where `data` is JSON text already."""
+    tail = "" if message is None else f',"message":{json.dumps(message)}'
+    return Response(f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON)
+
+
+def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more: bool) -> Response:
+    """Answer a page of a list, whose `items` are JSON text already."""
+    pagination = {"limit": limit, "next_cursor": next_cursor, "has_more": has_more}
+    body = f'{{"success":true,"data":[{",".join(items)}],"pagination":{json.dumps(pagination)}}}\n'
+    return Response(body, mimetype=JSON)
+
+
+def failure(
+    status: int, error: str, details: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer ``{"success": false, "error": …}``, with ``details`` where there is more to say."""
+    body: dict[str, Any] = {"success": False, "error": error}
+    if details:
+        body["details"] = details
+    return Response(json.dumps(body, ensure_ascii=False) + "\n", status, headers, mimetype=JSON)

@@ -1,0 +1,1 @@
+"""Idempotency keys: a POST that carries one has effect once."""

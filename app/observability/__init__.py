@@ -1,0 +1,1 @@
+"""Metrics and logs that every layer may write."""

@@ -1,0 +1,1 @@
+"""Text from outside: sanitised, credentials masked, host names normalised."""

@@ -1,0 +1,1 @@
+"""Harness of the tests and the benchmarks: databases, servers and receivers that they start."""

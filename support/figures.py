@@ -1,0 +1,132 @@
+"""The service on a database where only the tests count, and how its figures are compared."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+from flask import Flask
+
+from app.statistics import queries, service
+from support.factories import new_domain
+from support.service import own_work
+
+JOBS = "/api/scrape-jobs"
+
+Figures = dict[str, Any]
+Step = dict[str, Any]
+
+# Jobs that completed just now, each after one of the durations, as their last event alone.
+COMPLETIONS = """
+WITH job AS (
+    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, completed_at, created_at,
+        updated_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), replace(%(domain)s, '#', n::text), 'scrape', 'completed', 5, 3,
+        now(), now(), now() + n * interval '1 microsecond'
+    FROM generate_series(1, cardinality(%(durations)s::float8[])) AS n RETURNING *
+), numbered AS (SELECT id, updated_at AS at, row_number() OVER (ORDER BY updated_at) AS n FROM job
+), event AS (
+    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats, retry_count,
+        seconds)
+    SELECT id, 1, at, 'updated', 'running', 'completed', 'system', '{}', '{}', 0, (%(durations)s::float8[])[n]
+    FROM numbered
+) INSERT INTO uncounted_events (job_id, seq) SELECT id, 1 FROM job
+"""
+
+
+class Place:
+    """The service on a database of its own, where nobody counts but the tests."""
+
+    def __init__(self, url: str, app: Flask) -> None:
+        self.app = app
+        self.client = app.test_client()
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def sql(
+        self, statement: str, parameters: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def create(self, **fields: Any) -> str:
+        answer = self.client.post(JOBS, json={"domain": new_domain(), **fields})
+        assert answer.status_code == 201, answer.text
+        return str(answer.get_json()["data"]["id"])
+
+    def put(self, job_id: str, **fields: Any) -> None:
+        answer = self.client.put(f"{JOBS}/{job_id}", json=fields)
+        assert answer.status_code == 200, answer.text
+
+    def make(self, *steps: Step | str, **fields: Any) -> str:
+        """Create a job with `fields` and change it step by step; a word is a status."""
+        job_id = self.create(**fields)
+        for step in steps:
+            self.put(job_id, **({"status": step} if isinstance(step, str) else step))
+        return job_id
+
+    def date(self, job_id: str, *moments: datetime) -> None:
+        """Say when the job's events happened, from the first on."""
+        for seq, at in enumerate(moments, 1):
+            parameters = {"at": at, "id": job_id, "seq": seq}
+            self.sql(
+                "UPDATE job_events SET at = %(at)s WHERE job_id = %(id)s AND seq = %(seq)s",
+                parameters,
+            )
+
+    def complete(self, domain: str, durations: Sequence[float]) -> None:
+        """Make completed jobs, one for each duration; a # in their domain is their number."""
+        self.sql(COMPLETIONS, {"domain": domain, "durations": list(durations)})
+
+    def uncounted(self) -> int:
+        return int(self.sql("SELECT count(*) FROM uncounted_events")[0][0])
+
+    def count(self, limit: int | None = None) -> int:
+        with own_work(self.app):
+            return service.count() if limit is None else queries.count(limit)
+
+    def ask(self, query: str | Mapping[str, Any]) -> Figures:
+        answer = self.client.get(f"{JOBS}/stats", query_string=query)
+        assert answer.status_code == 200, answer.text
+        figures: Figures = answer.get_json()["data"]
+        return figures
+
+    def figures(self, *asked: Mapping[str, Any]) -> list[Figures]:
+        """Return the answers, which have to be the same with nothing counted, half of it, and
+        all."""
+        waiting = self.uncounted()
+        assert waiting > 0
+        answers = [self.ask(query) for query in asked]
+        assert self.count(waiting // 2) == waiting // 2
+        assert_same([self.ask(query) for query in asked], answers)
+        assert self.count() == waiting - waiting // 2
+        assert self.uncounted() == 0
+        assert_same([self.ask(query) for query in asked], answers)
+        return answers
+
+    def of(self, domain: str, **query: Any) -> Figures:
+        """Return the figures of the domain, which have to be the same however much of them is
+        counted."""
+        return self.figures({"domain": domain, **query})[0]
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    """Fail where two answers differ by more than the order of adding makes; the job that an error
+    names may be any."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected.keys() - {"job_id"}:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, float):
+        assert math.isclose(found, expected, rel_tol=1e-9, abs_tol=2e-6)
+    else:
+        assert found == expected

@@ -1,0 +1,153 @@
+"""Two real servers, of which the primary goes: the service finds the other one, and loses nothing
+it acknowledged."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from flask import Flask
+
+from app.config import Settings
+from app.factory import create_app
+from support.database import migrate
+from support.factories import make_job, new_domain
+from support.replication import Pair
+from support.service import Service, wait_until
+
+SECONDS = 20
+"""How long writes may stay away: 5.5 s for what is under way, one for the host, and room for a slow
+machine."""
+
+
+@contextmanager
+def migrated_pair() -> Iterator[Pair]:
+    folder = Path(tempfile.mkdtemp(prefix="sj-"))
+    folder.chmod(0o755)
+    with Pair(folder) as pair:
+        migrate(pair.url)
+        yield pair
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """One whose standby may be promoted."""
+    with migrated_pair() as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def lasting_pair() -> Iterator[Pair]:
+    """One that a test leaves as it was."""
+    with migrated_pair() as pair:
+        yield pair
+
+
+@contextmanager
+def service_on(url: str) -> Iterator[Flask]:
+    """The application in this process."""
+    app = create_app(Settings(database_url=url, auth="off", rate_limit=False))
+    try:
+        yield app
+    finally:
+        with app.app_context():
+            app.extensions["sqlalchemy"].engine.dispose()
+
+
+class Writers:
+    """Clients that create jobs one after the other, and remember which were acknowledged and
+    when."""
+
+    def __init__(self, service: Service, count: int) -> None:
+        self._service = service
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._write, args=(n,)) for n in range(count)]
+        self.acknowledged: list[str] = []
+        self.last = [0.0] * count
+
+    def _write(self, number: int) -> None:
+        with requests.Session() as session:
+            while not self._stopping.wait(0.01):
+                answer = session.post(self._service.jobs, json={"domain": new_domain()}, timeout=30)
+                if answer.status_code == 201:
+                    self.acknowledged.append(answer.json()["data"]["id"])
+                    self.last[number] = time.monotonic()
+
+    def all_write_after(self, moment: float) -> bool:
+        return min(self.last) > moment
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stopping.set()
+            for thread in self._threads:
+                thread.join()
+
+
+def test_writes_leave_a_frozen_primary(pair: Pair) -> None:
+    with Service(pair.url, WEB_CONCURRENCY="2", THREADS="4") as service:
+        writers = Writers(service, 6)
+        with writers.writing():
+            wait_until(lambda: writers.all_write_after(0), 30)
+            with pair.primary.frozen():
+                time.sleep(1)
+                pair.standby.promote()
+                promoted = time.monotonic()
+                wait_until(lambda: writers.all_write_after(promoted), SECONDS)
+            resumed = time.monotonic()  # the old primary takes itself for the primary again
+            wait_until(lambda: writers.all_write_after(resumed + 1), SECONDS)
+        stored = {str(row[0]) for row in pair.standby.sql("SELECT id FROM scrape_jobs")}
+    assert len(writers.acknowledged) > 20
+    assert set(writers.acknowledged) <= stored
+
+
+def test_the_standby_alone_is_not_written_to(lasting_pair: Pair) -> None:
+    with service_on(lasting_pair.url) as app:
+        client = app.test_client()
+        url = f"/api/scrape-jobs/{make_job(client)['id']}"
+        with lasting_pair.primary.frozen():
+            assert [client.put(url, json={"stats": {"a": 1}}).status_code for _ in range(2)] == [
+                500,
+                500,
+            ]
+            assert client.get("/readyz").status_code == 503
+        wait_until(lambda: client.put(url, json={"stats": {"a": 1}}).status_code == 200)
+
+
+def test_one_timeout_spares_other_connections_theirs(pair: Pair) -> None:
+    with service_on(pair.url) as app:
+        client = app.test_client()
+        url = f"/api/scrape-jobs/{make_job(client)['id']}"
+        with app.app_context(), ExitStack() as stack:
+            engine = app.extensions["sqlalchemy"].engine
+            for _ in range(5):  # so that the pool has as many
+                stack.enter_context(engine.connect())
+        with pair.primary.frozen():
+            pair.standby.promote()
+            started = time.monotonic()
+            statuses = [client.get(url).status_code for _ in range(9)]
+            seconds = time.monotonic() - started
+    assert statuses == [500] + [200] * 8
+    assert seconds < 11, "five statements' deadlines"
+
+
+def test_readyz_names_a_standby(lasting_pair: Pair) -> None:
+    expected = "The database is in recovery: it is a standby and takes no writes"
+    with service_on(lasting_pair.standby.url) as app:
+        answer = app.test_client().get("/readyz")
+    assert (answer.status_code, answer.get_json()["details"]) == (503, expected)
+
+
+def test_readyz_says_that_no_server_takes_writes(lasting_pair: Pair) -> None:
+    twice = lasting_pair.standby.url.replace("127.0.0.1:", "localhost:1,127.0.0.1:")
+    with service_on(twice) as app:
+        answer = app.test_client().get("/readyz")
+    assert (answer.status_code, answer.get_json()["details"]) == (503, "Database is read-only")

@@ -1,0 +1,189 @@
+"""`make run` as people use it, in a copy of the tree: it starts everything, says so, and leaves
+nothing behind."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+
+import psycopg2
+import requests
+
+from support.service import free_port
+from support.terminal import Terminal
+from support.tree import SECONDS, Run, Tree, processes_in, wait_for
+
+
+def test_make_alone_lists_the_targets(tree: Tree) -> None:
+    code, lines = tree.finished("make")
+    assert code == 0
+    for target in ("run", "serve", "migrate", "test", "lint", "clean"):
+        assert any(
+            line.split()[:2] == ["make", target] and len(line.split()) > 2 for line in lines
+        ), lines
+
+
+def test_make_run_tells_how_to_call_it_and_its_curl_works(tree: Tree) -> None:
+    with Run(tree) as run:
+        assert wait_for(lambda: "curl" in run.output(), 5)
+        said = run.output()
+        assert f"{run.port}" in said
+        assert str(tree.folder / "var") in said
+        assert "authentication: off" in said
+        (curl,) = (line.partition("curl")[2] for line in said.splitlines() if "curl" in line)
+        done = subprocess.run(
+            ["bash", "-c", f"curl -sS -i {curl}"], capture_output=True, text=True, check=True
+        )
+        assert " 201 " in done.stdout
+        assert '"success":true' in done.stdout
+        assert "Installing" not in said
+
+
+def is_over(tree: Tree, what: str) -> bool:
+    return not any(what in line for line in processes_in(tree.folder))
+
+
+def reload_and_terminate(run: Run) -> None:
+    before = {child for child in run.gunicorn().children() if child.name() != "postgres"}
+    run.gunicorn().send_signal(signal.SIGHUP)
+    assert wait_for(lambda: bool(before) and not any(worker.is_running() for worker in before)), (
+        run.output()
+    )
+    run.gunicorn().terminate()
+
+
+STOPS: dict[str, Callable[[Run], None]] = {
+    "ctrl-c": Run.interrupt,
+    "kill": lambda run: run.gunicorn().kill(),
+    "sigterm": lambda run: run.gunicorn().terminate(),
+    "sigterm after a reload": reload_and_terminate,
+    "sigterm to make": lambda run: run.make.terminate(),
+}
+
+
+def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has_the_data(
+    tree: Tree,
+) -> None:
+    jobs: list[str] = []
+    for how, stop in STOPS.items():
+        with Run(tree) as run:
+            for job in jobs:
+                assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200, how
+            jobs.append(run.create())
+            assert any("postgres" in line for line in processes_in(tree.folder))
+            stop(run)
+            run.make.wait(SECONDS)
+            # Killed, it cannot stop PostgreSQL: the next run takes that over, and stops it.
+            what, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
+            assert wait_for(partial(is_over, tree, what), seconds), (how, processes_in(tree.folder))
+    with Run(tree) as again:
+        for job in jobs:
+            assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
+        again.create()
+    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+
+
+def test_closed_terminal_stops_all_that_it_started(tree: Tree) -> None:
+    port = free_port()
+    with Terminal(["make", "run"], tree.folder, tree.environment(PORT=str(port))) as terminal:
+        assert wait_for(lambda: f"http://127.0.0.1:{port}" in terminal.output()), terminal.output()
+        assert wait_for(lambda: any("postgres" in line for line in processes_in(tree.folder)))
+        terminal.processes()
+        terminal.close()
+        assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
+
+
+def test_terminal_closed_at_start_leaves_nothing(tree: Tree) -> None:
+    pid_file = tree.folder / "var" / "postgres" / "postmaster.pid"
+    with Terminal(
+        ["make", "run"], tree.folder, tree.environment(PORT=str(free_port()))
+    ) as terminal:
+        assert wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text()), (
+            terminal.output()
+        )
+        terminal.close()
+        assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
+
+
+def test_ctrl_c_stops_it_soon_even_while_its_workers_start(tree: Tree) -> None:
+    run = Run(tree)
+    assert wait_for(lambda: "Booting worker" in run.output())
+    run.interrupt()
+    started = time.monotonic()
+    run.make.wait(SECONDS)
+    assert time.monotonic() - started < 10, run.output()
+    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+
+
+def test_sigterm_while_it_starts_leaves_no_postgresql_behind(tree: Tree) -> None:
+    run = Run(tree)
+    pid_file = tree.folder / "var" / "postgres" / "postmaster.pid"
+    assert wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text()), run.output()
+    run.gunicorn().terminate()
+    run.make.wait(SECONDS)
+    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+
+
+def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations_work(
+    tree: Tree,
+) -> None:
+    with Run(tree, WEB_CONCURRENCY="1") as run:
+        job = run.create()
+        code, lines = tree.finished("make", "run", PORT=str(free_port()))
+        assert code != 0
+        (reason,) = (
+            line for line in lines if not line.startswith("{")
+        )  # gunicorn logs that it starts
+        assert "another service runs on the data" in reason
+        assert str(tree.folder / "var") in reason
+
+        code, lines = tree.finished(
+            ".venv/bin/python", "-m", "flask", "--app", "wsgi", "db", "upgrade"
+        )
+        assert code == 0, lines
+        code, lines = tree.finished(
+            ".venv/bin/python", "-m", "flask", "--app", "wsgi", "db", "current"
+        )
+        assert any("(head)" in line for line in lines), lines
+        assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+        run.create()
+
+
+def test_the_migrations_work_without_a_run_and_leave_nothing_behind(tree: Tree) -> None:
+    code, lines = tree.finished("make", "migrate")
+    assert code == 0, lines
+    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+
+
+def test_a_port_in_use_is_told_and_no_postgresql_is_left_behind(tree: Tree) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        code, lines = tree.finished("make", "run", PORT=port)
+    assert code != 0
+    assert any(port in line and "in use" in line.lower() for line in lines), lines
+    assert not any("Traceback" in line for line in lines), lines
+    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+
+
+def test_with_a_database_url_it_uses_that_and_starts_no_postgresql(
+    tree: Tree, empty_database: str
+) -> None:
+    with Run(tree, DATABASE_URL=empty_database, WEB_CONCURRENCY="1") as run:
+        job = run.create()
+        assert not any("postgres" in line for line in processes_in(tree.folder))
+        assert not (tree.folder / "var").exists()
+        connection = psycopg2.connect(empty_database)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT id::text FROM scrape_jobs")
+            assert [row[0] for row in cursor.fetchall()] == [job.rpartition("/")[2]]
+        connection.close()
+
+
+def test_an_address_that_others_reach_is_refused_in_one_line(tree: Tree) -> None:
+    code, lines = tree.finished("make", "run", HOST="0.0.0.0", PORT=str(free_port()))
+    assert code != 0
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("HOST: 0.0.0.0 is not a loopback address")
+    assert not processes_in(tree.folder)

@@ -1,0 +1,126 @@
+"""Addresses of callers: what proxies write, what is stored and logged, and which callers share a
+rate limit."""
+
+import logging
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from flask import Flask
+
+from app.config import Settings
+from app.factory import create_app
+
+JOBS = "/api/scrape-jobs"
+FORMS = [
+    ("203.0.113.7", "203.0.113.7"),
+    (" 203.0.113.7 ", "203.0.113.7"),
+    ("203.0.113.7:51008", "203.0.113.7"),
+    ("::ffff:203.0.113.7", "203.0.113.7"),
+    ("[::ffff:cb00:7107]:443", "203.0.113.7"),
+    ("2001:DB8:0:0::1", "2001:db8::1"),
+    ("[2001:db8::1]", "2001:db8::1"),
+    ("[2001:db8::1]:443", "2001:db8::1"),
+    ('"[2001:db8::1]:443"', "2001:db8::1"),
+    ('"[2001:db8::1]"', "2001:db8::1"),
+    ('for="[2001:db8::1]:4711"', "2001:db8::1"),
+    ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
+    ("fe80::1%eth0", "fe80::1"),
+    ("[fe80::1%25eth0]:80", "fe80::1"),
+    ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+    ("198.51.100.1,, 203.0.113.7 ,", "203.0.113.7"),
+    ('", 203.0.113.7', "203.0.113.7"),
+    ('"198.51.100.1, 203.0.113.7:1', "203.0.113.7"),
+    ("for=, 203.0.113.7", "203.0.113.7"),
+    ("unknown", None),
+    ("for=_hidden", None),
+    ("for=", None),
+    ("203.0.113.7:port", None),
+    ("[203.0.113.7", None),
+    ("300.1.1.1", None),
+    ("\u0663.1.1.1", None),
+]
+
+
+@pytest.fixture(scope="module")
+def proxied(database_url: str) -> Iterator[Flask]:
+    """The application behind one proxy, with a limit of two creations for each caller."""
+    settings = Settings(
+        database_url=database_url, auth="off", trusted_proxies=1, rate_limit_creations=2
+    )
+    app = create_app(settings)
+    yield app
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+def create(app: Flask, told: str) -> int:
+    """Create a job as a caller of whom the proxy tells this, and return the answer's status."""
+    headers = {"X-Forwarded-For": told}
+    return (
+        app.test_client()
+        .post(JOBS, json={"domain": "address.example"}, headers=headers)
+        .status_code
+    )
+
+
+@pytest.mark.parametrize(("told", "kept"), FORMS)
+def test_audit_and_log_hold_the_bare_address(
+    database_url: str, told: str, kept: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(
+        Settings(database_url=database_url, auth="off", rate_limit=False, trusted_proxies=1)
+    )
+    with caplog.at_level(logging.INFO, "app.requests"):
+        answer = app.test_client().post(
+            JOBS,
+            json={"domain": "address.example"},
+            headers={"X-Forwarded-For": told.encode().decode("latin-1")},
+        )
+    (line,) = (record for record in caplog.records if record.message == "request")
+    assert line.__dict__["address"] == kept
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT address FROM job_events WHERE job_id = %s", (answer.get_json()["data"]["id"],)
+        )
+        assert cursor.fetchone() == (kept,)
+    connection.close()
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["192.0.2.1:1000", "192.0.2.1:1001", "192.0.2.1"],
+        ["[2001:db8:1:2::1]:1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2:ffff::"],
+        ["::ffff:192.0.2.2", "192.0.2.2", "[::ffff:192.0.2.2]:9"],
+        ["unknown", "for=_a", "for=_b"],
+    ],
+    ids=["port", "network", "mapped", "unknown"],
+)
+def test_one_caller_has_one_limit(proxied: Flask, same: list[str]) -> None:
+    assert [create(proxied, told) for told in same] == [201, 201, 429]
+
+
+def test_other_callers_have_limits_of_their_own(proxied: Flask) -> None:
+    others = ["192.0.2.10", "192.0.2.11", "2001:db8:2:1::1", "2001:db8:2:2::1", "::ffff:192.0.2.12"]
+    assert [create(proxied, told) for told in others * 2] == [201] * 10
+
+
+def test_without_enough_addresses_the_peer_counts(database_url: str) -> None:
+    app = create_app(
+        Settings(database_url=database_url, auth="off", rate_limit=False, trusted_proxies=2)
+    )
+    answer = app.test_client().post(
+        JOBS, json={"domain": "a.example"}, headers={"X-Forwarded-For": "192.0.2.1, ,"}
+    )
+    job = answer.get_json()["data"]["id"]
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT address FROM job_events WHERE job_id = %s", (job,))
+        assert cursor.fetchone() == ("127.0.0.1",)
+    connection.close()
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()

@@ -1,0 +1,108 @@
+"""Whatever is sent, by whomever: no endpoint fails, and every answer has the common form."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+
+from app.api_keys import service as keys
+from app.api_keys.scopes import Scope
+from app.config import Settings
+from app.database import db
+from app.database.tenant_scope import tenant_scope
+from app.events.provenance import SYSTEM, Provenance
+from app.factory import create_app
+from app.jobs import service as jobs
+from app.jobs.schemas import CREATE
+from app.targets import Policy
+from app.vault import Vault
+from app.webhooks import service as webhooks
+from app.webhooks.schemas import NEW_ENDPOINT
+from support.database import migrate, new_database
+from support.openapi import ENDPOINTS, KNOWN_IDS, document
+from support.service import Service, own_work
+
+CUSTOMER = uuid.UUID(int=1)
+BOUND = set(Scope) - {Scope.ALL, Scope.METRICS_READ}
+EXAMPLES = 15
+
+API = schemathesis.openapi.from_dict(document())
+
+
+@dataclass
+class House:
+    """The service behind locked doors, and what its callers send as Authorization."""
+
+    service: Service
+    session: requests.Session
+    callers: Mapping[str, str | None]
+
+
+@pytest.fixture(scope="module")
+def house(server_url: str) -> Iterator[House]:
+    for url in new_database(server_url):
+        migrate(url)
+        app = create_app(Settings(database_url=url))
+        with own_work(app):
+            fill()
+            callers = {
+                "nobody": None,
+                "a customer": f"Bearer {keys.create('customer', sorted(BOUND), CUSTOMER, None)[0]}",
+                "an administrator": f"Bearer {keys.create('administrator', [Scope.ALL], None, None)[0]}",
+            }
+            db.engine.dispose()
+        # A process with a single thread lets no request wait for work.
+        service = Service(
+            url, SCRAPE_JOBS_AUTH="keys", SCRAPE_JOBS_WEBHOOK_DISPATCH="off", THREADS="1"
+        )
+        with service, closing(requests.Session()) as session:
+            yield House(service, session, callers)
+
+
+def fill() -> None:
+    """Make the jobs and webhooks whose ids are asked for, every other one a customer's."""
+    for number, known in enumerate(KNOWN_IDS):
+        with tenant_scope(CUSTOMER if number % 2 else None):
+            hook = NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
+            webhooks.create(uuid.UUID(known), hook, Policy.parse(()), Vault(()), 100)
+            jobs.create(
+                [{**CREATE.parse({"domain": "example.com"}), "id": known}],
+                Provenance(SYSTEM, None, None),
+            )
+
+
+def test_the_document_knows_every_endpoint(app: Flask) -> None:
+    rules = app.url_map.iter_rules()
+    assert set(ENDPOINTS) == {
+        (method, rule.rule)
+        for rule in rules
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+@pytest.mark.parametrize("caller", ["nobody", "a customer", "an administrator"])
+@API.parametrize()
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_nothing_that_is_sent_makes_an_endpoint_fail(
+    case: Case[Any], house: House, caller: str
+) -> None:
+    key = house.callers[caller]
+    answer = case.call(
+        house.service.url, house.session, headers=None if key is None else {"Authorization": key}
+    )
+    case.validate_response(answer, checks=[not_a_server_error])
+    assert answer.headers["x-request-id"]
+    if answer.status_code >= 400:
+        failure = answer.json()
+        assert failure.pop("success") is False
+        assert {"error"} <= set(failure) <= {"error", "details"}
+        assert all(isinstance(text, str) for text in failure.values())

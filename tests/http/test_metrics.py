@@ -1,0 +1,190 @@
+"""What Prometheus is told, by any of several processes for all of them."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+import requests
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.config import Settings
+from app.factory import create_app
+from support.database import migrate, new_database
+from support.receiver import Receiver
+from support.service import Service, wait_until
+from support.webhooks import new_ground
+
+ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
+LIMIT = "scrape_jobs_database_connections_limit"
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture(scope="module")
+def measured(server_url: str) -> Iterator[Service]:
+    """A service whose jobs are this module's alone."""
+    for url in new_database(server_url):
+        migrate(url)
+        with Service(url, **ALLOW) as service:
+            wait_until(
+                lambda: value(metrics(service), LIMIT) == 2 * (4 + 2), 30
+            )  # both workers are there
+            yield service
+
+
+def read(text: str) -> Samples:
+    """Return the samples of Prometheus's text format, by name and labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def metrics(service: Service) -> Samples:
+    answer = requests.get(f"{service.url}/metrics", timeout=10)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return read(answer.text)
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples.get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+def requests_counted(samples: Samples, method: str, route: str, status: str) -> float:
+    name = "scrape_jobs_http_request_seconds_count"
+    return value(samples, name, method=method, route=route, status=status)
+
+
+def test_requests_to_all_workers_are_counted_together_by_route_and_status(
+    measured: Service,
+) -> None:
+    before = metrics(measured)
+    job = measured.create()
+
+    def get(number: int) -> int:
+        job_id = job["id"] if number % 4 else "0190f3a0-0000-7000-8000-000000000000"
+        return requests.get(f"{measured.jobs}/{job_id}", timeout=10).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(get, range(80)))
+    requests.request("BREW", f"{measured.url}/no/such/route", timeout=10)
+
+    after = metrics(measured)
+    route = "/api/scrape-jobs/<id>"
+    for status in (200, 404):
+        counted = [
+            requests_counted(samples, "GET", route, str(status)) for samples in (before, after)
+        ]
+        assert counted[1] - counted[0] == statuses.count(status) > 0
+    assert requests_counted(after, "other", "unmatched", "404") == 1
+
+
+def test_jobs_transitions_and_the_queue_are_told(measured: Service) -> None:
+    before = metrics(measured)
+    first = measured.create()
+    measured.create()
+    measured.create(scheduled_for="2099-01-01T00:00:00Z")
+    measured.change(first["id"], status="running")
+    after = metrics(measured)
+
+    def more(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert more("scrape_jobs_transitions_total", old="none", new="pending") == 3
+    assert more("scrape_jobs_transitions_total", old="pending", new="running") == 1
+    assert more("scrape_jobs_jobs", status="pending") == 2
+    assert more("scrape_jobs_jobs", status="running") == 1
+    assert more("scrape_jobs_queue_due_jobs") == 1
+    assert value(after, "scrape_jobs_queue_oldest_due_seconds") > 0
+    assert value(after, "scrape_jobs_database_up") == 1
+    assert value(after, LIMIT) == 2 * (4 + 2)
+
+
+def test_a_lease_that_expired_is_told(measured: Service) -> None:
+    domain = "expiring.example"
+    measured.create(domain=domain)
+    ask = {"worker_id": "w", "domains": [domain], "lease_seconds": 5}
+    (job,) = requests.post(f"{measured.jobs}/next", json=ask, timeout=10).json()["data"]
+    wait_until(
+        lambda: requests.get(f"{measured.jobs}/{job['id']}", timeout=10).json()["data"][
+            "retry_count"
+        ],
+        15,
+    )
+    assert value(metrics(measured), "scrape_jobs_lease_expiries_total") == 1
+
+
+def test_deliveries_are_told_by_outcome_and_delay(measured: Service) -> None:
+    with Receiver() as receiver:
+        measured.webhook(receiver.url)
+        job = measured.create()
+        measured.change(job["id"], status="running")
+        wait_until(
+            lambda: (
+                value(metrics(measured), "scrape_jobs_webhook_tries_total", outcome="delivered")
+                == 1
+            )
+        )
+        samples = metrics(measured)
+        assert value(samples, "scrape_jobs_webhook_delay_seconds_count") == 1
+        assert 0 < value(samples, "scrape_jobs_webhook_delay_seconds_sum") < 10
+        assert value(samples, "scrape_jobs_webhooks_owed") == 0
+        assert value(samples, "scrape_jobs_webhooks_oldest_change_seconds") == 0
+
+
+def test_the_age_of_the_oldest_change_is_told(server_url: str) -> None:
+    for ground in new_ground(server_url):
+        ground.changes(3, 3)
+        ground.changes(3, 3, uuid.uuid4())
+        ground.rows(
+            "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE customer::text > '1'"
+        )
+        app = create_app(Settings(auth="off", rate_limit=False, database_url=ground.url))
+        samples = read(app.test_client().get("/metrics").text)
+        assert 3600 <= value(samples, "scrape_jobs_webhooks_oldest_change_seconds") < 3700
+        assert value(samples, "scrape_jobs_webhooks_owed") == 6
+        with app.app_context():
+            app.extensions["sqlalchemy"].engine.dispose()
+
+
+def test_what_a_killed_worker_counted_stays_counted(measured: Service) -> None:
+    before = metrics(measured)
+    assert measured.process is not None
+    for worker in psutil.Process(measured.process.pid).children():
+        os.kill(worker.pid, signal.SIGKILL)
+    time.sleep(0.2)
+    wait_until(lambda: _answers(measured), 20)
+    after = metrics(measured)
+    name, labels = "scrape_jobs_transitions_total", {"old": "none", "new": "pending"}
+    assert value(after, name, **labels) == value(before, name, **labels)
+    limit = "scrape_jobs_database_connections_limit"
+    wait_until(lambda: value(metrics(measured), limit) == value(before, limit), 20)
+
+
+def _answers(service: Service) -> bool:
+    try:
+        return requests.get(f"{service.url}/healthz", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def test_without_the_database_the_rest_is_told() -> None:
+    app = create_app(
+        Settings(
+            auth="off", rate_limit=False, database_url="postgresql://nobody@127.0.0.1:1/nothing"
+        )
+    )
+    client: FlaskClient = app.test_client()
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    samples = read(answer.text)
+    assert value(samples, "scrape_jobs_database_up") == 0
+    assert not [name for name, _ in samples if name == "scrape_jobs_jobs"]

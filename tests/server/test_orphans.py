@@ -1,0 +1,68 @@
+"""A server whose master process was killed: its workers end soon, and a new server can start in its
+place."""
+
+import socket
+import time
+
+import psutil
+import requests
+
+from support.database import migrate
+from support.receiver import Receiver
+from support.service import Service, wait_until
+
+
+def all_ended(processes: list[psutil.Process]) -> bool:
+    return not any(
+        process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes
+    )
+
+
+def test_workers_end_after_master_is_killed(database_url: str) -> None:
+    with Service(database_url, THREADS="8") as service:
+        job = service.create(domain="orphans.example")
+        workers = service.workers()
+        with (
+            requests.Session() as idle,
+            socket.create_connection(("127.0.0.1", service.port)) as waiting,
+            socket.create_connection(("127.0.0.1", service.port)) as sending,
+        ):
+            assert idle.get(f"{service.jobs}/{job['id']}", timeout=10).status_code == 200
+            body = b'{"worker_id": "w", "domains": ["no-work.example"], "wait_seconds": 20}'
+            head = "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            waiting.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            sending.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+            time.sleep(0.5)
+            service.master().kill()
+            started = time.monotonic()
+            wait_until(lambda: all_ended(workers), 10)
+            assert time.monotonic() - started < 3
+            waiting.settimeout(5)
+            assert (
+                waiting.recv(15) == b"HTTP/1.1 200 OK"
+            )  # what waits is answered in the second that is left
+
+
+def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str) -> None:
+    migrate(empty_database)
+    with (
+        Receiver() as receiver,
+        Service(empty_database, SCRAPE_JOBS_WEBHOOK_ALLOW="127.0.0.0/8") as service,
+    ):
+        service.webhook(f"{receiver.url}/hang")
+        service.change(service.create()["id"], status="running")
+        receiver.wait_for("/hang", 1)
+        workers = service.workers()
+        service.master().kill()
+        started = time.monotonic()
+        wait_until(lambda: all_ended(workers), 10)
+        assert time.monotonic() - started < 3
+
+
+def test_new_server_starts_at_once_on_same_port(database_url: str) -> None:
+    with Service(database_url) as killed, requests.Session() as session:
+        assert session.get(f"{killed.url}/healthz", timeout=10).status_code == 200
+        killed.master().kill()
+        with Service(database_url, PORT=str(killed.port)) as started:
+            assert session.get(f"{started.url}/healthz", timeout=10).status_code == 200
+            assert "in use" not in started.logs().lower()

@@ -1,0 +1,276 @@
+"""The fan-out and the claim on the real database: bounded steps, turns between customers, order per
+job."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from uuid import UUID
+
+import pytest
+from flask import Flask
+
+from app.config import Settings
+from app.database import session_settings
+from app.errors import DatabaseTimeout
+from app.factory import create_app
+from app.webhooks import dispatch_queries as queries
+from app.webhooks.dispatch_queries import Claimed, Limits, Result, Share
+from app.webhooks.fan_out import MOST_CUSTOMERS, MOST_DELIVERIES, FanOut
+from support.service import own_work
+from support.webhooks import Ground, new_ground
+
+ONE, OTHER = UUID(int=1), UUID(int=2)
+CLAIM = uuid.uuid4()
+PLENTY = Limits(1000, 1000, 1000)
+ATTEMPT = {
+    "at": "2024-01-01T00:00:00.000Z",
+    "status_code": 200,
+    "duration_ms": 1,
+    "answer": "",
+    "error": None,
+}
+
+
+@pytest.fixture(scope="module")
+def own_ground(server_url: str) -> Iterator[Ground]:
+    yield from new_ground(server_url)
+
+
+@pytest.fixture
+def ground(own_ground: Ground) -> Ground:
+    own_ground.rows(
+        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries"
+    )
+    return own_ground
+
+
+@pytest.fixture
+def app(ground: Ground) -> Iterator[Flask]:
+    app = create_app(Settings(database_url=ground.url, auth="off", rate_limit=False, threads=4))
+    with own_work(app):
+        yield app
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+def claim(limits: Limits = PLENTY, **shares: Share) -> list[Claimed]:
+    found, put_off = queries.claim(
+        CLAIM, {UUID(name): share for name, share in shares.items()}, limits, 25
+    )
+    queries.resume(put_off)
+    return list(found)
+
+
+def settle(*claimed: Claimed, status: str = "delivered", wait_seconds: float | None = None) -> None:
+    queries.settle(CLAIM, [Result(one, status, ATTEMPT, wait_seconds) for one in claimed])
+    if status != "pending":
+        queries.resume([(one.job_id, one.endpoint_id) for one in claimed])
+
+
+def fan_out_all() -> None:
+    fan_out = FanOut()
+    while True:
+        step = fan_out.step()
+        queries.resume(step.put_off)
+        if not step.has_more:
+            return
+
+
+# ------------------------------------------------------------------------------------------------------------ fan-out
+
+
+def test_a_step_makes_bounded_deliveries(app: Flask, ground: Ground) -> None:
+    ground.endpoints(30)
+    ground.changes(200, 200)
+    FanOut().step()
+    assert 900 < ground.number("webhook_deliveries") <= MOST_DELIVERIES
+    fan_out_all()
+    assert ground.number("webhook_deliveries") == 30 * 200
+    assert ground.number("outbox") == 0
+
+
+def test_a_change_with_many_endpoints_takes_steps(app: Flask, ground: Ground) -> None:
+    endpoints = ground.endpoints(2 * MOST_DELIVERIES + 500)
+    ground.changes(1, 1)
+    fan_out = FanOut()
+    for done in (MOST_DELIVERIES, 2 * MOST_DELIVERIES):
+        assert fan_out.step().has_more
+        made = sorted(
+            one for (one,) in ground.rows("SELECT endpoint_id::text FROM webhook_deliveries")
+        )
+        assert made == endpoints[:done]
+        assert ground.rows("SELECT served_to::text FROM outbox") == [(endpoints[done - 1],)]
+    fan_out.step()
+    assert ground.number("webhook_deliveries") == len(endpoints)
+    assert ground.number("outbox") == 0
+    assert not fan_out.step().has_more
+
+
+def test_customers_share_a_step(app: Flask, ground: Ground) -> None:
+    ground.endpoints(100, ONE)
+    ground.endpoints(1, OTHER)
+    ground.changes(500, 500, ONE)
+    ground.changes(5, 5, OTHER)
+    FanOut().step()
+    assert ground.number("outbox", "customer = %(customer)s", customer=OTHER) == 0
+    assert ground.number("outbox", "customer = %(customer)s", customer=ONE) >= 490
+
+
+def test_more_customers_than_a_step_takes_come_next(app: Flask, ground: Ground) -> None:
+    for number in range(1, MOST_CUSTOMERS + 11):
+        ground.changes(1, 1, UUID(int=number))
+    fan_out = FanOut()
+    assert fan_out.step().has_more
+    assert ground.number("outbox") == 10
+    ground.changes(1, 1, UUID(int=1))
+    assert fan_out.step().has_more
+    assert ground.rows("SELECT customer::text FROM outbox") == [(str(UUID(int=1)),)]
+    assert fan_out.step().has_more
+    assert ground.number("outbox") == 0
+
+
+def test_a_timeout_makes_the_next_step_smaller(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(session_settings.DEFAULTS, "statement_timeout", "150ms")
+    app = create_app(Settings(database_url=ground.url, auth="off", rate_limit=False, threads=4))
+    ground.endpoints(100)
+    ground.changes(40, 40, stats='{"a": "%s"}' % ("ä" * 120_000))
+    fan_out, timeouts = FanOut(), 0
+    with own_work(app):
+        for _ in range(2000):
+            try:
+                if not fan_out.step().has_more:
+                    break
+            except DatabaseTimeout:
+                timeouts += 1
+        app.extensions["sqlalchemy"].engine.dispose()
+    assert timeouts
+    assert ground.number("webhook_deliveries") == 100 * 40
+
+
+def test_dispatchers_at_once_make_each_delivery_once(app: Flask, ground: Ground) -> None:
+    ground.endpoints(7, ONE)
+    ground.endpoints(700, OTHER)
+    ground.changes(300, 30, ONE)
+    ground.changes(12, 4, OTHER)
+
+    def run(_: int) -> None:
+        with own_work(app):
+            for _ in range(40):
+                fan_out_all()
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(run, range(3)))
+    fan_out_all()
+    assert ground.number("outbox") == 0
+    assert ground.number("webhook_deliveries") == 7 * 300 + 700 * 12
+
+
+# --------------------------------------------------------------------------------------------------------------- order
+
+
+def test_a_later_change_waits_only_where_an_earlier_is_unserved(app: Flask, ground: Ground) -> None:
+    endpoints = ground.endpoints(4)
+    (job,) = ground.changes(2, 1)
+    fan_out_all()
+    ground.rows("DELETE FROM webhook_deliveries WHERE seq = 2")
+    ground.rows(
+        "INSERT INTO outbox (job_id, seq, created_at, served_to) VALUES (%(job)s, 2, now(), %(served)s)",
+        job=job, served=endpoints[1],
+    )  # fmt: skip
+    ground.rows("UPDATE webhook_deliveries SET next_try_at = now()")
+    assert sorted(str(one.endpoint_id) for one in claim()) == endpoints[:2]
+    fan_out_all()
+    assert [one.seq for one in claim()] == [2, 2]
+
+
+def test_deliveries_of_a_job_follow_each_other(app: Flask, ground: Ground) -> None:
+    ground.endpoints(3)
+    ground.changes(20, 4)
+    fan_out_all()
+    for seq in range(2, 7):
+        found = claim()
+        assert sorted({one.seq for one in found}) == [seq]
+        assert len(found) == 12
+        assert claim() == []
+        settle(*found)
+    assert claim() == []
+    assert ground.number("webhook_deliveries", "status = 'delivered'") == 60
+
+
+def test_one_that_waits_is_due_when_the_first_is_given_up(app: Flask, ground: Ground) -> None:
+    ground.endpoints(1)
+    ground.changes(2, 1)
+    fan_out_all()
+    (first,) = claim()
+    settle(first, status="pending", wait_seconds=600)
+    assert claim() == []
+    ground.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 2")
+    (first,) = claim()
+    settle(first, status="failed")
+    (second,) = claim()
+    assert second.seq == 3
+
+
+def test_one_that_waits_is_put_off_past_the_first(app: Flask, ground: Ground) -> None:
+    ground.endpoints(1)
+    ground.changes(2, 1)
+    fan_out_all()
+    ground.rows(
+        "UPDATE webhook_deliveries SET next_try_at = now() + interval '2 hours', failures = 1 WHERE seq = 2"
+    )
+    ground.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 3")
+    assert claim() == []
+    assert ground.rows("SELECT count(DISTINCT next_try_at) FROM webhook_deliveries") == [(1,)]
+
+
+def test_a_lost_resumption_costs_a_minute_at_most(app: Flask, ground: Ground) -> None:
+    ground.endpoints(1)
+    ground.changes(2, 1)
+    fan_out_all()
+    (first,) = claim()
+    queries.settle(CLAIM, [Result(first, "delivered", ATTEMPT)])  # and the dispatcher is killed
+    ((wait,),) = ground.rows(
+        "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries WHERE seq = 3"
+    )
+    assert 0 < wait < 60
+
+
+# --------------------------------------------------------------------------------------------------------------- turns
+
+
+def test_customers_take_turns_in_a_claim(app: Flask, ground: Ground) -> None:
+    ground.endpoints(100, ONE)
+    ground.changes(100, 100, ONE)
+    fan_out_all()
+    (other,) = ground.endpoints(1, OTHER)
+    ground.changes(3, 3, OTHER)
+    fan_out_all()
+    found = claim(Limits(8, 10, 1000))
+    assert len(found) == 8
+    assert [str(one.endpoint_id) for one in found].count(other) == 3
+
+
+def test_untrusted_endpoints_of_a_customer_are_few_at_a_time(app: Flask, ground: Ground) -> None:
+    endpoints = ground.endpoints(20, ONE)
+    ground.endpoints(20)
+    ground.changes(20, 20, ONE)
+    fan_out_all()
+    trusted = {endpoints[0]: Share(0, 5, True), endpoints[1]: Share(1, 5, False)}
+    found = [str(one.endpoint_id) for one in claim(Limits(1000, 1, 4), **trusted)]
+    assert found.count(endpoints[0]) == 5
+    assert sum(endpoint in endpoints[1:] for endpoint in found) == 3
+    assert sum(endpoint not in endpoints for endpoint in found) == 20
+
+
+def test_a_claim_leaves_what_another_holds(app: Flask, ground: Ground) -> None:
+    ground.endpoints(1)
+    ground.changes(10, 10)
+    fan_out_all()
+    with ExitStack() as stack:
+        stack.callback(ground.rows, "ROLLBACK")
+        ground.rows("BEGIN")
+        ground.rows("SELECT FROM webhook_deliveries ORDER BY next_try_at LIMIT 4 FOR UPDATE")
+        assert len(claim()) == 6
+    assert len(claim()) == 4
