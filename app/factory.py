@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> Flask:
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     tasks = [
         PeriodicTask("the sweeper", 1.0, sweeper.sweep),
-        PeriodicTask("the count of statistics", 2.0, totals.count_some),
+        PeriodicTask("the count of statistics", 2.0, totals.count_round),
     ]
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = PeriodicTasks(own_work, tasks)

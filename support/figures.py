@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 from flask import Flask
 
-from app.statistics import queries, service
+from app.statistics import counting, service
 from support.factories import new_domain
 from support.service import own_work
 
@@ -88,7 +88,7 @@ class Place:
 
     def count(self, limit: int | None = None) -> int:
         with own_work(self.app):
-            return service.count() if limit is None else queries.count(limit)
+            return service.count() if limit is None else counting.count(limit)
 
     def ask(self, query: str | Mapping[str, Any]) -> Figures:
         answer = self.client.get(f"{JOBS}/stats", query_string=query)

@@ -171,7 +171,7 @@ def _kind(field: fields.Field[Any]) -> dict[str, Any]:
             return {"type": "string", "format": "uuid"}
         case Timestamp():
             return {"type": "string", "format": "date-time"}
-        case statistics.Zone():
+        case statistics.TimeZone():
             return {"enum": ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]}
         case Choices():
             return {"enum": [*field.choices, ",".join(field.choices)]}

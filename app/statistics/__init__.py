@@ -1,2 +1,1 @@
-"""The figures: running totals of what happened to jobs, and what they tell of any window of
-time."""
+"""Statistics: running totals of status changes, and the figures of any time window."""

@@ -1,8 +1,8 @@
-"""The running totals: what was counted of every status change, by time and by kind of job.
+"""The tables of the running totals.
 
-A row sums up the jobs of one `grain` of time from `start` on. It stands for all jobs where
-customer, domain and job type are '', and otherwise for those of one customer ('none' for jobs of
-nobody), one domain and one type.
+A row sums up the status changes of one `grain` of time from `start` on. It covers all jobs if
+customer, domain and job type are ''. Otherwise it covers the jobs of one kind: one customer ('none'
+for jobs without a customer), one domain and one job type.
 """
 
 import uuid
@@ -15,12 +15,11 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 from app.database import Model
 
 ALL_TIME = 0
-"""The grain of the rows that hold everything, whenever it was; their start is the epoch."""
+"""The grain of the rows that cover all time; their start is the epoch."""
 
 
 LAYOUT = 2
-"""The set of grains that this release keeps. A release that does not name it in its INSERTs cannot
-count."""
+"""The version of the set of grains. A release that writes another version cannot count."""
 
 
 class _Totals:
@@ -28,8 +27,8 @@ class _Totals:
 
     @declared_attr.directive
     def __table_args__(cls) -> tuple[Any, ...]:  # noqa: N805 - of the class
-        # A window of all kinds is a range of this index, whatever number of domains there is
-        # outside the window.
+        # A window of all kinds is one range of this index. Its cost does not depend on the number
+        # of domains outside the window.
         index = Index(
             f"{cls.__tablename__}_of_kinds",
             "grain",
@@ -39,9 +38,9 @@ class _Totals:
         )
         return index, {"postgresql_with": {"fillfactor": 80}}
 
-    # Seconds that the row covers.
+    # The length of the row in seconds.
     grain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    # In the order of the key: a span of time of all jobs lies together, and of a domain.
+    # This order of the key keeps a span of time of all jobs, and of one domain, adjacent.
     domain: Mapped[str] = mapped_column(Text, primary_key=True)
     start: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
     job_type: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -49,28 +48,28 @@ class _Totals:
 
 
 class JobTotals(_Totals, Model):
-    """Counts, sums and peaks."""
+    """Counts, sums and peaks of the measures."""
 
     __tablename__ = "job_totals"
 
     layout: Mapped[int] = mapped_column(SmallInteger)
-    # Jobs that stand in the status, and took it in this time; a job that goes on to another is
-    # taken off.
+    # Jobs that entered this status in this time and are still in it. A job that leaves the status
+    # is subtracted.
     pending: Mapped[int] = mapped_column(BigInteger)
     running: Mapped[int] = mapped_column(BigInteger)
     completed: Mapped[int] = mapped_column(BigInteger)
     failed: Mapped[int] = mapped_column(BigInteger)
     cancelled: Mapped[int] = mapped_column(BigInteger)
-    # Those of them that had been retried.
+    # Those of these jobs that have been retried.
     retried: Mapped[int] = mapped_column(BigInteger)
-    # Completions, and how long their attempts took together.
+    # Completed jobs with a duration, and the sum of their durations.
     timed: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float] = mapped_column(Double)
-    # Pages of the attempts that ended, and how long those took that told of pages.
+    # Pages of ended attempts, and the duration of the attempts that reported pages.
     pages: Mapped[float] = mapped_column(Double)
     page_seconds: Mapped[float] = mapped_column(Double)
-    # stats.performance of the attempts that ended: memoryUsage in MB, cpuUsage in percent,
-    # networkLatency in ms.
+    # stats.performance of ended attempts: memoryUsage in MB, cpuUsage in percent, networkLatency
+    # in ms.
     memory_samples: Mapped[int] = mapped_column(BigInteger)
     memory_sum: Mapped[float] = mapped_column(Double)
     memory_peak: Mapped[float | None] = mapped_column(Double)
@@ -83,7 +82,7 @@ class JobTotals(_Totals, Model):
 
 
 class JobDurationTotals(_Totals, Model):
-    """Completions by how long they took: a histogram whose buckets grow with the logarithm."""
+    """Completed jobs by duration: a histogram with logarithmic buckets."""
 
     __tablename__ = "job_duration_totals"
 
@@ -92,11 +91,10 @@ class JobDurationTotals(_Totals, Model):
 
 
 class JobErrorTotals(_Totals, Model):
-    """Failures by what they said, folded; with the last job that said so.
+    """Failures by error pattern, each with the last job that failed with it.
 
-    Only so many patterns are kept of a span of time and a kind of job: see
-    `app.statistics.error_queries`. The failures of all others are counted together in the row whose
-    pattern is ''.
+    The number of patterns is bounded for each span of time and kind of job; see
+    `app.statistics.error_totals`. The row whose pattern is '' counts all other failures.
     """
 
     __tablename__ = "job_error_totals"
@@ -104,13 +102,13 @@ class JobErrorTotals(_Totals, Model):
     pattern: Mapped[str] = mapped_column(Text, primary_key=True)
     failures: Mapped[int] = mapped_column(BigInteger)
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid)
-    # Failures of the pattern that may have been counted in the row '' before this row was made: at
-    # most so many. In the row '' itself: at most so many failures of any one pattern are in it.
+    # The maximum number of failures of this pattern that the row '' counted before this row
+    # existed. In the row '' itself: the maximum number of failures of any single pattern in it.
     missed: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class StatisticsMark(Model):
-    """Since when something has been so: ``quarters``: since `at` all quarter hours are kept."""
+    """The time since which a property holds; ``quarters``: totals of quarters are complete."""
 
     __tablename__ = "statistics_marks"
 

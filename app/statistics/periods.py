@@ -1,5 +1,4 @@
-"""Which totals to read for the figures of a window, together and by the hours or days of a time
-zone."""
+"""Selects the totals to read for a window, and for each hour or day of a time zone in it."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -7,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from app.statistics import time_zones
+from app.statistics.time_zones import UNITS, periods_around
 from app.statistics.windows import (
     DAY,
     HOUR,
@@ -16,9 +15,9 @@ from app.statistics.windows import (
     QUARTER,
     SIX_HOURS,
     TEN_MINUTES,
-    Cover,
-    Moment,
-    Span,
+    Bound,
+    TotalsSpan,
+    WindowCover,
     ceiling,
     cover,
     floor,
@@ -27,43 +26,47 @@ from app.statistics.windows import (
 GRAINS_OF_ALL = (DAY, SIX_HOURS, HOUR, TEN_MINUTES, MINUTE)
 GRAINS_OF_KINDS = (DAY, HOUR)
 QUARTERS_OF_KINDS = (*GRAINS_OF_KINDS, QUARTER)
-"""For which lengths of time totals are kept: of all jobs together, and of each kind (customer,
-domain, type).
+"""The grains of the totals: of all jobs together, and of each kind (customer, domain, type).
 
-Every offset from UTC since 1972 is a multiple of a quarter of an hour: each hour and day of a zone
-is a sum of these.
+Every offset from UTC since 1972 is a multiple of a quarter of an hour. So each hour and day of a
+zone is a sum of quarters.
 """
-
-BY_TIME = tuple(time_zones.LENGTH)
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class ByPeriod:
-    """A window as spans of totals of each hour or day: `spans` with the place of their period in
-    `firsts`.
+class PeriodTotals:
+    """The totals of each hour or day in a window.
 
-    `periods` are the same hours and days as times, by which events are told apart that no span
-    holds.
+    Attributes:
+        firsts: The starts of the hours or days, in ascending order.
+        periods: The place in `firsts`, start and end of each period. They assign the events that
+            no span covers.
+        spans: The place in `firsts` and the span of each part.
     """
 
     firsts: Sequence[datetime]
     periods: Sequence[tuple[int, datetime, datetime]]
-    spans: Sequence[tuple[int, Span]]
+    spans: Sequence[tuple[int, TotalsSpan]]
 
 
-class Grains:
-    """The totals that are kept: of all jobs, or of each kind, of which quarters of an hour are kept
-    `since` a time."""
+class KeptGrains:
+    """The grains of the totals that are kept.
 
-    def __init__(self, of_kinds: bool, since: Moment = None) -> None:
-        self.of_kinds = of_kinds
-        self._since = since
+    Args:
+        of_kinds: Whether the totals of each kind are read, or else those of all jobs together.
+        quarters_since: The time since which quarters of an hour are kept of each kind; None if
+            they are not kept.
+    """
 
-    def of(self, *moments: Moment) -> Sequence[int]:
-        """Return the grains that windows can be made of which begin or end at `moments`."""
-        if not self.of_kinds:
+    def __init__(self, of_kinds: bool, quarters_since: Bound = None) -> None:
+        self._of_kinds = of_kinds
+        self._quarters_since = quarters_since
+
+    def of(self, *moments: Bound) -> Sequence[int]:
+        """Return the grains for windows that start or end at `moments`."""
+        if not self._of_kinds:
             return GRAINS_OF_ALL
         return (
             QUARTERS_OF_KINDS
@@ -72,40 +75,46 @@ class Grains:
         )
 
     def aligned(self, moment: datetime) -> datetime:
-        """Return where a row of the finest grain begins, at `moment` or next after it.
+        """Round `moment` up to the start of a row of the finest grain.
 
-        Only before quarters were kept is that another moment: an hour then counts as a whole to the
-        period that it begins in.
+        This changes `moment` only before quarters were kept. An hour then belongs as a whole to the
+        period in which it begins.
         """
         return ceiling(moment, self.of(moment)[-1])
 
-    def _has_quarters(self, moment: Moment) -> bool:
-        return moment is None or (self._since is not None and floor(moment, HOUR) >= self._since)
+    def _has_quarters(self, moment: Bound) -> bool:
+        since = self._quarters_since
+        return moment is None or (since is not None and floor(moment, HOUR) >= since)
 
 
-def whole(start: Moment, end: Moment, grains: Grains) -> Cover:
-    """Return the totals of the window from `start` up to and without `end`."""
+def cover_window(start: Bound, end: Bound, grains: KeptGrains) -> WindowCover:
+    """Return the totals of the window from `start` until before `end`."""
     return cover(start, end, grains.of(start, end))
 
 
-def by_period(
-    zone: ZoneInfo, unit: str, cells: Sequence[datetime], most: int, window: Cover, grains: Grains
-) -> ByPeriod:
-    """Return the totals of the hours or days of `zone` in a `window`, the newest ones.
+def cover_periods(
+    zone: ZoneInfo,
+    unit: str,
+    utc_periods: Sequence[datetime],
+    limit: int,
+    window: WindowCover,
+    grains: KeptGrains,
+) -> PeriodTotals:
+    """Return the totals of the newest hours or days of `zone` in a `window`.
 
     Args:
-        zone: Whose hours or days.
+        zone: The time zone of the hours or days.
         unit: hour or day.
-        cells: The hours or days of UTC in which anything happened, the newest first.
-        most: There may be older ones than `cells` names where it names so many.
+        utc_periods: The hours or days of UTC that have events, the newest first.
+        limit: If `utc_periods` has this length, older ones may be missing.
         window: The window as spans and edges.
-        grains: The totals that are kept.
+        grains: The grains of the totals that are kept.
     """
-    oldest = cells[-1] if len(cells) >= most else None
-    touched = {*cells, *_cells_of_edges(window, unit)}
+    oldest = utc_periods[-1] if len(utc_periods) >= limit else None
+    touched = {*utc_periods, *_utc_periods_of_edges(window, unit)}
     periods = [
         period
-        for period in time_zones.periods_around(zone, unit, sorted(touched))
+        for period in periods_around(zone, unit, sorted(touched))
         if oldest is None or period.first >= oldest
     ]
     firsts = sorted({period.first for period in periods})
@@ -118,19 +127,19 @@ def by_period(
         for period in periods
     ]
     pieces = [(place, start, end) for place, start, end in pieces if start < end]
-    return ByPeriod(firsts, pieces, list(_spans(pieces, window, grains)))
+    return PeriodTotals(firsts, pieces, list(_spans(pieces, window, grains)))
 
 
-def _cells_of_edges(window: Cover, unit: str) -> Iterator[datetime]:
-    """Return the hours or days of UTC in which the edges lie: each is shorter than two hours."""
+def _utc_periods_of_edges(window: WindowCover, unit: str) -> Iterator[datetime]:
+    """Return the hours or days of UTC that hold the edges; an edge is shorter than two hours."""
     for start, end in window.edges:
-        yield floor(start, time_zones.LENGTH[unit])
-        yield floor(end - _MICROSECOND, time_zones.LENGTH[unit])
+        yield floor(start, UNITS[unit])
+        yield floor(end - _MICROSECOND, UNITS[unit])
 
 
 def _spans(
-    pieces: Sequence[tuple[int, datetime, datetime]], window: Cover, grains: Grains
-) -> Iterator[tuple[int, Span]]:
+    pieces: Sequence[tuple[int, datetime, datetime]], window: WindowCover, grains: KeptGrains
+) -> Iterator[tuple[int, TotalsSpan]]:
     if window.counted is None:
         return
     low, high = window.counted

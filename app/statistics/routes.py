@@ -1,4 +1,4 @@
-"""The statistics' endpoint."""
+"""The endpoint of the statistics."""
 
 import json
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("statistics", __name__, url_prefix="/api/scrape-jobs")
 @blueprint.get("/stats")
 @operation("Failed to fetch scrape job statistics", Scope.JOBS_READ)
 def show_statistics() -> Response:
-    """Show the figures of a window of time, of all jobs or some, together and by group."""
+    """Show the figures of a time window, of all or some jobs, together and by group."""
     asked = query(schemas.STATISTICS)
     start, end = schemas.window(asked)
     figures = service.statistics(

@@ -1,4 +1,4 @@
-"""What requests may ask of the statistics."""
+"""Schemas of the statistics requests."""
 
 from datetime import datetime
 from typing import Any
@@ -10,12 +10,12 @@ from app.errors import InvalidInput
 from app.http.fields import Choice, Id, Pattern, QueryTimestamp, StrictSchema, must
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.statistics import time_zones
-from app.statistics.periods import BY_TIME
-from app.statistics.queries import GROUPS
+from app.statistics.figures_sql import GROUPS
+from app.statistics.time_zones import UNITS
 
 
-class Zone(fields.Field[ZoneInfo]):
-    """A time zone by its name in the IANA database."""
+class TimeZone(fields.Field[ZoneInfo]):
+    """The name of a time zone in the IANA database."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -29,7 +29,8 @@ class Zone(fields.Field[ZoneInfo]):
             raise self.make_error("invalid") from None
 
 
-StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no name in Python
+# Made from a dictionary because `from` is a reserved word in Python.
+StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # type: ignore[assignment]
     {
         "from": QueryTimestamp(),
         "to": QueryTimestamp(),
@@ -37,16 +38,16 @@ StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no n
         "job_type": Pattern(**JOB_TYPE),
         "customer_config_id": Id(),
         "group_by": Choice(*GROUPS),
-        "timezone": Zone(),
+        "timezone": TimeZone(),
     },
     name="StatisticsSchema",
-)  # type: ignore[assignment]
+)
 
 STATISTICS = StatisticsSchema()
 
 
 def window(asked: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
-    """Return the window that a query names; raises InvalidInput where it ends before it begins."""
+    """Return the window of a query. Raises InvalidInput if it ends before it starts."""
     start, end = asked.get("from"), asked.get("to")
     if start is not None and end is not None and end < start:
         raise InvalidInput("Invalid to: must not be before from")
@@ -54,9 +55,8 @@ def window(asked: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
 
 
 def zone(asked: dict[str, Any]) -> ZoneInfo | None:
-    """Return the time zone that a query names; raises InvalidInput where it groups by neither hour
-    nor day."""
+    """Return the time zone of a query. Raises InvalidInput unless it groups by hour or day."""
     found: ZoneInfo | None = asked.get("timezone")
-    if found is not None and asked.get("group_by") not in BY_TIME:
+    if found is not None and asked.get("group_by") not in UNITS:
         raise InvalidInput("Invalid timezone: must come with group_by=hour or group_by=day")
     return found

@@ -1,56 +1,68 @@
-"""What can be asked of the statistics, and how the running totals are kept up."""
+"""Statistics: keeps the running totals up to date and computes the figures of a window."""
 
+import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from app.database.batch_size import BatchSize
+from app.database.session_settings import STATEMENT_SECONDS
 from app.errors import DatabaseTimeout
-from app.statistics import queries, time_zones
-from app.statistics.queries import MOST_GROUPS, STATES, Figures, Question
-from app.statistics.windows import Moment
+from app.statistics import counting, reading, time_zones
+from app.statistics.measures import MAX_GROUPS, STATES
+from app.statistics.reading import JobFigures, StatisticsFilter
+from app.statistics.windows import Bound
 
-BATCH = 1000
+MAX_BATCH = 1000
+"""Status changes that one statement counts."""
 
-SOME = 20 * BATCH
-"""How much the background counts in one go, before it looks after other things."""
+MAX_PER_ROUND = 20 * MAX_BATCH
+"""Status changes that the background counts before it runs its other tasks."""
 
 
-def count(most: int | None = None) -> int:
-    """Add to the totals what happened since the last time, at most about `most`, and return how
-    many changes that were.
+def count(limit: int | None = None) -> int:
+    """Add status changes to the running totals until none is left, or about `limit` are counted.
 
-    Any number of processes may do so; one at a time does. A batch that takes too long, for what its
-    jobs reported is large, is tried again in halves. Raises DatabaseFailure.
+    Any number of processes may call this; one counts at a time. A batch that times out, because
+    its jobs reported large documents, is repeated with fewer changes.
+
+    Returns:
+        The number of changes that were counted.
+
+    Raises:
+        DatabaseFailure: The database did not answer, or a single change takes too long.
     """
-    counted, size = 0, BATCH
-    while most is None or counted < most:
+    counted, size = 0, BatchSize(MAX_BATCH, STATEMENT_SECONDS / 2)
+    while limit is None or counted < limit:
+        started, wanted = time.monotonic(), size.rows
         try:
-            batch = queries.count(size)
+            batch = counting.count(wanted)
         except DatabaseTimeout:
-            if size == 1:
+            if size.is_least:
                 raise
-            size = max(1, size // 4)
+            size.timed_out()
             continue
+        size.took(time.monotonic() - started)
         counted += batch
-        if batch < size:
+        if batch < wanted:
             break
     return counted
 
 
-def count_some() -> int:
-    """Count as the background does: often, and never for long. Raises DatabaseFailure."""
-    return count(SOME)
+def count_round() -> int:
+    """Count for one round of the background task. Raises DatabaseFailure."""
+    return count(MAX_PER_ROUND)
 
 
 def jobs_by_status() -> dict[str, int]:
-    """Return how many jobs stand in each status. Raises DatabaseFailure."""
-    return queries.jobs_by_status()
+    """Return the number of jobs in each status. Raises DatabaseFailure."""
+    return reading.jobs_by_status()
 
 
 def statistics(
-    start: Moment,
-    end: Moment,
+    start: Bound,
+    end: Bound,
     *,
     customer: UUID | None,
     domain: str | None,
@@ -58,30 +70,40 @@ def statistics(
     group: str | None,
     zone: ZoneInfo | None = None,
 ) -> dict[str, Any]:
-    """Return the figures of the jobs that took their status from `start` on, up to and without
-    `end`.
+    """Return the figures of the jobs that entered their status from `start` until before `end`.
 
-    Groups by hour or day are the hours or days of `zone`, by default of UTC. Raises
-    DatabaseFailure.
+    Args:
+        start: The start of the window.
+        end: The end of the window.
+        customer: Only jobs of this customer.
+        domain: Only jobs of this domain.
+        job_type: Only jobs of this type.
+        group: domain, job_type, hour or day.
+        zone: The time zone of groups by hour or day; UTC by default.
+
+    Returns:
+        The object of the API's answer.
+
+    Raises:
+        DatabaseFailure: The database did not answer.
     """
     zone = zone or time_zones.load("UTC")
-    everything, *groups = queries.read(
-        start, end, Question(customer, domain, job_type, group, zone)
-    )
-    figures = {"from": _shown(start), "to": _shown(end), **_figures(everything)}
+    wanted = StatisticsFilter(customer, domain, job_type, group, zone)
+    all_jobs, *groups = reading.read(start, end, wanted)
+    figures = {"from": _format(start), "to": _format(end), **_figures(all_jobs)}
     figures["groups"] = [
-        {"key": _key(found.key, zone), **_figures(found)} for found in groups[:MOST_GROUPS]
+        {"key": _key(found.key, zone), **_figures(found)} for found in groups[:MAX_GROUPS]
     ]
-    if len(groups) > MOST_GROUPS:
+    if len(groups) > MAX_GROUPS:
         figures["more_groups"] = True
     return figures
 
 
 def _key(key: str | datetime | None, zone: ZoneInfo) -> str | None:
-    return time_zones.written(key, zone) if isinstance(key, datetime) else key
+    return time_zones.format_in_zone(key, zone) if isinstance(key, datetime) else key
 
 
-def _figures(found: Figures) -> dict[str, Any]:
+def _figures(found: JobFigures) -> dict[str, Any]:
     measures = found.measures
     by_status = {status: measures[status] or 0 for status in STATES}
     total, ended = sum(by_status.values()), by_status["completed"] + by_status["failed"]
@@ -112,7 +134,7 @@ def _figures(found: Figures) -> dict[str, Any]:
 
 
 RESOURCES = {"memory_mb": "memory", "cpu_percent": "cpu", "network_latency_ms": "latency"}
-"""The figures of stats.performance: memoryUsage, cpuUsage and networkLatency, with their units."""
+"""The names of memoryUsage, cpuUsage and networkLatency in the answer, and in the totals."""
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
@@ -123,7 +145,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _shown(moment: datetime | None) -> str | None:
+def _format(moment: datetime | None) -> str | None:
     return (
         None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )

@@ -1,4 +1,4 @@
-"""Time zones: which hours and days a zone's clocks show, as spans of UTC.
+"""Hours and days of a time zone as spans of UTC.
 
 The rules are those of the IANA database in the `tzdata` package, never the host's or PostgreSQL's:
 the same name gives the same instants on every machine.
@@ -14,27 +14,29 @@ from zoneinfo import ZoneInfo
 
 from app.statistics.windows import DAY, HOUR
 
-LENGTH = {"hour": HOUR, "day": DAY}
-"""Seconds of an hour and of a day whose clock is not changed."""
+UNITS = {"hour": HOUR, "day": DAY}
+"""The seconds of an hour, and of a day without a change of the clock."""
 
 _REACH = {"hour": timedelta(hours=2), "day": timedelta(days=2)}
-"""More than the longest hour, or day, that any zone has."""
+"""More than the longest hour or day of any zone."""
 
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-"""Nothing happened before or after, and the calendar has room for every zone in between."""
+"""The range in which every zone's local time is within the calendar. No event is outside of it."""
 
 _SECOND = timedelta(seconds=1)
 _STEP = timedelta(days=1)
-"""No zone changes its offset twice in less."""
+"""No zone changes its offset twice in a shorter time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """An hour or a day of a zone, or a part of it: from `start` on, up to and without `end`; it is
-    called by `first`.
+class ZonePeriod:
+    """An hour or day of a zone, or a part of one, from `start` until before `end`.
 
-    `first` is the moment when the hour or day began. A day whose midnight is repeated has two
-    parts.
+    Attributes:
+        first: The moment when the hour or day began; it identifies the period. A day whose midnight
+            is repeated has two parts with the same `first`.
+        start: The start of this part.
+        end: The end of this part.
     """
 
     first: datetime
@@ -50,74 +52,78 @@ def names() -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def load(name: str) -> ZoneInfo:
-    """Return the zone called `name`. Raises ValueError where there is none."""
-    if name not in names():  # which also keeps paths out
+    """Return the zone called `name`. Raises ValueError if there is none."""
+    if name not in names():  # also rejects paths
         raise ValueError(name)
     with (resources.files("tzdata") / "zoneinfo" / name).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=name)
 
 
-def written(moment: datetime, zone: ZoneInfo) -> str:
-    """Return `moment` as the API writes it: in UTC with a Z, elsewhere by the zone's clock with its
-    offset."""
+def format_in_zone(moment: datetime, zone: ZoneInfo) -> str:
+    """Return `moment` in the API's format: with a Z in UTC, with the offset in other zones."""
     text = moment.astimezone(zone).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z") if zone.key == "UTC" else text
 
 
-def periods_around(zone: ZoneInfo, unit: str, cells: Sequence[datetime]) -> list[Period]:
-    """Return the hours or days of `zone`, in the order of time, that overlap one of the `cells`.
+def periods_around(zone: ZoneInfo, unit: str, utc_periods: Sequence[datetime]) -> list[ZonePeriod]:
+    """Return the hours or days of `zone` that overlap hours or days of UTC, in ascending order.
 
-    A cell is an hour or a day of UTC, named by its start; `cells` are in the order of time.
+    Args:
+        zone: The time zone.
+        unit: hour or day.
+        utc_periods: The starts of the hours or days of UTC, in ascending order.
     """
-    length = timedelta(seconds=LENGTH[unit])
-    cells = [cell for cell in cells if _EARLIEST < cell < _LATEST]
-    found: list[Period] = []
-    for start, end in _stretches(cells, length, _REACH[unit]):
+    length = timedelta(seconds=UNITS[unit])
+    utc_periods = [start for start in utc_periods if _EARLIEST < start < _LATEST]
+    found: list[ZonePeriod] = []
+    for start, end in _stretches(utc_periods, length, _REACH[unit]):
         for period in _periods(zone, unit, start, end):
-            place = bisect_left(cells, period.end)
-            if place and cells[place - 1] + length > period.start:
+            place = bisect_left(utc_periods, period.end)
+            if place and utc_periods[place - 1] + length > period.start:
                 found.append(period)
     return found
 
 
 def _stretches(
-    cells: Sequence[datetime], length: timedelta, reach: timedelta
+    utc_periods: Sequence[datetime], length: timedelta, reach: timedelta
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Return the time of the cells and `reach` around them, as stretches that do not touch."""
+    """Return disjoint stretches of time that hold all periods and `reach` around them."""
     start = end = None
-    for cell in cells:
+    for period_start in utc_periods:
         if end is None or start is None:
-            start = cell - reach
-        elif cell - reach > end:
+            start = period_start - reach
+        elif period_start - reach > end:
             yield start, end
-            start = cell - reach
-        end = cell + length + reach
+            start = period_start - reach
+        end = period_start + length + reach
     if start is not None and end is not None:
         yield start, end
 
 
-def _periods(zone: ZoneInfo, unit: str, start: datetime, end: datetime) -> Iterator[Period]:
-    """Return the hours or days from `start` to `end`, the first and the last of which may be
-    cut."""
+def _periods(zone: ZoneInfo, unit: str, start: datetime, end: datetime) -> Iterator[ZonePeriod]:
+    """Return the hours or days from `start` to `end`; the first and the last may be cut."""
     begun: dict[object, datetime] = {}
     label, since = None, start
-    for piece, clock, offset in _pieces(zone, LENGTH[unit], start, end):
+    for piece, clock, offset in _pieces(zone, UNITS[unit], start, end):
         following = (clock, offset) if unit == "hour" else clock
         if following == label:
             continue
         if label is not None:
-            yield Period(begun[label], since, piece)
+            yield ZonePeriod(begun[label], since, piece)
         label, since = following, piece
         begun.setdefault(label, piece)
     if label is not None:
-        yield Period(begun[label], since, end)
+        yield ZonePeriod(begun[label], since, end)
 
 
 def _pieces(
     zone: ZoneInfo, length: int, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, datetime, timedelta]]:
-    """Return where an hour or day begins, or the offset changes: when, which the clock then shows,
-    and its offset."""
+    """Return each begin of an hour or day, and each change of the offset.
+
+    Returns:
+        Tuples of the moment, the local time at the begin of its hour or day, and the offset.
+    """
     step = timedelta(seconds=length)
     for low, high in _constant(zone, start, end):
         offset = _offset(zone, low)
@@ -134,8 +140,7 @@ _MIDNIGHT = datetime(2000, 1, 1, tzinfo=UTC)
 def _constant(
     zone: ZoneInfo, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Return the time from `start` to `end` as stretches in which the offset from UTC is the
-    same."""
+    """Divide the time from `start` to `end` into stretches of the same offset from UTC."""
     since = at = start
     while at < end:
         following = min(at + _STEP, end)
@@ -149,7 +154,7 @@ def _constant(
 
 
 def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
-    """Return the moment when the offset that `low` still has changes to that of `high`."""
+    """Return the moment when the offset changes from the one at `low` to the one at `high`."""
     before = _offset(zone, low)
     while high - low > _SECOND:
         middle = low + (high - low) // _SECOND // 2 * _SECOND

@@ -8,13 +8,23 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from app.statistics.windows import DAY, EPOCH, HOUR, MINUTE, TEN_MINUTES, Cover, Moment, Span, cover
+from app.statistics.windows import (
+    DAY,
+    EPOCH,
+    HOUR,
+    MINUTE,
+    TEN_MINUTES,
+    Bound,
+    TotalsSpan,
+    WindowCover,
+    cover,
+)
 
 GRAINS = (DAY, HOUR, TEN_MINUTES, MINUTE)
 LENGTH = {grain: timedelta(seconds=grain) for grain in GRAINS}
 LOW, HIGH = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
-Piece = tuple[Moment, Moment]
+Piece = tuple[Bound, Bound]
 
 
 def anywhere() -> st.SearchStrategy[datetime]:
@@ -49,7 +59,7 @@ def windows(draw: st.DrawFn) -> tuple[datetime, datetime]:
     return min(start, end), max(start, end)
 
 
-def pieces(covered: Cover) -> list[Piece]:
+def pieces(covered: WindowCover) -> list[Piece]:
     """Return spans and edges in the order of time."""
     every: list[Piece] = [(span.start, span.end) for span in covered.spans]
     every += covered.edges
@@ -63,13 +73,13 @@ def holds_a_whole(grain: int, start: datetime, end: datetime) -> bool:
     return first + length <= end
 
 
-def left_by(covered: Cover, window: tuple[datetime, datetime], grain: int) -> list[Piece]:
+def left_by(covered: WindowCover, window: tuple[datetime, datetime], grain: int) -> list[Piece]:
     """Return what of the window no span of the grain or of a larger one covers."""
     inner = [span for span in covered.spans if span.grain >= grain]
     return [(window[0], inner[0].start), (inner[-1].end, window[1])] if inner else [window]
 
 
-def assert_is_aligned(span: Span) -> None:
+def assert_is_aligned(span: TotalsSpan) -> None:
     for moment in (span.start, span.end):
         assert moment is None or (moment - EPOCH) % LENGTH[span.grain] == timedelta(0)
 
@@ -79,7 +89,7 @@ def assert_is_aligned(span: Span) -> None:
 @example((EPOCH - timedelta(microseconds=1), EPOCH + timedelta(microseconds=1)), GRAINS)
 @example((EPOCH, EPOCH + timedelta(days=1)), GRAINS)
 @example((EPOCH + timedelta(microseconds=1), EPOCH + timedelta(days=3, microseconds=-1)), GRAINS)
-def test_spans_and_edges_are_the_window_exactly_once(
+def test_spans_and_edges_cover_the_window_once(
     window: tuple[datetime, datetime], some: tuple[int, ...]
 ) -> None:
     start, end = window
@@ -95,7 +105,7 @@ def test_spans_and_edges_are_the_window_exactly_once(
 
 
 @given(windows(), grains())
-def test_spans_are_whole_rows_and_lie_in_the_order_of_time_side_by_side(
+def test_spans_are_aligned_adjacent_and_ordered(
     window: tuple[datetime, datetime], some: tuple[int, ...]
 ) -> None:
     covered = cover(*window, some)
@@ -112,7 +122,7 @@ def test_spans_are_whole_rows_and_lie_in_the_order_of_time_side_by_side(
 
 
 @given(windows(), grains())
-def test_the_grains_grow_towards_the_middle_so_that_there_are_few_rows(
+def test_grains_grow_towards_the_middle(
     window: tuple[datetime, datetime], some: tuple[int, ...]
 ) -> None:
     order = [span.grain for span in cover(*window, some).spans]
@@ -122,7 +132,7 @@ def test_the_grains_grow_towards_the_middle_so_that_there_are_few_rows(
 
 
 @given(windows(), grains())
-def test_whatever_fits_in_a_larger_grain_is_told_in_it(
+def test_largest_fitting_grain_is_used(
     window: tuple[datetime, datetime], some: tuple[int, ...]
 ) -> None:
     covered = cover(*window, some)
@@ -134,9 +144,7 @@ def test_whatever_fits_in_a_larger_grain_is_told_in_it(
 
 
 @given(windows(), grains())
-def test_there_are_at_most_two_edges_each_shorter_than_the_finest_grain(
-    window: tuple[datetime, datetime], some: tuple[int, ...]
-) -> None:
+def test_at_most_two_short_edges(window: tuple[datetime, datetime], some: tuple[int, ...]) -> None:
     covered = cover(*window, some)
     assert len(covered.edges) <= 2
     if covered.spans:
@@ -146,9 +154,7 @@ def test_there_are_at_most_two_edges_each_shorter_than_the_finest_grain(
 
 
 @given(anywhere(), grains())
-def test_an_open_end_goes_on_for_ever_in_the_largest_grain(
-    moment: datetime, some: tuple[int, ...]
-) -> None:
+def test_unbounded_end_uses_the_largest_grain(moment: datetime, some: tuple[int, ...]) -> None:
     for covered, outer in ((cover(moment, None, some), -1), (cover(None, moment, some), 0)):
         every = pieces(covered)
         assert covered.spans[outer].grain == some[0]
@@ -162,30 +168,28 @@ def test_an_open_end_goes_on_for_ever_in_the_largest_grain(
 
 
 @given(grains())
-def test_all_time_is_one_span_of_the_largest_grain(some: tuple[int, ...]) -> None:
-    assert cover(None, None, some) == Cover((Span(some[0], None, None),), ())
+def test_all_time_is_one_span(some: tuple[int, ...]) -> None:
+    assert cover(None, None, some) == WindowCover((TotalsSpan(some[0], None, None),), ())
 
 
 @given(anywhere(), st.timedeltas(timedelta(0), timedelta(days=3)), grains())
-def test_a_window_that_ends_where_it_begins_or_before_is_empty(
-    start: datetime, back: timedelta, some: tuple[int, ...]
-) -> None:
-    assert cover(start, start - back, some) == Cover((), ())
+def test_empty_window_has_no_spans(start: datetime, back: timedelta, some: tuple[int, ...]) -> None:
+    assert cover(start, start - back, some) == WindowCover((), ())
 
 
-def test_a_window_is_told_in_days_hours_tens_of_minutes_and_minutes() -> None:
+def test_window_of_days_hours_and_minutes() -> None:
     def at(day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime:
         return datetime(2024, 1, day, hour, minute, second, tzinfo=UTC)
 
     covered = cover(at(1, 21, 38, 30), at(4, 1, 21, 1), GRAINS)
     assert covered.spans == (
-        Span(MINUTE, at(1, 21, 39), at(1, 21, 40)),
-        Span(TEN_MINUTES, at(1, 21, 40), at(1, 22)),
-        Span(HOUR, at(1, 22), at(2)),
-        Span(DAY, at(2), at(4)),
-        Span(HOUR, at(4), at(4, 1)),
-        Span(TEN_MINUTES, at(4, 1), at(4, 1, 20)),
-        Span(MINUTE, at(4, 1, 20), at(4, 1, 21)),
+        TotalsSpan(MINUTE, at(1, 21, 39), at(1, 21, 40)),
+        TotalsSpan(TEN_MINUTES, at(1, 21, 40), at(1, 22)),
+        TotalsSpan(HOUR, at(1, 22), at(2)),
+        TotalsSpan(DAY, at(2), at(4)),
+        TotalsSpan(HOUR, at(4), at(4, 1)),
+        TotalsSpan(TEN_MINUTES, at(4, 1), at(4, 1, 20)),
+        TotalsSpan(MINUTE, at(4, 1, 20), at(4, 1, 21)),
     )
     assert covered.edges == ((at(1, 21, 38, 30), at(1, 21, 39)), (at(4, 1, 21), at(4, 1, 21, 1)))
 
@@ -201,7 +205,7 @@ def test_a_window_is_told_in_days_hours_tens_of_minutes_and_minutes() -> None:
         (None, LOW),
     ],
 )
-def test_the_ends_of_the_calendar_can_be_asked_for(window: Piece) -> None:
+def test_ends_of_the_calendar(window: Piece) -> None:
     for some in (GRAINS, (DAY, HOUR), (MINUTE,)):
         every = pieces(cover(*window, some))
         assert (every[0][0], every[-1][1]) == window

@@ -17,8 +17,8 @@ from app.config import Settings
 from app.database import Statement
 from app.errors import DatabaseFailure
 from app.factory import create_app
-from app.statistics import queries
-from app.statistics.error_queries import KEPT, KEPT_OF_SHORT
+from app.statistics import counting
+from app.statistics.error_totals import MAX_PATTERNS, MAX_PATTERNS_OF_SHORT_GRAINS
 from support.database import migrate
 from support.factories import new_domain
 from support.figures import Place
@@ -69,7 +69,7 @@ def fail(place: Place, domain: str, texts: Sequence[str]) -> None:
 
 
 def most_of(grain: int) -> int:
-    return KEPT_OF_SHORT.get(grain, KEPT)
+    return MAX_PATTERNS_OF_SHORT_GRAINS.get(grain, MAX_PATTERNS)
 
 
 def shown(figures: dict[str, Any]) -> dict[str, int]:
@@ -80,7 +80,7 @@ def all_errors(figures: dict[str, Any]) -> int:
     return sum(shown(figures).values()) + int(figures.get("other_errors", 0))
 
 
-def test_new_texts_fill_the_totals_up_to_the_bound_alone(place: Place) -> None:
+def test_new_patterns_are_bounded(place: Place) -> None:
     domain = new_domain()
     for batch in range(6):
         fail(
@@ -104,9 +104,9 @@ def test_new_texts_fill_the_totals_up_to_the_bound_alone(place: Place) -> None:
 
 
 @pytest.mark.parametrize("repeats", [1, 2, 8])
-def test_a_late_outbreak_is_shown_whatever_came_before(place: Place, repeats: int) -> None:
+def test_late_outbreak_is_listed(place: Place, repeats: int) -> None:
     domain = new_domain()
-    noise = [f"Noise {word(number // repeats)}" for number in range(repeats * KEPT * 5)]
+    noise = [f"Noise {word(number // repeats)}" for number in range(repeats * MAX_PATTERNS * 5)]
     for start in range(0, len(noise), 400):
         fail(place, domain, noise[start : start + 400])
         place.count()
@@ -126,7 +126,7 @@ def test_a_late_outbreak_is_shown_whatever_came_before(place: Place, repeats: in
     assert all_errors(found) == len(noise) + 20 * 65
 
 
-def test_frequent_patterns_are_kept_and_nothing_is_lost(place: Place) -> None:
+def test_frequent_patterns_are_kept(place: Place) -> None:
     chance = random.Random(7)
     domain, said = new_domain(), Counter[str]()
     for _ in range(15):
@@ -136,7 +136,7 @@ def test_frequent_patterns_are_kept_and_nothing_is_lost(place: Place) -> None:
         place.count(chance.randrange(50, 300))
         assert all_errors(place.ask({"domain": domain})) == said.total()
     place.count()
-    assert len(said) > 5 * KEPT
+    assert len(said) > 5 * MAX_PATTERNS
     kept = {
         pattern: (failures, missed)
         for pattern, failures, missed in place.sql(
@@ -145,14 +145,14 @@ def test_frequent_patterns_are_kept_and_nothing_is_lost(place: Place) -> None:
     }
     rest, most_dropped = kept.pop("")
     assert rest + sum(failures for failures, _ in kept.values()) == said.total()
-    assert most_dropped <= said.total() / KEPT
+    assert most_dropped <= said.total() / MAX_PATTERNS
     for pattern, times in said.items():
         failures, missed = kept.get(pattern, (0, most_dropped))
         assert failures <= times <= failures + missed
-        assert pattern in kept or times <= said.total() / KEPT
+        assert pattern in kept or times <= said.total() / MAX_PATTERNS
 
 
-def test_few_patterns_are_counted_exactly_without_a_rest(place: Place) -> None:
+def test_few_patterns_are_counted_exactly(place: Place) -> None:
     domain = new_domain()
     for _ in range(3):
         fail(place, domain, [f"Text {word(number)}" for number in range(10)])
@@ -164,7 +164,7 @@ def test_few_patterns_are_counted_exactly_without_a_rest(place: Place) -> None:
 
 
 @pytest.mark.parametrize("counted", [False, True])
-def test_errors_that_are_not_listed_are_counted(place: Place, counted: bool) -> None:
+def test_unlisted_errors_are_counted(place: Place, counted: bool) -> None:
     domain = new_domain()
     fail(place, domain, [f"Text {word(number)}" for number in range(17)] + ["Text a"])
     if counted:
@@ -179,7 +179,7 @@ def test_errors_that_are_not_listed_are_counted(place: Place, counted: bool) -> 
     ]
 
 
-def test_too_many_rows_of_one_group_shrink_as_it_is_counted(place: Place) -> None:
+def test_oversized_row_group_shrinks(place: Place) -> None:
     place.sql(
         """INSERT INTO job_error_totals (grain, domain, start, job_type, customer, pattern, failures, job_id)
         SELECT 0, '', 'epoch', '', '', 'x' || n, 1, gen_random_uuid() FROM generate_series(1, 5000) AS n"""
@@ -189,7 +189,7 @@ def test_too_many_rows_of_one_group_shrink_as_it_is_counted(place: Place) -> Non
         place.count()
         assert all_errors(place.ask({})) == 5000 + number
     assert place.sql("SELECT count(*) FROM job_error_totals WHERE grain = 0 AND domain = ''") == [
-        (KEPT + 1,)
+        (MAX_PATTERNS + 1,)
     ]
 
 
@@ -209,7 +209,7 @@ SUMS = "SELECT grain, domain, start, sum(failures) FROM job_error_totals GROUP B
 
 
 @pytest.mark.parametrize("texts", [30_000, 90])
-def test_what_an_older_release_stored_is_bounded(empty_database: str, texts: int) -> None:
+def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None:
     run(empty_database, "upgrade", "0006")
     role = f"reader_{uuid.uuid4().hex[:8]}"
     with closing(psycopg2.connect(empty_database)) as connection, connection.cursor() as cursor:
@@ -227,8 +227,8 @@ def test_what_an_older_release_stored_is_bounded(empty_database: str, texts: int
             cursor.execute("SELECT max(n), sum(n) FROM (SELECT count(*) n FROM job_error_totals WHERE pattern <> ''"
                            " GROUP BY grain, domain, start, job_type, customer) g")  # fmt: skip
             most, rows = cursor.fetchone() or (None, None)
-            assert most <= KEPT
-            assert rows < texts or texts < KEPT
+            assert most <= MAX_PATTERNS
+            assert rows < texts or texts < MAX_PATTERNS
             cursor.execute(
                 """SELECT array_agg(privilege_type::text ORDER BY 1) FROM information_schema.role_table_grants
                 WHERE grantee = %s AND table_name = 'job_error_totals'""",
@@ -258,8 +258,8 @@ def assert_read_quickly(url: str, failures: int) -> None:
         app.extensions["sqlalchemy"].engine.dispose()
 
 
-def test_an_older_release_cannot_count_after_the_upgrade(place: Place) -> None:
-    statement = queries.COUNT.sql.replace("(layout, ", "(").replace(
+def test_older_release_cannot_count_after_upgrade(place: Place) -> None:
+    statement = counting.COUNT.sql.replace("(layout, ", "(").replace(
         "SELECT 2, grain", "SELECT grain"
     )
     assert statement.count("layout") == 0
@@ -284,7 +284,7 @@ FROM generate_series(1, %(domains)s) AS n, unnest(ARRAY[3600, 86400]) AS g
 READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'job_totals'"
 
 
-def test_a_window_reads_no_invented_domains_outside_it(place: Place) -> None:
+def test_window_reads_no_rows_outside(place: Place) -> None:
     place.sql(MANY_DOMAINS, {"domains": 72_000})
     place.sql("ANALYZE job_totals")
     window = {"from": "2024-03-01T07:30:00Z", "to": "2024-03-04T08:30:00Z"}

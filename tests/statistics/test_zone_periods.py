@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.statistics import time_zones
-from app.statistics.time_zones import LENGTH, Period, periods_around, written
+from app.statistics.time_zones import UNITS, ZonePeriod, format_in_zone, periods_around
 from app.statistics.windows import floor
 
 MINUTE = timedelta(minutes=1)
@@ -55,19 +55,19 @@ def label(zone: ZoneInfo, unit: str, moment: datetime) -> object:
     return clock.replace(minute=0, second=0, microsecond=0, tzinfo=None), clock.utcoffset()
 
 
-def around(zone: ZoneInfo, unit: str, moment: datetime) -> list[Period]:
-    return periods_around(zone, unit, [floor(moment, LENGTH[unit])])
+def around(zone: ZoneInfo, unit: str, moment: datetime) -> list[ZonePeriod]:
+    return periods_around(zone, unit, [floor(moment, UNITS[unit])])
 
 
 def assert_is_the_clock_s(zone: ZoneInfo, unit: str, moment: datetime) -> None:
     """Fail where a minute near `moment` is in another period than its clock says, or a period
     begins elsewhere."""
-    cell = floor(moment, LENGTH[unit])
+    cell = floor(moment, UNITS[unit])
     periods = around(zone, unit, moment)
     for before, after in pairwise(periods):
         assert before.end == after.start
     assert periods[0].start <= cell
-    assert periods[-1].end >= cell + timedelta(seconds=LENGTH[unit])
+    assert periods[-1].end >= cell + timedelta(seconds=UNITS[unit])
     for period in periods:
         assert label(zone, unit, period.first) == label(zone, unit, period.start)
         assert label(zone, unit, period.first) != label(
@@ -83,13 +83,13 @@ def assert_is_the_clock_s(zone: ZoneInfo, unit: str, moment: datetime) -> None:
 @given(st.sampled_from(sorted(time_zones.names())), st.sampled_from(("hour", "day")), moments())
 @example("Pacific/Apia", "day", datetime(2011, 12, 30, tzinfo=UTC))
 @example("America/St_Johns", "day", datetime(2009, 11, 1, tzinfo=UTC))
-def test_every_minute_is_in_the_period_of_its_clock(name: str, unit: str, moment: datetime) -> None:
+def test_every_minute_is_in_its_local_period(name: str, unit: str, moment: datetime) -> None:
     assert_is_the_clock_s(time_zones.load(name), unit, moment)
 
 
 @pytest.mark.parametrize(("name", "change"), CHANGES)
 @pytest.mark.parametrize("unit", ["hour", "day"])
-def test_a_change_of_the_clock_is_followed(name: str, change: datetime, unit: str) -> None:
+def test_periods_follow_clock_changes(name: str, change: datetime, unit: str) -> None:
     for hours in (-25, -1, 0, 1, 25):
         assert_is_the_clock_s(time_zones.load(name), unit, change + timedelta(hours=hours))
 
@@ -110,21 +110,21 @@ def test_a_change_of_the_clock_is_followed(name: str, change: datetime, unit: st
         ("UTC", at("2024-03-31T12:00"), "2024-03-31T00:00:00.000Z", 24),
     ],
 )
-def test_days_begin_and_last_as_known(name: str, day: datetime, first: str, hours: float) -> None:
+def test_start_and_length_of_known_days(name: str, day: datetime, first: str, hours: float) -> None:
     zone, moment = time_zones.load(name), day
     (period,) = [
         found for found in around(zone, "day", moment) if found.start <= moment < found.end
     ]
-    assert written(period.first, zone) == first
+    assert format_in_zone(period.first, zone) == first
     assert period.end - period.start == timedelta(hours=hours)
 
 
-def test_a_skipped_day_does_not_exist() -> None:
+def test_skipped_day_does_not_exist() -> None:
     zone = time_zones.load("Pacific/Apia")
     found = periods_around(
         zone, "day", [datetime(2011, 12, day, tzinfo=UTC) for day in (29, 30, 31)]
     )
-    assert [written(period.first, zone)[:10] for period in found] == [
+    assert [format_in_zone(period.first, zone)[:10] for period in found] == [
         "2011-12-28",
         "2011-12-29",
         "2011-12-31",
@@ -132,7 +132,7 @@ def test_a_skipped_day_does_not_exist() -> None:
     ]
 
 
-def test_cells_far_apart_have_their_periods_alone() -> None:
+def test_only_periods_near_events_are_returned() -> None:
     cells = [datetime(year, 6, 1, tzinfo=UTC) for year in (1990, 2024)]
     found = periods_around(time_zones.load("Asia/Tokyo"), "day", cells)
     assert [period.first.year for period in found] == [1990, 1990, 2024, 2024]
@@ -141,8 +141,8 @@ def test_cells_far_apart_have_their_periods_alone() -> None:
 @pytest.mark.parametrize(
     "cell", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
 )
-def test_the_ends_of_the_calendar_have_no_periods(cell: datetime) -> None:
-    for unit in LENGTH:
+def test_ends_of_the_calendar_have_no_periods(cell: datetime) -> None:
+    for unit in UNITS:
         assert periods_around(time_zones.load("Pacific/Kiritimati"), unit, [cell]) == []
 
 
@@ -179,14 +179,16 @@ def test_no_zone_changes_twice_within_a_step() -> None:
         "\0",
     ],
 )
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_unknown_zone_name_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(name) or "^$"):
         time_zones.load(name)
 
 
-def test_the_host_s_rules_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_of_the_host_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoneinfo.TZPATH", ())
     monkeypatch.setenv("PYTHONTZPATH", "")
     time_zones.load.cache_clear()
     moment = datetime(2024, 7, 1, tzinfo=UTC)
-    assert written(moment, time_zones.load("Europe/Berlin")) == "2024-07-01T02:00:00.000+02:00"
+    assert (
+        format_in_zone(moment, time_zones.load("Europe/Berlin")) == "2024-07-01T02:00:00.000+02:00"
+    )

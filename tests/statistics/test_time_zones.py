@@ -233,7 +233,7 @@ def filters() -> st.SearchStrategy[dict[str, str]]:
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.sampled_from(ZONES), st.sampled_from(("hour", "day")), windows(), filters())
-def test_groups_are_a_plain_count_by_the_zone_s_clock(
+def test_groups_match_a_plain_count_by_zone(
     world: World,
     name: str,
     unit: str,
@@ -269,7 +269,7 @@ def test_groups_are_a_plain_count_by_the_zone_s_clock(
     assert shown(found)["errors"] == dict(Counter(step.error for step in selected if step.error))
 
 
-def test_utc_is_what_it_was_without_a_zone(world: World) -> None:
+def test_utc_is_the_default_zone(world: World) -> None:
     for unit in ("hour", "day"):
         assert world.asked({"group_by": unit, "timezone": "UTC"}) == world.asked({"group_by": unit})
 
@@ -297,7 +297,7 @@ def upgraded(server_url: str) -> Iterator[World]:
             app.extensions["sqlalchemy"].engine.dispose()
 
 
-def test_before_quarters_were_kept_whole_hours_are_exact(upgraded: World) -> None:
+def test_whole_hours_are_exact_before_quarters(upgraded: World) -> None:
     for name in ("Europe/Berlin", "Pacific/Apia", "America/Sao_Paulo"):
         found = upgraded.asked({"group_by": "day", "timezone": name, "job_type": "one"})
         selected = [step for step in upgraded.steps if step.job_type == "one"]
@@ -306,7 +306,7 @@ def test_before_quarters_were_kept_whole_hours_are_exact(upgraded: World) -> Non
 
 
 @pytest.mark.parametrize("unit", ["hour", "day"])
-def test_before_quarters_were_kept_hours_count_as_a_whole(upgraded: World, unit: str) -> None:
+def test_hours_count_as_a_whole_before_quarters(upgraded: World, unit: str) -> None:
     zone = time_zones.load("Asia/Kolkata")
     found = upgraded.asked({"group_by": unit, "timezone": zone.key, "job_type": "one"})
     selected = [step for step in upgraded.steps if step.job_type == "one"]
@@ -343,12 +343,12 @@ NO_UNIT = "Invalid timezone: must come with group_by=hour or group_by=day"
         ("group_by=day&timezone=UTC&timezone=UTC", "Invalid timezone: must be given once"),
     ],
 )  # fmt: skip
-def test_a_wrong_time_zone_is_refused(client: FlaskClient, query: str, error: str) -> None:
+def test_invalid_time_zone_is_rejected(client: FlaskClient, query: str, error: str) -> None:
     answer = client.get(f"{JOBS}/stats?{query}")
     assert (answer.status_code, answer.get_json()) == (400, {"success": False, "error": error})
 
 
-def test_a_day_of_a_zone_can_be_asked_for(upgraded: World) -> None:
+def test_window_of_a_day_in_a_zone(upgraded: World) -> None:
     place, domain = upgraded.place, new_domain()
     for at in (
         "2024-03-30T22:59:59.999",

@@ -26,7 +26,8 @@ from app.factory import create_app
 from app.jobs import schemas
 from app.jobs import service as jobs
 from app.jobs.changes import Preconditions
-from app.statistics import queries, service
+from app.statistics import counting, service
+from app.statistics.figures_sql import GROUPS
 from support.database import migrate, new_database
 from support.service import ROOT, environment, own_work, wait_until
 
@@ -474,13 +475,13 @@ def assert_all_exact(world: World, chance: random.Random) -> None:
 # ------------------------------------------------------------------------------------------------- the test
 
 
-def test_the_figures_are_a_plain_count_of_the_log_while_jobs_change_and_counters_are_killed(
+def test_figures_are_exact_while_counters_are_killed(
     world: World,
 ) -> None:
     chance = random.Random(SEED)
     workers = Workers(world, chance)
     killed = Killed(world, random.Random(chance.random()))
-    groups = (None, *queries.GROUPS)
+    groups = (None, *GROUPS)
     totals: set[int] = set()
 
     def look() -> None:
@@ -491,7 +492,7 @@ def test_the_figures_are_a_plain_count_of_the_log_while_jobs_change_and_counters
 
     def count() -> None:
         with own_work(world.app):
-            queries.count(random.randrange(1, 300))
+            counting.count(random.randrange(1, 300))
 
     with ExitStack() as stack:
         looks = stack.enter_context(Until(lambda: 0.2, look, 40))
@@ -505,7 +506,7 @@ def test_the_figures_are_a_plain_count_of_the_log_while_jobs_change_and_counters
     world.rows(STEPS)
     assert world.value("SELECT count(*) FROM step") == JOBS + TRANSITIONS
     with own_work(world.app):
-        queries.count(max(world.uncounted() - 200, 0))
+        counting.count(max(world.uncounted() - 200, 0))
     assert world.uncounted() > 0
     assert_all_exact(world, random.Random(SEED))
     with own_work(world.app):
