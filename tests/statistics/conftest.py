@@ -25,5 +25,5 @@ def own_place(server_url: str) -> Iterator[Place]:
 
 @pytest.fixture
 def place(own_place: Place) -> Place:
-    own_place.count()  # what is uncounted is the test's own
+    own_place.count()  # afterwards only changes of the test are uncounted
     return own_place

@@ -66,7 +66,7 @@ def test_job_without_start_has_no_duration(place: Place) -> None:
 
 
 def assert_quantiles_are_near(place: Place, durations: Sequence[float]) -> None:
-    """Fail where p50 or p95 is off by 5 %, or by a millisecond."""
+    """Assert that p50 and p95 are exact within 5 %, or within a millisecond."""
     domain = new_domain()
     place.complete(domain, durations)
     found = place.of(domain)["completion_seconds"]

@@ -1,5 +1,4 @@
-"""The bound on the totals of errors: what is kept, that nothing is lost, and what older releases
-left."""
+"""The bound on the totals of errors, in new counts and in an upgrade."""
 
 import random
 import time
@@ -25,7 +24,7 @@ from support.figures import Place
 from support.service import own_work
 from tests.database.test_migrations import differences, run
 
-# Jobs that failed just now, one with each of the texts.
+# One failed job for each of the texts.
 FAILURES = """
 WITH job AS (
     INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, completed_at, created_at,
@@ -60,7 +59,7 @@ def place(empty_database: str) -> Iterator[Place]:
 
 
 def word(number: int) -> str:
-    """Return a word without digits, which are folded."""
+    """Return a word of letters, because patterns replace digits."""
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
@@ -100,7 +99,7 @@ def test_new_patterns_are_bounded(place: Place) -> None:
     for grain, _, failures in rows:
         of_grain[grain] += failures
     assert {of_grain[grain] for grain in (60, 600, 21600)} == {3000}
-    assert {of_grain[grain] for grain in (0, 3600, 86400)} == {6000}  # of all, and of the kind
+    assert {of_grain[grain] for grain in (0, 3600, 86400)} == {6000}  # of all jobs, and of the kind
 
 
 @pytest.mark.parametrize("repeats", [1, 2, 8])
@@ -193,8 +192,7 @@ def test_oversized_row_group_shrinks(place: Place) -> None:
     ]
 
 
-# ------------------------------------------------------------------------------------------------- what was stored
-
+# Totals as releases without the bound stored them.
 STORED = """
 INSERT INTO job_error_totals (grain, domain, start, job_type, customer, pattern, failures, job_id)
 SELECT g, d, CASE g WHEN 0 THEN 'epoch' ELSE date_bin(make_interval(secs => g), at, 'epoch') END, t, c, pattern,
@@ -271,8 +269,7 @@ def test_older_release_cannot_count_after_upgrade(place: Place) -> None:
     assert place.count() == 1
 
 
-# ------------------------------------------------------------------------------------------------- invented domains
-
+# Totals of many domains, most of them outside the window of the test.
 MANY_DOMAINS = """
 INSERT INTO job_totals (layout, grain, domain, start, job_type, customer, pending, running, completed, failed,
     cancelled, retried, timed, memory_samples, cpu_samples, latency_samples, seconds, pages, page_seconds, memory_sum,

@@ -61,7 +61,7 @@ def test_filters_are_normalised_as_jobs_are(place: Place) -> None:
 def test_window_includes_start_and_excludes_end(
     place: Place, moment: datetime, filtered: bool
 ) -> None:
-    moment += timedelta(days=500 * filtered)  # nobody else's
+    moment += timedelta(days=500 * filtered)  # no other test uses this time
     domain = new_domain()
     ids = [place.make("running", failure("Blocked"), domain=domain) for _ in range(3)]
     for number, job_id in enumerate(ids):

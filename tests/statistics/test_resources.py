@@ -11,7 +11,7 @@ from support.statistics import NO_FIGURES, began, ended
 
 
 def resources(place: Place, *stats: Any) -> Any:
-    """Return the resources of jobs that left the `stats`, one each."""
+    """Return the resources after one job for each of `stats` completed with it."""
     domain = new_domain()
     for each in stats:
         place.make("running", {"status": "completed", "stats": each}, domain=domain)

@@ -1,5 +1,4 @@
-"""Statistics by the hours and days of a time zone, against a plain count of the events with
-zoneinfo."""
+"""Hours and days of a time zone, compared with a plain count of the events."""
 
 import json
 import random
@@ -33,7 +32,7 @@ TYPES = ("one", "two")
 CUSTOMERS = (None, str(UUID(int=1)), str(UUID(int=2)))
 ERRORS = ("Blocked", "Timeout", "Not found")
 
-# Where the clocks of some zones change, or a day is skipped; jobs are made around these times.
+# Times at which the clock of a zone changes or a day is skipped. Jobs are created around them.
 CHANGES = (
     "2011-12-30T10:00", "2018-11-04T03:00", "2019-02-17T02:00", "2024-03-31T01:00", "2024-04-06T15:00",
     "2024-04-25T22:00", "2024-10-05T15:30", "2024-10-26T21:00", "2024-10-27T01:00", "2024-10-31T21:00",
@@ -44,7 +43,7 @@ ZONES = (
     "Pacific/Kiritimati", "Asia/Beirut", "Africa/Cairo", "Africa/Casablanca", "Asia/Tehran", "Etc/GMT+12",
 )  # fmt: skip
 
-# Jobs with all their status changes.
+# Inserts jobs with all their status changes.
 STEPS = """
 WITH step AS (
     SELECT * FROM jsonb_to_recordset(%(steps)s::jsonb) AS s (job uuid, domain text, job_type text, customer uuid,
@@ -67,7 +66,7 @@ WITH step AS (
 
 @dataclass(frozen=True)
 class Step:
-    """One status change of one job."""
+    """A status change of a job."""
 
     job: str
     domain: str
@@ -87,10 +86,10 @@ class Step:
 
 
 def steps(chance: random.Random, number: int) -> list[Step]:
-    """Return the status changes of a job, near one of the changes of clocks."""
+    """Return the status changes of a job near a change of a clock."""
     change = datetime.fromisoformat(chance.choice(CHANGES)).replace(tzinfo=UTC)
     at = change + timedelta(milliseconds=round(chance.triangular(-60, 60, 0) * 3_600_000))
-    if chance.random() < 0.4:  # on an edge
+    if chance.random() < 0.4:  # on the edge of a quarter
         at = at.replace(minute=chance.choice((0, 15, 30, 45)), second=0, microsecond=0)
     kind = (chance.choice(DOMAINS), chance.choice(TYPES), chance.choice(CUSTOMERS))
     path = chance.choice((("pending",), ("pending", "running"), ("pending", "running", "completed"),
@@ -109,7 +108,7 @@ def steps(chance: random.Random, number: int) -> list[Step]:
 
 @dataclass(repr=False)
 class World:
-    """The service, and all that happened to its jobs."""
+    """The service and the status changes of its jobs."""
 
     place: Place
     steps: Sequence[Step]
@@ -143,9 +142,6 @@ def as_json(happened: Iterable[Step]) -> str:
     return json.dumps([vars(step) for step in happened])
 
 
-# ------------------------------------------------------------------------------------------------- the plain count
-
-
 def label(zone: ZoneInfo, unit: str, moment: datetime) -> object:
     clock = moment.astimezone(zone)
     if unit == "day":
@@ -157,7 +153,7 @@ _known: dict[tuple[str, str, object], str] = {}
 
 
 def key(zone: ZoneInfo, unit: str, moment: datetime) -> str:
-    """Return what the hour or day of `moment` is called."""
+    """Return the key of the hour or day of `moment`."""
     place = (zone.key, unit, label(zone, unit, moment))
     if place not in _known:
         _known[place] = beginning(zone, unit, moment)
@@ -165,7 +161,7 @@ def key(zone: ZoneInfo, unit: str, moment: datetime) -> str:
 
 
 def beginning(zone: ZoneInfo, unit: str, moment: datetime) -> str:
-    """Return the moment at which the hour or day of `moment` began, found minute by minute."""
+    """Return the start of the hour or day of `moment`, searched minute by minute."""
     first = minute = moment.replace(second=0, microsecond=0)
     wanted = label(zone, unit, moment)
     for _ in range((26 if unit == "day" else 2) * 60):
@@ -177,7 +173,7 @@ def beginning(zone: ZoneInfo, unit: str, moment: datetime) -> str:
 
 
 def plain_count(found: Iterable[Step], zone: ZoneInfo, unit: str) -> dict[str, dict[str, Any]]:
-    """Return the figures of each hour or day, by its key."""
+    """Return the figures of each hour or day by key."""
     of_label: dict[object, list[Step]] = defaultdict(list)
     for step in found:
         of_label[label(zone, unit, step.moment)].append(step)
@@ -201,7 +197,7 @@ def shown(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def windows() -> st.SearchStrategy[tuple[datetime | None, datetime | None]]:
-    """Return windows with an edge near a change of a clock, on a quarter of an hour or anywhere."""
+    """Return windows with an edge near a clock change, on a quarter of an hour or elsewhere."""
     edge = st.builds(
         lambda change, minutes, ms: (
             datetime.fromisoformat(change).replace(tzinfo=UTC)
@@ -274,12 +270,9 @@ def test_utc_is_the_default_zone(world: World) -> None:
         assert world.asked({"group_by": unit, "timezone": "UTC"}) == world.asked({"group_by": unit})
 
 
-# ------------------------------------------------------------------------------------------------- before quarters
-
-
 @pytest.fixture
 def upgraded(server_url: str) -> Iterator[World]:
-    """A service all of whose totals were counted by a release that kept no quarters of an hour."""
+    """A service whose totals were counted by a release without totals of quarter hours."""
     chance = random.Random(SEED)
     happened = [step for number in range(300) for step in steps(chance, number)]
     for url in new_database(server_url):
@@ -325,8 +318,6 @@ def test_hours_count_as_a_whole_before_quarters(upgraded: World, unit: str) -> N
     expected = plain_count(upgraded.steps, zone, unit)
     assert {group["key"]: shown(group) for group in exact["groups"]} == expected
 
-
-# ------------------------------------------------------------------------------------------------- refusals
 
 NO_ZONE = "Invalid timezone: must be an IANA time zone such as Europe/Berlin"
 NO_UNIT = "Invalid timezone: must come with group_by=hour or group_by=day"

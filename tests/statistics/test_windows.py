@@ -1,5 +1,4 @@
-"""Windows of time as whole hours, days and so on: together they are the window, and nothing
-else."""
+"""Division of windows into spans and edges."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -28,7 +27,7 @@ Piece = tuple[Bound, Bound]
 
 
 def anywhere() -> st.SearchStrategy[datetime]:
-    """Return moments, some of which lie on or next to the edges of hours and days."""
+    """Return moments, some of them on or next to the start of an hour or day."""
     free = st.timedeltas(timedelta(days=-25_000), timedelta(days=50_000)).map(
         lambda since: EPOCH + since
     )
@@ -44,14 +43,14 @@ def anywhere() -> st.SearchStrategy[datetime]:
 
 
 def grains() -> st.SearchStrategy[tuple[int, ...]]:
-    """Return some of the grains, the largest first."""
+    """Return a subset of the grains, the longest first."""
     some = st.sets(st.sampled_from(GRAINS), min_size=1)
     return some.map(lambda chosen: tuple(sorted(chosen, reverse=True)))
 
 
 @st.composite
 def windows(draw: st.DrawFn) -> tuple[datetime, datetime]:
-    """Return windows of time that are not empty, most of them of some days."""
+    """Return windows that are not empty, most of them a few days long."""
     start = draw(anywhere())
     span = st.timedeltas(timedelta(microseconds=1), timedelta(days=4))
     end = draw(anywhere() | span.map(lambda length: start + length))
@@ -60,21 +59,21 @@ def windows(draw: st.DrawFn) -> tuple[datetime, datetime]:
 
 
 def pieces(covered: WindowCover) -> list[Piece]:
-    """Return spans and edges in the order of time."""
+    """Return spans and edges in ascending order of time."""
     every: list[Piece] = [(span.start, span.end) for span in covered.spans]
     every += covered.edges
     return sorted(every, key=lambda piece: LOW if piece[0] is None else piece[0])
 
 
 def holds_a_whole(grain: int, start: datetime, end: datetime) -> bool:
-    """Tell whether a row of the grain lies between the two moments, both edges included."""
+    """Return whether a whole row of the grain lies between the two moments."""
     length = LENGTH[grain]
     first = start + (EPOCH - start) % length
     return first + length <= end
 
 
 def left_by(covered: WindowCover, window: tuple[datetime, datetime], grain: int) -> list[Piece]:
-    """Return what of the window no span of the grain or of a larger one covers."""
+    """Return the parts of the window that spans of the grain or a longer one do not cover."""
     inner = [span for span in covered.spans if span.grain >= grain]
     return [(window[0], inner[0].start), (inner[-1].end, window[1])] if inner else [window]
 
@@ -149,7 +148,7 @@ def test_at_most_two_short_edges(window: tuple[datetime, datetime], some: tuple[
     assert len(covered.edges) <= 2
     if covered.spans:
         assert all(high - low < LENGTH[some[-1]] for low, high in covered.edges)
-    else:  # one that no row fits in
+    else:  # no row fits into the window
         assert covered.edges == (window,)
 
 

@@ -1,4 +1,4 @@
-"""Hours and days of time zones as spans of UTC, against the clock of each minute."""
+"""Hours and days of time zones as spans of UTC, compared with each minute's local time."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def moments() -> st.SearchStrategy[datetime]:
 
 
 def label(zone: ZoneInfo, unit: str, moment: datetime) -> object:
-    """Return what tells one hour or day of the zone from another."""
+    """Return a value that differs between any two hours or days of the zone."""
     clock = moment.astimezone(zone)
     if unit == "day":
         return clock.date()
@@ -59,9 +59,8 @@ def around(zone: ZoneInfo, unit: str, moment: datetime) -> list[ZonePeriod]:
     return periods_around(zone, unit, [floor(moment, UNITS[unit])])
 
 
-def assert_is_the_clock_s(zone: ZoneInfo, unit: str, moment: datetime) -> None:
-    """Fail where a minute near `moment` is in another period than its clock says, or a period
-    begins elsewhere."""
+def assert_matches_local_time(zone: ZoneInfo, unit: str, moment: datetime) -> None:
+    """Assert that every minute near `moment` is in the period of its local time."""
     cell = floor(moment, UNITS[unit])
     periods = around(zone, unit, moment)
     for before, after in pairwise(periods):
@@ -84,14 +83,14 @@ def assert_is_the_clock_s(zone: ZoneInfo, unit: str, moment: datetime) -> None:
 @example("Pacific/Apia", "day", datetime(2011, 12, 30, tzinfo=UTC))
 @example("America/St_Johns", "day", datetime(2009, 11, 1, tzinfo=UTC))
 def test_every_minute_is_in_its_local_period(name: str, unit: str, moment: datetime) -> None:
-    assert_is_the_clock_s(time_zones.load(name), unit, moment)
+    assert_matches_local_time(time_zones.load(name), unit, moment)
 
 
 @pytest.mark.parametrize(("name", "change"), CHANGES)
 @pytest.mark.parametrize("unit", ["hour", "day"])
 def test_periods_follow_clock_changes(name: str, change: datetime, unit: str) -> None:
     for hours in (-25, -1, 0, 1, 25):
-        assert_is_the_clock_s(time_zones.load(name), unit, change + timedelta(hours=hours))
+        assert_matches_local_time(time_zones.load(name), unit, change + timedelta(hours=hours))
 
 
 @pytest.mark.parametrize(
