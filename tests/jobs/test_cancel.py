@@ -60,7 +60,7 @@ def test_response_is_the_whole_job(client: FlaskClient, status: str) -> None:
         ("password=hunter2 leaked", "Cancelled via API: password=*** leaked"),
     ],
 )
-def test_the_error_message_tells_the_sanitised_reason(
+def test_error_message_is_the_sanitised_reason(
     client: FlaskClient, reason: str | None, message: str
 ) -> None:
     answer = cancel(client, make_job(client)["id"], reason)
@@ -91,7 +91,7 @@ def test_reason_replaces_error_of_failed_attempt(client: FlaskClient) -> None:
     assert changes["error_message"] == {"from": "Request timeout", "to": "Cancelled via API"}
 
 
-def test_the_history_tells_the_cancellation(client: FlaskClient) -> None:
+def test_history_records_the_cancellation(client: FlaskClient) -> None:
     job = make_job(client, "running")
     data = cancel(client, job["id"], "enough", X_Request_ID="cancel-1").get_json()["data"]
     events = read_history(client, job["id"])
@@ -120,7 +120,7 @@ def test_missing_job_is_not_found(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "bad", ["1", "nil", "123e4567e89b12d3a456426614174000", "123e4567-e89b-12d3-a456-42661417400g"]
 )
-def test_what_is_no_uuid_is_refused(client: FlaskClient, bad: str) -> None:
+def test_invalid_id_is_rejected(client: FlaskClient, bad: str) -> None:
     answer = cancel(client, bad)
     assert answer.status_code == 400
     assert answer.get_json() == {"success": False, "error": "Invalid id: must be a UUID"}

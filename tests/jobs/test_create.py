@@ -113,7 +113,7 @@ def test_job_has_all_fields_in_every_status(client: FlaskClient, status: str) ->
         ("cancelled", {}, []),
     ],
 )
-def test_allowed_transitions_tell_what_may_follow(
+def test_allowed_transitions_list_next_statuses(
     client: FlaskClient, status: str, fields: dict[str, Any], expected: list[str]
 ) -> None:
     assert make_job(client, status, **fields)["allowed_transitions"] == expected

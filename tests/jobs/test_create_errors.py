@@ -97,7 +97,7 @@ def test_a_domain_is_normalised(client: FlaskClient, given: str, stored: str) ->
         {"name": "example.com"},
     ],
 )
-def test_what_is_no_host_name_is_refused(client: FlaskClient, domain: Any) -> None:
+def test_invalid_domain_is_rejected(client: FlaskClient, domain: Any) -> None:
     assert refusal(client.post(JOBS, json={"domain": domain})) == {
         "error": f"Invalid domain: {HOST}"
     }

@@ -57,7 +57,7 @@ def forged(*parts: Any) -> str:
 
 
 @pytest.mark.parametrize("position", [None, True, 1.5, "1", [1], {}, 2**63, -(2**63) - 1, 10**300])
-def test_a_cursor_holds_a_whole_number(client: FlaskClient, position: Any) -> None:
+def test_cursor_requires_an_integer(client: FlaskClient, position: Any) -> None:
     job = make_job(client)
     cursor = forged(f"history {job['id']}", position)
     answer = client.get(f"{JOBS}/{job['id']}/history", query_string={"cursor": cursor})

@@ -131,7 +131,7 @@ def test_expired_idempotency_keys_go(app: Flask, ground: Ground) -> None:
     assert leftovers.BATCH < 4977
 
 
-def test_a_job_with_very_many_deliveries_goes(
+def test_job_with_many_deliveries_is_removed(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (endpoint,) = ground.endpoints()

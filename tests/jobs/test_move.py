@@ -73,7 +73,7 @@ def test_queueable_job_accepts_the_value(
     )
 
 
-def test_moves_and_other_fields_come_together(client: FlaskClient) -> None:
+def test_queue_fields_and_other_fields_combine(client: FlaskClient) -> None:
     job = make_job(client)
     after = patched(client, job["id"], {**MOVES, "scheduled_for": LATER, "metadata": {"by": "me"}})
     moved = {

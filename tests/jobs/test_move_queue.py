@@ -21,7 +21,7 @@ from support.service import Service
 RACES = 60
 
 
-def test_a_higher_priority_goes_first(client: FlaskClient) -> None:
+def test_higher_priority_is_claimed_first(client: FlaskClient) -> None:
     domain = new_domain()
     ids = [make_job(client, domain=domain, priority=priority)["id"] for priority in (5, 5, 4)]
     patched(client, ids[2], {"priority": 10})

@@ -192,7 +192,7 @@ def test_missing_job_is_not_found(client: FlaskClient) -> None:
     assert answer.get_json() == {"success": False, "error": "Job not found"}
 
 
-def test_what_is_no_uuid_is_refused(client: FlaskClient) -> None:
+def test_invalid_id_is_rejected(client: FlaskClient) -> None:
     answer = patch_job(client, "42", {"stats": {}})
     assert (answer.status_code, answer.get_json()["error"]) == (400, "Invalid id: must be a UUID")
 

@@ -262,7 +262,7 @@ def test_missing_job_is_not_found(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "bad", ["1", "{123e4567-e89b-12d3-a456-426614174000}", "123e4567e89b12d3a456426614174000"]
 )
-def test_what_is_no_uuid_is_refused(client: FlaskClient, bad: str) -> None:
+def test_invalid_id_is_rejected(client: FlaskClient, bad: str) -> None:
     assert_refused(
         put(client, {"id": bad}, {"status": "running"}), 400, "Invalid id: must be a UUID"
     )
@@ -307,7 +307,7 @@ def test_timestamps_are_returned_in_utc(
         1704103200, 1704103200.5, 0, True, [T1], {"at": T1},
     ],
 )  # fmt: skip
-def test_what_is_no_timestamp_is_refused(client: FlaskClient, field: str, value: Any) -> None:
+def test_invalid_timestamp_is_rejected(client: FlaskClient, field: str, value: Any) -> None:
     job = make_job(client)
     error = {"started_at": STARTED_AT, "completed_at": COMPLETED_AT}[field]
     assert_refused(put(client, job, {field: value}), 400, error)
