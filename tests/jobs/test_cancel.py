@@ -1,4 +1,4 @@
-"""DELETE: cancelling a job, with a reason or without."""
+"""Cancellation by DELETE, with and without a reason."""
 
 import uuid
 from typing import Any
@@ -20,7 +20,7 @@ def cancel(
 
 
 @pytest.mark.parametrize("status", ["pending", "running", "failed"])
-def test_the_whole_job_is_answered_as_it_is_now(client: FlaskClient, status: str) -> None:
+def test_response_is_the_whole_job(client: FlaskClient, status: str) -> None:
     job = make_job(client, status, metadata={"tags": ["a"]}, config={"depth": 3})
     job = client.put(f"/api/scrape-jobs/{job['id']}", json={"stats": {"pages": 3}}).get_json()[
         "data"
@@ -60,7 +60,7 @@ def test_the_whole_job_is_answered_as_it_is_now(client: FlaskClient, status: str
         ("password=hunter2 leaked", "Cancelled via API: password=*** leaked"),
     ],
 )
-def test_the_error_message_tells_the_sanitised_reason(
+def test_error_message_is_the_sanitised_reason(
     client: FlaskClient, reason: str | None, message: str
 ) -> None:
     answer = cancel(client, make_job(client)["id"], reason)
@@ -76,14 +76,14 @@ def test_a_long_reason_is_cut(client: FlaskClient) -> None:
     assert len(message) <= len("Cancelled via API: ") + 4096 + len("… [truncated]")
 
 
-def test_bytes_that_are_no_utf_8_are_no_failure(client: FlaskClient) -> None:
+def test_invalid_utf_8_in_reason_is_accepted(client: FlaskClient) -> None:
     answer = client.delete(f"/api/scrape-jobs/{make_job(client)['id']}?reason=a%FF%ED%A0%80b")
     assert answer.status_code == 200
     message = answer.get_json()["data"]["error_message"]
     assert (message[:20], message[-1]) == ("Cancelled via API: a", "b")
 
 
-def test_the_message_takes_the_place_of_a_failed_attempts(client: FlaskClient) -> None:
+def test_reason_replaces_error_of_failed_attempt(client: FlaskClient) -> None:
     job = make_job(client, "failed")
     client.put(f"/api/scrape-jobs/{job['id']}", json={"error_message": "Request timeout"})
     assert cancel(client, job["id"]).get_json()["data"]["error_message"] == "Cancelled via API"
@@ -91,7 +91,7 @@ def test_the_message_takes_the_place_of_a_failed_attempts(client: FlaskClient) -
     assert changes["error_message"] == {"from": "Request timeout", "to": "Cancelled via API"}
 
 
-def test_the_history_tells_the_cancellation(client: FlaskClient) -> None:
+def test_history_records_the_cancellation(client: FlaskClient) -> None:
     job = make_job(client, "running")
     data = cancel(client, job["id"], "enough", X_Request_ID="cancel-1").get_json()["data"]
     events = read_history(client, job["id"])
@@ -111,7 +111,7 @@ def test_the_history_tells_the_cancellation(client: FlaskClient) -> None:
     }
 
 
-def test_a_job_that_does_not_exist_is_not_found(client: FlaskClient) -> None:
+def test_missing_job_is_not_found(client: FlaskClient) -> None:
     answer = cancel(client, str(uuid.uuid4()), "why not")
     assert answer.status_code == 404
     assert answer.get_json() == {"success": False, "error": "Job not found"}
@@ -120,7 +120,7 @@ def test_a_job_that_does_not_exist_is_not_found(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "bad", ["1", "nil", "123e4567e89b12d3a456426614174000", "123e4567-e89b-12d3-a456-42661417400g"]
 )
-def test_what_is_no_uuid_is_refused(client: FlaskClient, bad: str) -> None:
+def test_invalid_id_is_rejected(client: FlaskClient, bad: str) -> None:
     answer = cancel(client, bad)
     assert answer.status_code == 400
     assert answer.get_json() == {"success": False, "error": "Invalid id: must be a UUID"}
@@ -132,9 +132,7 @@ def test_an_id_is_taken_in_any_case(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
-def test_a_job_that_is_over_is_a_conflict_and_stays_as_it_is(
-    client: FlaskClient, status: str
-) -> None:
+def test_final_job_cannot_be_cancelled(client: FlaskClient, status: str) -> None:
     job = make_job(client, status)
     before = read_all(client, job["id"])
     answer = cancel(client, job["id"], "too late")
@@ -147,7 +145,7 @@ def test_a_job_that_is_over_is_a_conflict_and_stays_as_it_is(
     assert read_all(client, job["id"]) == before
 
 
-def test_a_second_cancellation_keeps_the_first_ones_reason(client: FlaskClient) -> None:
+def test_second_cancellation_keeps_the_reason(client: FlaskClient) -> None:
     job = make_job(client)
     assert cancel(client, job["id"], "first").status_code == 200
     assert cancel(client, job["id"], "second").get_json()["details"] == "Job is already cancelled"
@@ -164,7 +162,7 @@ def test_a_cancellation_of_another_version_writes_nothing(client: FlaskClient) -
     assert read_all(client, job["id"]) == before
 
 
-def test_a_cancellation_of_the_known_version_is_made(client: FlaskClient) -> None:
+def test_cancellation_of_current_version_succeeds(client: FlaskClient) -> None:
     job = make_job(client)
     tag = client.get(f"/api/scrape-jobs/{job['id']}").headers["ETag"]
     answer = cancel(client, job["id"], If_Match=tag)
@@ -172,11 +170,11 @@ def test_a_cancellation_of_the_known_version_is_made(client: FlaskClient) -> Non
     assert answer.headers["ETag"] != tag
 
 
-def test_the_stats_of_a_cancelled_job_are_an_object(client: FlaskClient) -> None:
+def test_stats_of_cancelled_job_are_an_object(client: FlaskClient) -> None:
     assert cancel(client, make_job(client)["id"]).get_json()["data"]["stats"] == {}
 
 
-def test_the_worker_of_a_cancelled_job_learns_of_it_from_its_next_report(
+def test_worker_is_informed_of_cancellation(
     client: FlaskClient,
 ) -> None:
     job = make_job(client, "running")

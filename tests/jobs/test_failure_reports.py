@@ -1,5 +1,4 @@
-"""A worker's report of its failure is never refused for the characters in it, and nothing
-unstorable gets further."""
+"""Failure reports of workers with characters that cannot be stored."""
 
 import json
 from typing import Any
@@ -19,7 +18,7 @@ JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
 MERGE = "application/merge-patch+json"
 NO_JSON = "Invalid body: must be a JSON document"
 
-# As it stands in the body, and as it is stored.
+# The text in the body and the stored text.
 STRINGS = {
     "NUL": (rb"a\u0000b", "ab"),
     "raw NUL": (b"a\x00b", "ab"),
@@ -49,7 +48,7 @@ def send(client: FlaskClient, method: str, path: str, body: bytes, **headers: st
 
 
 def take(client: FlaskClient, **fields: Any) -> dict[str, Any]:
-    """Return a job with the lease that a worker took."""
+    """Return a claimed job and its lease token."""
     domain = make_job(client, **fields)["domain"]
     answer = client.post(f"{JOBS}/next", json={"worker_id": "w", "domains": [domain]})
     job: dict[str, Any] = answer.get_json()["data"][0]
@@ -85,7 +84,7 @@ def test_a_worker_gives_up_with_any_message(client: FlaskClient, name: str) -> N
     )
     assert answer.get_json()["error"].startswith("Cannot transition"), (
         answer.text
-    )  # its retries are used up
+    )  # no retries are left
     failed = client.get(f"{JOBS}/{job['id']}").get_json()["data"]
     assert (failed["status"], failed["error_message"]) == (
         "failed",
@@ -148,7 +147,7 @@ def test_raw_bytes_in_a_reason_are_dropped(service: Service) -> None:
     assert answer.json()["data"]["error_message"] == "Cancelled via API: aübc"
 
 
-# Where nothing is sanitised, nothing of the kind is let through.
+# Fields that are not sanitised reject such characters.
 ELSEWHERE = [
     rb'"stats": {"a": "\u0000"}',
     rb'"stats": {"\ud800": 1}',
@@ -178,7 +177,7 @@ def test_other_fields_are_refused(
     client: FlaskClient, method: str, member: bytes, message: bytes
 ) -> None:
     if message and b'"error_message"' in member:
-        return  # a key must not stand twice
+        return  # duplicate keys are rejected
     job = make_job(client, "running")
     before = read_all(client, job["id"])
     answer = send(client, method, f"{JOBS}/{job['id']}", b"{" + message + member + b"}")
@@ -205,7 +204,7 @@ def test_other_bodies_are_refused(client: FlaskClient, path: str, body: bytes) -
     assert (answer.status_code, answer.get_json()["error"]) == (400, NO_JSON), answer.text
 
 
-def test_the_first_fault_of_a_body_is_named(client: FlaskClient) -> None:
+def test_error_names_first_fault_of_body(client: FlaskClient) -> None:
     path = f"{JOBS}/{make_job(client)['id']}"
     for body, detail in (
         (
@@ -251,7 +250,7 @@ def test_any_error_message_is_stored_sanitised(
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=40))
 @example(b"\xed\xa0\xbd\xed\xb8\x80")
-def test_any_bytes_in_an_error_message_are_stored(client: FlaskClient, data: bytes) -> None:
+def test_any_bytes_in_error_message_are_stored(client: FlaskClient, data: bytes) -> None:
     job = make_job(client, "running", domain=new_domain())
     message = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
     answer = send(

@@ -1,6 +1,5 @@
-"""A job's history: every modification, who made it, and what exactly it changed."""
+"""Events in the history of a job."""
 
-import base64
 import hashlib
 import json
 import uuid
@@ -12,13 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from support.factories import make_job, new_domain
+from support.jobs import JOBS, Job, history, last, put
 
-JOBS = "/api/scrape-jobs"
-CURSOR = "Invalid cursor: must be the next_cursor of a page of the same list"
 ANONYMOUS = {"type": "anonymous", "id": None, "name": None}
 MERGE_PATCH = "application/merge-patch+json"
-
-Job = dict[str, Any]
 
 
 @pytest.fixture
@@ -35,24 +31,6 @@ def rows(database_url: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
     connection.close()
 
 
-def history(client: FlaskClient, job: Job, **query: Any) -> list[dict[str, Any]]:
-    answer = client.get(f"{JOBS}/{job['id']}/history", query_string={"limit": 200, **query})
-    assert answer.status_code == 200, answer.text
-    entries: list[dict[str, Any]] = answer.get_json()["data"]
-    return entries
-
-
-def last(client: FlaskClient, job: Job) -> dict[str, Any]:
-    return history(client, job)[-1]
-
-
-def put(client: FlaskClient, job: Job, **fields: Any) -> Job:
-    answer = client.put(f"{JOBS}/{job['id']}", json=fields)
-    assert answer.status_code == 200, answer.text
-    changed: Job = answer.get_json()["data"]
-    return changed
-
-
 def patch(client: FlaskClient, job: Job, **fields: Any) -> Job:
     answer = client.patch(f"{JOBS}/{job['id']}", data=json.dumps(fields), content_type=MERGE_PATCH)
     assert answer.status_code == 200, answer.text
@@ -64,7 +42,7 @@ def diff(old: Any, new: Any) -> dict[str, Any]:
     return {"from": old, "to": new}
 
 
-def test_a_life_is_told_from_its_beginning_to_its_end(client: FlaskClient) -> None:
+def test_history_covers_the_whole_life(client: FlaskClient) -> None:
     domain = new_domain()
     told: list[dict[str, Any]] = []
 
@@ -220,7 +198,7 @@ def test_a_refused_change_leaves_no_entry(client: FlaskClient) -> None:
     assert history(client, job) == before
 
 
-def test_each_job_of_an_array_has_its_own_beginning(client: FlaskClient) -> None:
+def test_each_job_of_array_has_its_history(client: FlaskClient) -> None:
     headers = {"X-Request-ID": "an-array"}
     jobs = client.post(
         JOBS, json=[{"domain": new_domain()} for _ in range(3)], headers=headers
@@ -231,7 +209,7 @@ def test_each_job_of_an_array_has_its_own_beginning(client: FlaskClient) -> None
         assert entry["changes"]["domain"] == diff(None, job["domain"])
 
 
-def test_all_that_a_new_job_was_given_is_told(client: FlaskClient) -> None:
+def test_creation_event_has_all_given_fields(client: FlaskClient) -> None:
     customer, domain_id = str(uuid.uuid4()), str(uuid.uuid4())
     due = "2031-01-01T00:00:00.000Z"
     job = make_job(
@@ -254,7 +232,7 @@ def test_all_that_a_new_job_was_given_is_told(client: FlaskClient) -> None:
     }
 
 
-def test_a_start_takes_the_due_time_away_and_the_history_says_so(client: FlaskClient) -> None:
+def test_start_records_removal_of_scheduled_for(client: FlaskClient) -> None:
     due = "2021-01-01T00:00:00.000Z"
     job = make_job(client, scheduled_for=due)
     assert put(client, job, status="running")["scheduled_for"] is None
@@ -276,7 +254,7 @@ def test_a_start_takes_the_due_time_away_and_the_history_says_so(client: FlaskCl
         [{"url": f"https://example.com/{n}"} for n in range(100)],
     ],
 )
-def test_a_large_value_is_told_by_its_size_and_digest(
+def test_large_value_is_recorded_as_size_and_digest(
     client: FlaskClient, rows: Callable[..., list[tuple[Any, ...]]], name: str, large: Any
 ) -> None:
     job = make_job(client)
@@ -292,14 +270,14 @@ def test_a_large_value_is_told_by_its_size_and_digest(
 
 
 @pytest.mark.parametrize("name", ["config", "metadata"])
-def test_a_large_value_is_folded_at_creation_too(client: FlaskClient, name: str) -> None:
+def test_large_value_at_creation_is_recorded_as_digest(client: FlaskClient, name: str) -> None:
     fields: dict[str, Any] = {name: {"large": "x" * 2000}}
     (entry,) = history(client, make_job(client, **fields))
     digest = hashlib.sha256(f'"{"x" * 2000}"'.encode()).hexdigest()
     assert entry["changes"][f"{name}.large"] == diff(None, {"bytes": 2002, "sha256": digest})
 
 
-def test_two_large_values_of_one_size_are_told_apart(client: FlaskClient) -> None:
+def test_large_values_of_equal_size_differ(client: FlaskClient) -> None:
     job = make_job(client)
     put(client, job, stats={"k": "x" * 2000})
     put(client, job, stats={"k": "y" * 2000})
@@ -308,16 +286,14 @@ def test_two_large_values_of_one_size_are_told_apart(client: FlaskClient) -> Non
     assert change["from"]["sha256"] != change["to"]["sha256"]
 
 
-def test_a_value_of_1024_bytes_is_still_told_whole(client: FlaskClient) -> None:
+def test_value_of_1024_bytes_is_recorded_whole(client: FlaskClient) -> None:
     job = make_job(client)
     put(client, job, stats={"k": "x" * 1022})
     assert last(client, job)["changes"] == {"stats.k": diff(None, "x" * 1022)}
 
 
 @pytest.mark.parametrize("by_patch", [False, True])
-def test_a_retry_keeps_whole_what_the_failed_attempt_left(
-    client: FlaskClient, by_patch: bool
-) -> None:
+def test_retry_records_results_of_failed_attempt(client: FlaskClient, by_patch: bool) -> None:
     stats = {
         "pages": 7,
         "errors": [{"url": f"https://example.com/{n}", "error": "timeout"} for n in range(200)],
@@ -338,7 +314,7 @@ def test_a_retry_keeps_whole_what_the_failed_attempt_left(
     }
 
 
-def test_a_retry_that_brings_stats_keeps_the_old_ones_whole_and_folds_the_new(
+def test_retry_with_stats_records_old_stats_whole(
     client: FlaskClient,
 ) -> None:
     job = make_job(client, "running")
@@ -352,7 +328,7 @@ def test_a_retry_that_brings_stats_keeps_the_old_ones_whole_and_folds_the_new(
     }
 
 
-def test_the_stats_are_kept_beside_an_event_only_where_the_status_changed(
+def test_only_status_changes_store_stats(
     client: FlaskClient, rows: Callable[..., list[tuple[Any, ...]]]
 ) -> None:
     job = make_job(client)
@@ -384,131 +360,3 @@ def test_the_stats_are_kept_beside_an_event_only_where_the_status_changed(
         ("cancelled", "cancelled", None),
     ]
     assert [seq for seq, *_ in found] == list(range(1, 12))
-
-
-# ------------------------------------------------------------------------------------------------------------ pages
-
-
-@pytest.mark.parametrize("limit", [1, 2, 5, 6, 7, 200])
-def test_pages_follow_each_other_to_the_end(client: FlaskClient, limit: int) -> None:
-    job = make_job(client)
-    for n in range(5):
-        put(client, job, stats={"n": n})
-    shown: list[int] = []
-    cursor: dict[str, str] = {}
-    while True:
-        body = client.get(
-            f"{JOBS}/{job['id']}/history", query_string={"limit": limit, **cursor}
-        ).get_json()
-        assert body.keys() == {"success", "data", "pagination"}
-        assert len(body["data"]) <= limit
-        shown += [entry["id"] for entry in body["data"]]
-        pagination = body["pagination"]
-        assert pagination.keys() == {"limit", "next_cursor", "has_more"}
-        assert pagination["limit"] == limit
-        if not pagination["has_more"]:
-            assert pagination["next_cursor"] is None
-            break
-        cursor = {"cursor": pagination["next_cursor"]}
-    assert shown == [1, 2, 3, 4, 5, 6]
-
-
-def test_an_entry_added_between_two_pages_comes_at_the_end(client: FlaskClient) -> None:
-    job = make_job(client, "running")
-    path = f"{JOBS}/{job['id']}/history"
-    cursor = client.get(f"{path}?limit=1").get_json()["pagination"]["next_cursor"]
-    put(client, job, stats={"n": 1})
-    assert [entry["id"] for entry in history(client, job, cursor=cursor)] == [2, 3]
-
-
-def test_a_page_holds_50_entries_unless_asked_otherwise(client: FlaskClient) -> None:
-    job = make_job(client)
-    body = client.get(f"{JOBS}/{job['id']}/history").get_json()
-    assert body["pagination"] == {"limit": 50, "next_cursor": None, "has_more": False}
-
-
-def forged(*parts: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
-
-
-@pytest.mark.parametrize("position", [None, True, 1.5, "1", [1], {}, 2**63, -(2**63) - 1, 10**300])
-def test_a_cursor_holds_a_whole_number(client: FlaskClient, position: Any) -> None:
-    job = make_job(client)
-    cursor = forged(f"history {job['id']}", position)
-    answer = client.get(f"{JOBS}/{job['id']}/history", query_string={"cursor": cursor})
-    assert (answer.status_code, answer.get_json()) == (400, {"success": False, "error": CURSOR})
-
-
-@pytest.mark.parametrize(
-    "cursor", ["", "x", "garbage!", "\x00", "ü", "a" * 600, forged(), forged("-created_at", 1)]
-)
-def test_a_cursor_that_no_page_gave_is_refused(client: FlaskClient, cursor: str) -> None:
-    job = make_job(client)
-    answer = client.get(f"{JOBS}/{job['id']}/history", query_string={"cursor": cursor})
-    assert (answer.status_code, answer.get_json()) == (400, {"success": False, "error": CURSOR})
-
-
-def test_the_cursor_of_another_jobs_history_is_refused(client: FlaskClient) -> None:
-    one, other = make_job(client, "running"), make_job(client, "running")
-    cursor = client.get(f"{JOBS}/{one['id']}/history?limit=1").get_json()["pagination"][
-        "next_cursor"
-    ]
-    assert len(history(client, one, cursor=cursor)) == 1
-    answer = client.get(f"{JOBS}/{other['id']}/history", query_string={"cursor": cursor})
-    assert (answer.status_code, answer.get_json()) == (400, {"success": False, "error": CURSOR})
-
-
-@pytest.mark.parametrize(
-    ("query", "error"),
-    [
-        ("limit=0", "Invalid limit: must be an integer from 1 to 200"),
-        ("limit=201", "Invalid limit: must be an integer from 1 to 200"),
-        ("sort=at", "Unknown field: sort"),
-        ("limit=1&limit=1", "Invalid limit: must be given once"),
-    ],
-)
-def test_a_wrong_parameter_is_named(client: FlaskClient, query: str, error: str) -> None:
-    answer = client.get(f"{JOBS}/{make_job(client)['id']}/history?{query}")
-    assert (answer.status_code, answer.get_json()) == (400, {"success": False, "error": error})
-
-
-def test_an_unknown_job_has_no_history(client: FlaskClient) -> None:
-    unknown = uuid.uuid4()
-    for path in (
-        f"{unknown}/history",
-        f"{unknown}/history?cursor={forged(f'history {unknown}', 1)}",
-    ):
-        answer = client.get(f"{JOBS}/{path}")
-        assert (answer.status_code, answer.get_json()) == (
-            404,
-            {"success": False, "error": "Job not found"},
-        )
-
-
-def test_the_id_may_be_written_in_capitals(client: FlaskClient) -> None:
-    job = make_job(client)
-    assert history(client, {"id": job["id"].upper()}) == history(client, job)
-
-
-def test_a_page_after_the_last_entry_is_empty(client: FlaskClient) -> None:
-    job = make_job(client)
-    assert history(client, job, cursor=forged(f"history {job['id']}", 1)) == []
-
-
-@pytest.mark.parametrize("given", ["a", "A.b_c-9", "x" * 128])
-def test_a_request_id_of_the_caller_stands_in_the_history(client: FlaskClient, given: str) -> None:
-    job = make_job(client)
-    client.put(f"{JOBS}/{job['id']}", json={"stats": {"n": 1}}, headers={"X-Request-ID": given})
-    assert last(client, job)["request_id"] == given
-
-
-@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "ä", "a/b", "'; --", None])
-def test_an_unfit_request_id_is_replaced_in_answer_and_history_alike(
-    client: FlaskClient, given: str | None
-) -> None:
-    job = make_job(client)
-    headers = {} if given is None else {"X-Request-ID": given}
-    answer = client.put(f"{JOBS}/{job['id']}", json={"stats": {"n": 1}}, headers=headers)
-    request_id = last(client, job)["request_id"]
-    assert request_id == answer.headers["X-Request-ID"] != given
-    assert uuid.UUID(request_id)

@@ -1,5 +1,4 @@
-"""What `flask jobs prune` removes that belongs to no job that goes: deliveries without a job,
-expired keys."""
+"""Removal of deliveries without a job or endpoint, and of expired idempotency keys."""
 
 from collections.abc import Iterator
 
@@ -16,7 +15,7 @@ from support.webhooks import Ground, new_ground
 
 CUTOFF_DAYS = 90
 
-# So that the deliveries of one job take longer than a statement may, though they are not millions.
+# Makes the removal of few deliveries exceed the statement timeout.
 SLOW_REMOVAL = """
 CREATE OR REPLACE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN PERFORM pg_sleep(0.001); RETURN OLD; END';
@@ -60,7 +59,7 @@ def age(ground: Ground, condition: str, days: int) -> None:
     )
 
 
-def test_old_test_deliveries_go_and_young_ones_stay(app: Flask, ground: Ground) -> None:
+def test_only_old_test_deliveries_are_removed(app: Flask, ground: Ground) -> None:
     client = app.test_client()
     hook = client.post("/api/webhooks", json={"url": "http://93.184.216.34/"}).get_json()["data"][
         "id"
@@ -79,7 +78,7 @@ def test_old_test_deliveries_go_and_young_ones_stay(app: Flask, ground: Ground) 
     assert prune(app).stderr.count("webhook deliveries") == 0
 
 
-def test_what_deleted_endpoints_were_owed_goes_at_once(app: Flask, ground: Ground) -> None:
+def test_deliveries_of_deleted_endpoints_are_removed(app: Flask, ground: Ground) -> None:
     kept, gone = ground.endpoints(2)
     for endpoint in (kept, gone):
         for status in ("pending", "delivered", "failed"):
@@ -91,7 +90,7 @@ def test_what_deleted_endpoints_were_owed_goes_at_once(app: Flask, ground: Groun
     ]
 
 
-def test_an_inactive_endpoint_keeps_no_job_for_ever(app: Flask, ground: Ground) -> None:
+def test_inactive_endpoint_retains_no_job(app: Flask, ground: Ground) -> None:
     active, inactive = ground.endpoints(2)
     jobs = {endpoint: ground.changes(1, 1)[0] for endpoint in (active, inactive)}
     for endpoint, job in jobs.items():
@@ -132,7 +131,7 @@ def test_expired_idempotency_keys_go(app: Flask, ground: Ground) -> None:
     assert leftovers.BATCH < 4977
 
 
-def test_a_job_with_very_many_deliveries_goes(
+def test_job_with_many_deliveries_is_removed(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (endpoint,) = ground.endpoints()

@@ -1,5 +1,4 @@
-"""Copying jobs step by step: the last page of an ascending list has a cursor, and no change is
-missed."""
+"""Resumable lists: the cursor of the last page misses no later change."""
 
 import threading
 import time
@@ -70,7 +69,7 @@ def settle(client: FlaskClient, domain: str, sort: str, cursor: str) -> str:
 
 @contextmanager
 def open_creation(app: Flask, domain: str) -> Iterator[str]:
-    """Create a job in a transaction that commits when the block ends; the value is the job's id."""
+    """Create a job in a transaction that commits at the end of the block, and yield its id."""
     made, may_commit = threading.Event(), threading.Event()
     ids: list[str] = []
 
@@ -154,8 +153,7 @@ def test_update_committed_late_is_not_missed(app: Flask, client: FlaskClient) ->
 def test_hidden_transaction_of_other_role_counts(
     app: Flask, client: FlaskClient, database_url: str
 ) -> None:
-    """PostgreSQL hides the start of other roles' transactions: jobs of the last minutes are then
-    shown again."""
+    """PostgreSQL hides the start of transactions of other roles, so recent jobs are repeated."""
     domain, reader = new_domain(), f"reader_{uuid.uuid4().hex[:8]}"
     owner = psycopg2.connect(database_url)
     owner.autocommit = True
@@ -184,9 +182,6 @@ def test_hidden_transaction_of_other_role_counts(
         owner.close()
 
 
-# ------------------------------------------------------------------------------------------------------ pure rules
-
-
 def place(second: int) -> Position:
     return NOON + timedelta(seconds=second), UUID(int=second)
 
@@ -212,8 +207,7 @@ def test_empty_last_page_keeps_its_place() -> None:
 
 @given(st.data())
 def test_no_commit_order_hides_a_row(data: st.DataObject) -> None:
-    """A reader polls while transactions of any length commit in any order: it sees each row in the
-    end."""
+    """A reader that polls sees every row, in whatever order transactions commit."""
     spans = data.draw(
         st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20)), min_size=1, max_size=20)
     )

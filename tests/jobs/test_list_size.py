@@ -1,4 +1,4 @@
-"""The size of lists: chosen fields, and pages that end after a number of bytes."""
+"""Selected fields of lists, and pages bounded by bytes."""
 
 import json
 import tracemalloc
@@ -15,7 +15,7 @@ from support.factories import make_job, new_domain
 JOBS = "/api/scrape-jobs"
 
 LARGE = {"text": 'äöü\\"' * 20_000}
-"""A document of some 160 KB."""
+"""Return a document of about 160 KB."""
 
 
 def read(client: FlaskClient, path: str = JOBS, **query: Any) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_small_fields_of_large_jobs_fit_one_page(client: FlaskClient) -> None:
 
 
 def test_page_of_large_history_is_shorter(client: FlaskClient) -> None:
-    """A retry keeps the failed attempt's results in the history."""
+    """The history keeps the results of a failed attempt."""
     job = make_job(client, max_retries=100)
     path = f"{JOBS}/{job['id']}"
     for _ in range(12):

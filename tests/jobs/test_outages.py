@@ -1,4 +1,4 @@
-"""Leases over outages: of the database, of the service, and of both."""
+"""Leases during outages of the database, the service, or both."""
 
 import subprocess
 import sys
@@ -16,9 +16,9 @@ import requests
 from app.jobs import outages
 from support.database import migrate, new_database
 from support.factories import new_domain
+from support.leases import Jobs
 from support.postgres import Postgres
 from support.service import ROOT, Service, environment, own_work, wait_until
-from tests.jobs.test_leases import Jobs
 
 LEASE_SECONDS = 5
 OUTAGE_SECONDS = 8
@@ -43,7 +43,7 @@ def housekeeping(url: str) -> Iterator[None]:
 
 
 class Ground:
-    """A PostgreSQL that can be stopped, and the service on it, which can be stopped, too."""
+    """A PostgreSQL and a service on it, both of which can be stopped."""
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
@@ -73,13 +73,13 @@ def postgres() -> Iterator[Ground]:
 
 @pytest.fixture
 def ground(postgres: Ground) -> Iterator[Ground]:
-    """One whose service is stopped after the test."""
+    """The same, with a service that is stopped after the test."""
     yield postgres
     postgres.stop()
 
 
 def claim(service: Service) -> dict[str, Any]:
-    """Create a job, take it with a lease of `LEASE_SECONDS`, and return it."""
+    """Create a job, claim it with a lease of `LEASE_SECONDS`, and return it."""
     domain = new_domain()
     service.create(domain=domain)
     asked = {"worker_id": "w1", "domains": [domain], "lease_seconds": LEASE_SECONDS}
@@ -89,7 +89,7 @@ def claim(service: Service) -> dict[str, Any]:
 
 
 def heartbeat(service: Service, job: dict[str, Any]) -> requests.Response:
-    """Send a heartbeat, again while the service still answers that it has no database."""
+    """Send a heartbeat, and repeat it while the database is unavailable."""
     deadline = time.monotonic() + 20
     while True:
         headers = {"X-Lease-Token": job["lease_token"]}
@@ -148,7 +148,7 @@ def test_a_living_worker_keeps_its_job(ground: Ground, outage: str) -> None:
     assert service is not None
     answer = heartbeat(service, job)
     assert answer.status_code == 200, answer.text
-    time.sleep(2)  # sweepers have looked by now
+    time.sleep(2)  # sweepers have run by now
     now = show(service, job)
     assert (now["status"], now["retry_count"], now["worker_id"]) == ("running", 0, "w1")
     assert actions(service, job) == ["created", "claimed"]
@@ -187,9 +187,6 @@ def test_housekeeping_alone_takes_no_job(ground: Ground) -> None:
         assert show(service, kept)["retry_count"] == 0
 
 
-# ------------------------------------------------------------------------------------------------------- what is noted
-
-
 @pytest.fixture(scope="module")
 def own_jobs(server_url: str) -> Iterator[Jobs]:
     for url in new_database(server_url):
@@ -203,7 +200,7 @@ def own_jobs(server_url: str) -> Iterator[Jobs]:
 
 @pytest.fixture
 def jobs(own_jobs: Jobs) -> Jobs:
-    """No job, and a service that has just been seen for the first time."""
+    """A database without jobs, on which the service has just started."""
     own_jobs.rows("DELETE FROM scrape_jobs")
     own_jobs.rows("DELETE FROM service_pulse")
     beat(own_jobs)
@@ -216,7 +213,7 @@ def beat(jobs: Jobs) -> None:
 
 
 def pass_time(jobs: Jobs, seconds: float) -> None:
-    """Make all that is noted older."""
+    """Shift all recorded times into the past."""
     age = f"interval '{seconds} seconds'"
     jobs.rows(
         f"""UPDATE service_pulse SET seen_at = seen_at - {age}, outages = coalesce((SELECT range_agg(
@@ -226,13 +223,13 @@ def pass_time(jobs: Jobs, seconds: float) -> None:
 
 
 def noted_outages(jobs: Jobs) -> list[float]:
-    """Return the lengths of the outages that are noted, in seconds, the oldest first."""
+    """Return the recorded outages in seconds, the oldest first."""
     sql = "SELECT extract(epoch FROM upper(o) - lower(o))::float8 FROM service_pulse, unnest(outages) AS o ORDER BY o"
     return [seconds for (seconds,) in jobs.rows(sql)]
 
 
 def lease(jobs: Jobs, ends_in: float) -> str:
-    """Make a running job of a dead worker whose lease of 60 s ends in so many seconds."""
+    """Insert a running job of a dead worker whose lease of 60 s ends in `seconds`."""
     sql = f"""
         INSERT INTO scrape_jobs (id, domain_id, domain, job_type, priority, max_retries, status, version, status_seq,
             worker_id, lease_token, lease_seconds, lease_expires_at, created_at, updated_at)

@@ -1,7 +1,5 @@
-"""PATCH: JSON Merge Patch, as a pure rule and through the API."""
+"""PATCH of a job."""
 
-import copy
-import json
 import uuid
 from typing import Any
 
@@ -9,131 +7,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from werkzeug.test import TestResponse
 
 from app.jobs.merge_patch import merge_patch
 from support.factories import make_job, read_all, read_history
-
-MEDIA_TYPE = "application/merge-patch+json"
-
-RFC_7396_APPENDIX_A: list[tuple[Any, Any, Any]] = [
-    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
-    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
-    ({"a": "b"}, {"a": None}, {}),
-    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
-    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
-    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
-    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
-    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
-    (["a", "b"], ["c", "d"], ["c", "d"]),
-    ({"a": "b"}, ["c"], ["c"]),
-    ({"a": "foo"}, None, None),
-    ({"a": "foo"}, "bar", "bar"),
-    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
-    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
-    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
-]
-
-keys = st.text(st.characters(min_codepoint=97, max_codepoint=100), max_size=2)
-scalars = (
-    st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text("xyzß\n\"\\'", max_size=5)
-)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
-    max_leaves=12,
-)
-objects = st.dictionaries(keys, values, max_size=4)
-
-
-def without_nulls(value: Any) -> Any:
-    """Return the value without the members of its objects that are null; arrays stay as they
-    are."""
-    if not isinstance(value, dict):
-        return value
-    return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-
-
-def difference(old: Any, new: Any) -> Any:
-    """Return a patch that makes `new` of `old`, neither of which holds a null member."""
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return new
-    gone: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
-    return gone | {
-        key: difference(old.get(key), value) for key, value in new.items() if old.get(key) != value
-    }
-
-
-@pytest.mark.parametrize(("target", "patch", "result"), RFC_7396_APPENDIX_A)
-def test_the_rfcs_own_examples_come_out_as_it_says(target: Any, patch: Any, result: Any) -> None:
-    assert merge_patch(target, patch) == result
-
-
-@given(values, values)
-def test_a_patch_applied_twice_changes_nothing_more(target: Any, patch: Any) -> None:
-    once = merge_patch(target, patch)
-    assert merge_patch(once, patch) == once
-
-
-@given(values, values)
-def test_neither_argument_is_changed(target: Any, patch: Any) -> None:
-    before = copy.deepcopy((target, patch))
-    merge_patch(target, patch)
-    assert (target, patch) == before
-
-
-@given(objects)
-def test_an_empty_patch_changes_no_object(target: dict[str, Any]) -> None:
-    assert merge_patch(target, {}) == target
-
-
-@given(values, values.filter(lambda value: not isinstance(value, dict)))
-def test_a_patch_that_is_no_object_takes_the_targets_place(target: Any, patch: Any) -> None:
-    assert merge_patch(target, patch) == patch
-
-
-@given(values, objects)
-def test_nulls_remove_and_other_keys_stay(target: Any, patch: dict[str, Any]) -> None:
-    merged = merge_patch(target, patch)
-    old = target if isinstance(target, dict) else {}
-    assert merged.keys() == (old.keys() | patch.keys()) - {
-        key for key, value in patch.items() if value is None
-    }
-    assert all(merged[key] == value for key, value in old.items() if key not in patch)
-
-
-@given(objects)
-def test_on_nothing_a_patch_makes_itself_without_its_nulls(patch: dict[str, Any]) -> None:
-    assert merge_patch({}, patch) == without_nulls(patch)
-
-
-@given(objects.map(without_nulls), objects.map(without_nulls))
-def test_some_patch_leads_from_any_object_to_any_other(
-    old: dict[str, Any], new: dict[str, Any]
-) -> None:
-    assert merge_patch(old, difference(old, new)) == new
-
-
-# ---------------------------------------------------------------------------------------------------------------- API
-
-
-def patch_job(client: FlaskClient, job_id: str, body: Any, **headers: str) -> TestResponse:
-    """Send the patch."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.patch(
-        f"/api/scrape-jobs/{job_id}",
-        data=json.dumps(body),
-        headers={"Content-Type": MEDIA_TYPE, **named},
-    )
-
-
-def patched(client: FlaskClient, job_id: str, body: Any) -> dict[str, Any]:
-    """Send a patch that has to be accepted, and return the job."""
-    answer = patch_job(client, job_id, body)
-    assert answer.status_code == 200, answer.text
-    data: dict[str, Any] = answer.get_json()["data"]
-    return data
+from support.patching import MEDIA_TYPE, RFC_7396_APPENDIX_A, objects, patch_job, patched
 
 
 @pytest.mark.parametrize("field", ["stats", "metadata"])
@@ -141,7 +18,7 @@ def patched(client: FlaskClient, job_id: str, body: Any) -> dict[str, Any]:
     ("target", "patch", "result"),
     [row for row in RFC_7396_APPENDIX_A if isinstance(row[0], dict) and isinstance(row[1], dict)],
 )
-def test_the_rfcs_examples_on_objects_hold_through_the_api(
+def test_api_applies_examples_of_rfc_7396(
     client: FlaskClient, field: str, target: Any, patch: Any, result: Any
 ) -> None:
     job = make_job(client)
@@ -167,7 +44,7 @@ def test_stats_and_metadata_are_merged_in_depth(
     assert client.get(f"/api/scrape-jobs/{job['id']}").get_json()["data"] == after
 
 
-def test_the_whole_job_is_answered_and_nothing_else_has_changed(client: FlaskClient) -> None:
+def test_response_is_the_job_with_the_change(client: FlaskClient) -> None:
     job = make_job(
         client, "running", metadata={"tags": ["a", "b"], "owner": {"name": "x", "team": "y"}}
     )
@@ -187,7 +64,7 @@ def test_the_whole_job_is_answered_and_nothing_else_has_changed(client: FlaskCli
     assert (found.get_json()["data"], found.headers["ETag"]) == (data, answer.headers["ETag"])
 
 
-def test_a_null_that_put_stored_outlives_a_patch_of_other_keys(client: FlaskClient) -> None:
+def test_stored_null_survives_patch_of_other_keys(client: FlaskClient) -> None:
     job = make_job(client)
     client.put(f"/api/scrape-jobs/{job['id']}", json={"metadata": {"unknown": None}})
     assert patched(client, job["id"], {"metadata": {"a": 1}})["metadata"] == {
@@ -197,13 +74,13 @@ def test_a_null_that_put_stored_outlives_a_patch_of_other_keys(client: FlaskClie
     assert patched(client, job["id"], {"metadata": {"unknown": None}})["metadata"] == {"a": 1}
 
 
-def test_removing_a_key_that_is_not_there_is_no_fault(client: FlaskClient) -> None:
+def test_removal_of_missing_key_succeeds(client: FlaskClient) -> None:
     job = make_job(client, metadata={"a": 1})
     assert patched(client, job["id"], {"metadata": {"b": None}})["metadata"] == {"a": 1}
 
 
 @pytest.mark.parametrize("number", [0, -1, 2**63, 10**40, 0.1, 1e-9, 123456.789, 1e15])
-def test_numbers_beside_the_patch_stay_what_they_are(client: FlaskClient, number: float) -> None:
+def test_patch_preserves_other_numbers(client: FlaskClient, number: float) -> None:
     job = make_job(client, metadata={"number": number})
     assert patched(client, job["id"], {"metadata": {"a": 1}})["metadata"] == {
         "number": number,
@@ -211,7 +88,7 @@ def test_numbers_beside_the_patch_stay_what_they_are(client: FlaskClient, number
     }
 
 
-def test_the_other_fields_are_set_as_by_put(client: FlaskClient) -> None:
+def test_other_fields_are_set_as_by_put(client: FlaskClient) -> None:
     job = make_job(client, "running")
     body = {
         "status": "failed",
@@ -269,7 +146,7 @@ def test_the_history_names_the_keys_that_changed(client: FlaskClient) -> None:
         ("text", "Invalid body: must be a JSON object", None),
     ],
 )
-def test_an_invalid_patch_is_refused_and_writes_nothing(
+def test_invalid_patch_writes_nothing(
     client: FlaskClient, body: Any, error: str, details: str | None
 ) -> None:
     job = make_job(client)
@@ -284,9 +161,7 @@ def test_an_invalid_patch_is_refused_and_writes_nothing(
 @pytest.mark.parametrize(
     "media_type", ["application/json", "application/json-patch+json", "text/plain", None]
 )
-def test_another_media_type_is_refused_and_the_right_one_named(
-    client: FlaskClient, media_type: str | None
-) -> None:
+def test_error_names_required_media_type(client: FlaskClient, media_type: str | None) -> None:
     job = make_job(client)
     headers = {} if media_type is None else {"Content-Type": media_type}
     answer = client.patch(f"/api/scrape-jobs/{job['id']}", data='{"stats": {}}', headers=headers)
@@ -302,9 +177,7 @@ def test_another_media_type_is_refused_and_the_right_one_named(
 @pytest.mark.parametrize(
     "media_type", [f"{MEDIA_TYPE}; charset=utf-8", "Application/Merge-Patch+JSON"]
 )
-def test_the_media_type_is_taken_in_any_case_and_with_parameters(
-    client: FlaskClient, media_type: str
-) -> None:
+def test_media_type_allows_case_and_parameters(client: FlaskClient, media_type: str) -> None:
     job = make_job(client)
     headers = {"Content-Type": media_type}
     answer = client.patch(
@@ -313,21 +186,19 @@ def test_the_media_type_is_taken_in_any_case_and_with_parameters(
     assert answer.status_code == 200
 
 
-def test_a_job_that_does_not_exist_is_not_found(client: FlaskClient) -> None:
+def test_missing_job_is_not_found(client: FlaskClient) -> None:
     answer = patch_job(client, str(uuid.uuid4()), {"stats": {}})
     assert answer.status_code == 404
     assert answer.get_json() == {"success": False, "error": "Job not found"}
 
 
-def test_what_is_no_uuid_is_refused(client: FlaskClient) -> None:
+def test_invalid_id_is_rejected(client: FlaskClient) -> None:
     answer = patch_job(client, "42", {"stats": {}})
     assert (answer.status_code, answer.get_json()["error"]) == (400, "Invalid id: must be a UUID")
 
 
 @pytest.mark.parametrize("field", ["stats", "metadata"])
-def test_a_document_that_grows_too_large_by_patches_is_refused(
-    client: FlaskClient, field: str
-) -> None:
+def test_patch_beyond_size_limit_is_rejected(client: FlaskClient, field: str) -> None:
     job = make_job(client)
     patched(client, job["id"], {field: {"deep": {"one": "x" * 150_000}}})
     before = read_all(client, job["id"])
@@ -352,7 +223,7 @@ def test_a_patch_of_another_version_writes_nothing(client: FlaskClient) -> None:
     assert read_all(client, job["id"]) == before
 
 
-def test_a_patch_of_the_known_version_is_made(client: FlaskClient) -> None:
+def test_patch_of_current_version_succeeds(client: FlaskClient) -> None:
     job = make_job(client)
     tag = client.get(f"/api/scrape-jobs/{job['id']}").headers["ETag"]
     answer = patch_job(client, job["id"], {"stats": {"a": 1}}, If_Match=tag)
@@ -360,7 +231,7 @@ def test_a_patch_of_the_known_version_is_made(client: FlaskClient) -> None:
     assert answer.headers["ETag"] != tag
 
 
-def test_a_patch_with_a_token_for_no_lease_writes_nothing(client: FlaskClient) -> None:
+def test_patch_with_token_without_lease_writes_nothing(client: FlaskClient) -> None:
     job = make_job(client, "running")
     before = read_all(client, job["id"])
     answer = patch_job(client, job["id"], {"stats": {"a": 1}}, X_Lease_Token="stale")

@@ -1,4 +1,4 @@
-"""Every tag that a job can be stored with can be asked for."""
+"""Queries by tag."""
 
 import json
 import uuid
@@ -48,7 +48,7 @@ def test_a_stored_tag_is_found(client: FlaskClient, tag: str) -> None:
 @given(st.text(max_size=300) | st.text("\x00\ud800\u200b=+&%, \n'\"\\a", max_size=8))
 @example("\x00")
 @example("a\udfff")
-def test_every_tag_that_a_create_accepts_is_found(client: FlaskClient, tag: str) -> None:
+def test_every_accepted_tag_can_be_queried(client: FlaskClient, tag: str) -> None:
     body = json.dumps(
         {"domain": "tags.example", "metadata": {"tags": [tag], "mark": uuid.uuid4().hex}}
     )
@@ -69,14 +69,14 @@ def refusal(answer: TestResponse) -> str:
 @pytest.mark.parametrize(
     "value", ["%00", "a%00b", "%ED%A0%80", "%FF", "caf%E9", "%C0%80", "%F4%90%80%80", "%E2%82"]
 )
-def test_a_tag_that_cannot_be_stored_is_refused(client: FlaskClient, value: str) -> None:
+def test_unstorable_tag_is_rejected(client: FlaskClient, value: str) -> None:
     assert refusal(client.get(f"{JOBS}?tag={value}")) == REFUSED
 
 
 @pytest.mark.parametrize(
     "job_type", ["password:reset", "cookie:consent", "token:refresh", "secret:rotate", "api_key:a"]
 )
-def test_a_job_type_may_look_like_a_setting(client: FlaskClient, job_type: str) -> None:
+def test_job_type_may_look_like_a_setting(client: FlaskClient, job_type: str) -> None:
     job = make_job(client, domain=new_domain(), job_type=job_type)
     for path in (
         f"?domain={job['domain']}&job_type={job_type}",
@@ -93,7 +93,7 @@ def test_a_job_type_may_look_like_a_setting(client: FlaskClient, job_type: str) 
     "job_type",
     ["AKIAIOSFODNN7EXAMPLE", f"ghp_{'a1' * 18}", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOjF9.sig"],
 )
-def test_a_job_type_that_is_a_credential_is_refused(client: FlaskClient, job_type: str) -> None:
+def test_credential_as_job_type_is_rejected(client: FlaskClient, job_type: str) -> None:
     error = "Invalid job_type: must not hold a credential"
     assert (
         refusal(client.post(JOBS, json={"domain": "type.example", "job_type": job_type})) == error
@@ -102,5 +102,5 @@ def test_a_job_type_that_is_a_credential_is_refused(client: FlaskClient, job_typ
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c-1", "x" * 128, "token", "cookie-1"])
-def test_a_request_id_of_a_caller_is_kept(client: FlaskClient, name: str) -> None:
+def test_request_id_of_caller_is_kept(client: FlaskClient, name: str) -> None:
     assert client.get(JOBS, headers={"X-Request-ID": name}).headers["X-Request-ID"] == name

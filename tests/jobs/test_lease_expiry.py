@@ -1,13 +1,10 @@
-"""The moments at the edge of a lease: who is the faster one, who may still speak, and who waits for
-what."""
+"""Expiry of leases and their rescue."""
 
 import json
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,15 +15,12 @@ import requests
 
 from app.errors import LockTimeout
 from app.jobs import lease_queries
-from support.database import migrate, new_database
+from support.jobs import API
+from support.leases import Jobs
 from support.service import Service, wait_until
-from tests.jobs.test_leases import Jobs
 
-API = "/api/scrape-jobs"
 TOKEN = {"X-Lease-Token": "token"}
-NONE: Mapping[str, str] = {}
 MESSAGE = "Lease expired: no sign of life from worker gone"
-
 SHIFTED_CLOCK = """
 import datetime, os, time
 _seconds = int(os.environ["CLOCK_SHIFT"])
@@ -45,35 +39,6 @@ datetime.datetime = Shifted
 """
 
 
-@pytest.fixture(scope="module")
-def only_jobs(server_url: str) -> Iterator[Jobs]:
-    for url in new_database(server_url):
-        migrate(url)
-        jobs = Jobs(url)
-        yield jobs
-        jobs.connection.close()
-        with jobs.app.app_context():
-            jobs.app.extensions["sqlalchemy"].engine.dispose()
-
-
-@pytest.fixture
-def jobs(only_jobs: Jobs) -> Jobs:
-    for table in ("scrape_jobs", "job_events", "outbox", "uncounted_events", "service_pulse"):
-        only_jobs.rows(
-            f"DELETE FROM {table}"
-        )  # to truncate them would wait for services that wait for that
-    return only_jobs
-
-
-@pytest.fixture(scope="module")
-def waiting(only_jobs: Jobs) -> Iterator[Service]:
-    """A service of one process with four threads that rescues nobody by itself."""
-    with Service(
-        only_jobs.url, SCRAPE_JOBS_HOUSEKEEPING="off", WEB_CONCURRENCY="1", THREADS="4"
-    ) as service:
-        yield service
-
-
 def events(jobs: Jobs, job_id: str) -> list[tuple[str, str, str]]:
     return [
         (event["action"], event["old_status"], event["new_status"])
@@ -82,11 +47,6 @@ def events(jobs: Jobs, job_id: str) -> list[tuple[str, str, str]]:
 
 
 RESCUED = [("lease_expired", "running", "failed"), ("retried", "failed", "pending")]
-
-
-# -------------------------------------------------------------------------------------------------------------- rescue
-
-
 LATE: dict[str, Callable[[Jobs, str], int]] = {
     "heartbeat": lambda jobs, job_id: post(jobs, job_id, "heartbeat"),
     "stats": lambda jobs, job_id: jobs.put(job_id, stats={"a": 1}),
@@ -102,7 +62,7 @@ def post(jobs: Jobs, job_id: str, what: str) -> int:
 
 
 @pytest.mark.parametrize("what", LATE)
-def test_a_late_sign_of_life_counts_until_the_job_is_taken_away(jobs: Jobs, what: str) -> None:
+def test_late_heartbeat_succeeds_before_rescue(jobs: Jobs, what: str) -> None:
     (job_id,) = jobs.expired(1)
     assert LATE[what](jobs, job_id) == 200
     before = jobs.show(job_id)
@@ -111,7 +71,7 @@ def test_a_late_sign_of_life_counts_until_the_job_is_taken_away(jobs: Jobs, what
 
 
 @pytest.mark.parametrize("what", LATE)
-def test_no_sign_of_life_counts_once_the_job_is_taken_away(jobs: Jobs, what: str) -> None:
+def test_heartbeat_fails_after_rescue(jobs: Jobs, what: str) -> None:
     (job_id,) = jobs.expired(1)
     assert jobs.sweep() == 1
     before = jobs.show(job_id)
@@ -139,7 +99,7 @@ def release_and_take(jobs: Jobs, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("what", OVERTAKEN)
-def test_what_happens_between_the_sweeper_s_look_and_its_write_stands(
+def test_change_during_rescue_is_kept(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     (job_id,) = jobs.expired(1)
@@ -158,7 +118,7 @@ def test_what_happens_between_the_sweeper_s_look_and_its_write_stands(
     assert ("lease_expired",) not in actions
 
 
-def test_of_a_sweeper_and_a_worker_that_ends_its_job_exactly_one_is_the_faster(jobs: Jobs) -> None:
+def test_rescue_and_completion_exclude_each_other(jobs: Jobs) -> None:
     ids = jobs.expired(150)
     start = threading.Barrier(3, timeout=30)
 
@@ -190,7 +150,7 @@ def test_of_a_sweeper_and_a_worker_that_ends_its_job_exactly_one_is_the_faster(j
     )
 
 
-def test_one_job_that_somebody_holds_locked_delays_no_other_s_rescue(jobs: Jobs) -> None:
+def test_locked_job_delays_no_other_rescue(jobs: Jobs) -> None:
     ids = jobs.expired(60)
     with psycopg2.connect(jobs.url) as holder, holder.cursor() as cursor:
         cursor.execute("SELECT FROM scrape_jobs WHERE id = %s FOR UPDATE", (ids[0],))
@@ -201,7 +161,7 @@ def test_one_job_that_somebody_holds_locked_delays_no_other_s_rescue(jobs: Jobs)
     assert pending == [(59,)]
 
 
-def test_each_retry_waits_twice_as_long_as_the_one_before_up_to_an_hour(jobs: Jobs) -> None:
+def test_retry_delay_doubles_up_to_an_hour(jobs: Jobs) -> None:
     counts = {
         job_id: count
         for count in range(12)
@@ -219,7 +179,7 @@ def test_each_retry_waits_twice_as_long_as_the_one_before_up_to_an_hour(jobs: Jo
 
 
 @pytest.mark.parametrize(("retry_count", "max_retries"), [(0, 0), (3, 3), (5, 3), (100, 100)])
-def test_a_job_without_retries_left_stays_failed_when_it_is_lost(
+def test_lost_job_without_retries_stays_failed(
     jobs: Jobs, retry_count: int, max_retries: int
 ) -> None:
     (job_id,) = jobs.expired(1, retry_count, max_retries)
@@ -236,7 +196,7 @@ def test_a_job_without_retries_left_stays_failed_when_it_is_lost(
     assert jobs.rows("SELECT count(*) FROM outbox") == [(1,)]
 
 
-def test_a_running_job_that_nobody_leased_is_never_rescued(jobs: Jobs) -> None:
+def test_running_job_without_lease_is_not_rescued(jobs: Jobs) -> None:
     client = jobs.app.test_client()
     job = client.post(API, json={"domain": "plain.example"}).get_json()["data"]
     running = client.put(f"{API}/{job['id']}", json={"status": "running"}).get_json()["data"]
@@ -244,9 +204,6 @@ def test_a_running_job_that_nobody_leased_is_never_rescued(jobs: Jobs) -> None:
     assert jobs.sweep() == 0
     assert (running["lease_expires_at"], running["worker_id"]) == (None, None)
     assert jobs.show(job["id"])["status"] == "running"
-
-
-# -------------------------------------------------------------------------------------------------------------- clocks
 
 
 @pytest.mark.parametrize("shift", [3600, -3600])
@@ -286,125 +243,3 @@ def seconds_ahead(jobs: Jobs, moment: str) -> float:
     return float(
         jobs.rows("SELECT extract(epoch FROM %s::timestamptz - now())::float8", moment)[0][0]
     )
-
-
-# ------------------------------------------------------------------------------------------------------------- waiting
-
-
-class Caller:
-    """A request for work over a connection of its own, which may be left at any moment."""
-
-    def __init__(
-        self, service: Service, seconds: int = 20, headers: Mapping[str, str] = NONE
-    ) -> None:
-        body = json.dumps(
-            {"worker_id": "w", "domains": ["wait.example"], "wait_seconds": seconds}
-        ).encode()
-        head = {
-            "Host": "x",
-            "Content-Type": "application/json",
-            "Content-Length": str(len(body)),
-            **headers,
-        }
-        lines = [
-            "POST /api/scrape-jobs/next HTTP/1.1",
-            *(f"{name}: {value}" for name, value in head.items()),
-            "",
-            "",
-        ]
-        self.connection = socket.create_connection(("127.0.0.1", service.port), timeout=30)
-        self.connection.sendall("\r\n".join(lines).encode() + body)
-
-    def hang_up(self) -> None:
-        self.connection.close()
-
-
-def ask(service: Service, seconds: int = 20, headers: Mapping[str, str] = NONE) -> list[str]:
-    """Ask for work, and return the ids of what came."""
-    body = {"worker_id": "w", "domains": ["wait.example"], "wait_seconds": seconds}
-    answer = requests.post(f"{service.jobs}/next", json=body, headers=headers, timeout=30)
-    assert answer.status_code == 200, answer.text
-    return [job["id"] for job in answer.json()["data"]]
-
-
-def seconds_until(answer: Future[list[str]]) -> float:
-    began = time.monotonic()
-    answer.result(30)
-    return time.monotonic() - began
-
-
-def create(jobs: Jobs) -> str:
-    """Create a job by another process than the service's."""
-    answer = jobs.app.test_client().post(API, json={"domain": "wait.example"})
-    return str(answer.get_json()["data"]["id"])
-
-
-def test_work_that_comes_by_the_same_process_is_had_at_once(jobs: Jobs, waiting: Service) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask, waiting)
-        time.sleep(0.5)
-        made = waiting.create(domain="wait.example")
-        assert seconds_until(answer) < 1
-    assert answer.result() == [made["id"]]
-
-
-def test_work_that_comes_by_another_process_is_had_within_a_look(
-    jobs: Jobs, waiting: Service
-) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(ask, waiting)
-        time.sleep(0.5)
-        made = create(jobs)
-        assert seconds_until(answer) < 1.5
-    assert answer.result() == [made]
-
-
-def test_work_that_becomes_due_while_somebody_waits_is_had_then(
-    jobs: Jobs, waiting: Service
-) -> None:
-    made = create(jobs)
-    jobs.rows(
-        "UPDATE scrape_jobs SET scheduled_for = now() + interval '1.2 seconds' WHERE id = %s", made
-    )
-    began = time.monotonic()
-    assert ask(waiting) == [made]
-    assert 1 < time.monotonic() - began < 3
-
-
-def test_of_two_that_wait_one_gets_the_job_and_the_other_waits_on(
-    jobs: Jobs, waiting: Service
-) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        answers = [pool.submit(ask, waiting, 3) for _ in range(2)]
-        time.sleep(0.5)
-        made = waiting.create(domain="wait.example")
-        assert sorted(answer.result() for answer in answers) == [[], [made["id"]]]
-
-
-def test_half_of_the_threads_wait_and_who_comes_then_does_not(jobs: Jobs, waiting: Service) -> None:
-    callers = [Caller(waiting) for _ in range(2)]
-    time.sleep(0.3)
-    began = time.monotonic()
-    assert [ask(waiting) for _ in range(3)] == [[], [], []]
-    assert requests.get(f"{waiting.url}/readyz", timeout=5).ok
-    assert time.monotonic() - began < 2
-    for caller in callers:
-        caller.hang_up()
-    time.sleep(1)
-    began = time.monotonic()
-    assert ask(waiting, 1) == []
-    assert time.monotonic() - began >= 1
-
-
-def test_who_hangs_up_gets_nothing_and_may_ask_again_with_the_same_key(
-    jobs: Jobs, waiting: Service
-) -> None:
-    key = {"Idempotency-Key": uuid.uuid4().hex}
-    caller = Caller(waiting, headers=key)
-    time.sleep(0.6)
-    caller.hang_up()
-    time.sleep(0.1)
-    made = waiting.create(domain="wait.example")["id"]
-    time.sleep(0.8)
-    assert jobs.show(made)["status"] == "pending"
-    assert ask(waiting, headers=key) == [made]
