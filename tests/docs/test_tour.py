@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import requests
-
 from support.documents import Page, answers, blocks, run_in_bash
 from support.service import ROOT, Service
 
@@ -15,12 +13,13 @@ def test_readme_is_short() -> None:
     assert len(README.text.splitlines()) <= MAX_LINES
 
 
-def test_tour_does_as_described(service: Service, tmp_path: Path) -> None:
+def test_tour_does_as_described(own_database: str, tmp_path: Path) -> None:
     by_hand, by_worker = (
         blocks(README.section(title), "bash") for title in ("A job by hand", "A worker's day")
     )
     script = "\n".join([*by_hand, "echo THE WORKER", *by_worker])
-    output = run_in_bash(script, tmp_path, f"127.0.0.1:{service.port}")
+    with Service(own_database) as service:
+        output = run_in_bash(script, tmp_path, f"127.0.0.1:{service.port}")
     first, second = (answers(part) for part in output.split("THE WORKER"))
 
     assert [answer.get("error") for answer in first] == [
@@ -50,4 +49,3 @@ def test_tour_does_as_described(service: Service, tmp_path: Path) -> None:
     assert place["data"]["id"] == low["data"]["id"]
     assert place["data"]["reason"].startswith("The job is the next")
     assert figures["data"]["by_status"]["completed"] == 1
-    requests.delete(f"{service.jobs}/{low['data']['id']}", timeout=10)

@@ -1,12 +1,7 @@
 """The tutorial, run from the first to the last command."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from support.database import migrate, new_database
 from support.documents import Page, answers, blocks, run_in_bash
 from support.service import ROOT, Service, free_port
 
@@ -20,14 +15,6 @@ STEPS = (
     "6. Receive webhooks",
 )
 KEYS = "7. Use API keys"
-
-
-@pytest.fixture
-def own_database(server_url: str) -> Iterator[str]:
-    """A database of the tutorial's own, with the schema."""
-    with contextmanager(new_database)(server_url) as url:
-        migrate(url)
-        yield url
 
 
 def test_tutorial_does_as_described(own_database: str, tmp_path: Path) -> None:
