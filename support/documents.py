@@ -76,7 +76,7 @@ def anchor(heading: str) -> str:
 
 
 def run_in_bash(script: str, folder: Path, address: str, **environ: str) -> str:
-    """Run `script` word for word, but with `address` for ADDRESS, and return what it prints.
+    """Run `script` word for word, but with `address` for ADDRESS, and return the output.
 
     `.venv/bin/python` in it is the Python of the tests. Fails where a command fails.
     """
