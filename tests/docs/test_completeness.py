@@ -1,22 +1,27 @@
-"""Nothing that the service has is missing in its documentation."""
+"""The documentation is complete, and names only things that exist."""
 
+import dataclasses
 import re
 from pathlib import Path
 
+import click
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 import app as package
 from app.api_keys.scopes import Scope
+from app.config import Settings
 from app.http.errors import ANSWERS
 from app.jobs.queries import FIELDS
-from support.documents import Page
+from support.documents import Page, pages
 from support.service import ROOT
 
 API = Page(ROOT / "docs" / "api.md")
 OPERATIONS = Page(ROOT / "docs" / "operations.md")
 ARCHITECTURE = Page(ROOT / "docs" / "architecture.md")
+CONTRIBUTING = Page(ROOT / "CONTRIBUTING.md")
+DOCUMENTS = [page for page in pages() if not page.name.startswith(("CHANGELOG", "docs/sql/"))]
 
 
 def test_every_endpoint_is_documented(app: Flask) -> None:
@@ -74,3 +79,35 @@ def test_every_table_is_in_the_architecture(app: Flask) -> None:
 
 def test_changelog_names_the_version() -> None:
     assert f"## [{package.__version__}] - " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_make_target_is_documented() -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    missing = {name for name in targets if f"| `make {name}` |" not in CONTRIBUTING.text}
+    assert missing <= {"help"}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_named_settings_exist(page: Page) -> None:
+    names = {field.metadata["name"] for field in dataclasses.fields(Settings)}
+    named = set(re.findall(r"\bSCRAPE_JOBS_[A-Z_]*[A-Z]\b(?!_)", page.text))
+    assert named <= names
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_named_commands_exist(page: Page, app: Flask) -> None:
+    for words in re.findall(r"\bflask (?:--app wsgi )?([a-z]+(?: [a-z-]+)?)", page.text):
+        first, _, second = words.partition(" ")
+        if first in ("run", "db"):  # of Flask and Flask-Migrate
+            continue
+        command = app.cli.commands.get(first)
+        assert command is not None, f"{page.name}: flask {words}"
+        if isinstance(command, click.Group):
+            assert second in command.commands or not second, f"{page.name}: flask {words}"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_named_files_exist(page: Page) -> None:
+    named = re.findall(r"`((?:app|deploy|migrations|support|tests|docs)/[^`\s]*)`", page.text)
+    real = {path for path in named if "<" not in path and "NNNN" not in path}
+    assert not {path for path in real if not (ROOT / path).exists()}
