@@ -15,6 +15,7 @@ from app.config import Settings
 from app.http.errors import ANSWERS
 from app.jobs.queries import FIELDS
 from support.documents import Page, pages
+from support.openapi import ENDPOINTS
 from support.service import ROOT
 
 API = Page(ROOT / "docs" / "api.md")
@@ -34,6 +35,18 @@ def test_every_endpoint_is_documented(app: Flask) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert documented == served
+
+
+def test_every_parameter_is_documented() -> None:
+    schemas = [schema for takes in ENDPOINTS.values() for schema in (takes.query, takes.body)]
+    names = {
+        field.data_key or name
+        for schema in schemas
+        if schema is not None
+        for name, field in schema.load_fields.items()
+    }
+    assert len(names) > 40
+    assert not {name for name in names if not re.search(rf"[`\"?]{name}\b", API.text)}
 
 
 def test_every_metric_is_documented(client: FlaskClient) -> None:
