@@ -1,9 +1,9 @@
-"""Measures what the locked doors cost a GET and a PUT of a job, in paired rounds.
+"""Measures the cost of each protection for a GET and a PUT of a job, in paired rounds.
 
-Each of them alone, and all together, against the same service without: keys, rate limits,
-PostgreSQL's row security, and the hash that chains each event to the one before. What is measured
-is the application and its PostgreSQL, called in this process as gunicorn calls it, without the way
-of a request through the network.
+The protections are API keys, rate limits, PostgreSQL's row security, and the hash that chains each
+event to the one before. Each of them alone, and all together, is compared with the same service
+without them. The measurement covers the application and its PostgreSQL: it calls the application in
+this process as gunicorn does, without the network.
 """
 
 import argparse
@@ -35,18 +35,21 @@ PATH = "/api/scrape-jobs"
 LIMIT = 10_000_000
 NO_LIMITS: Mapping[str, Any] = {"rate_limit": False}
 LIMITS: Mapping[str, Any] = {
-    "rate_limit": True, "rate_limit_reads": LIMIT, "rate_limit_updates": LIMIT, "rate_limit_creations": LIMIT,
+    "rate_limit": True,
+    "rate_limit_reads": LIMIT, "rate_limit_updates": LIMIT, "rate_limit_creations": LIMIT,
     "rate_limit_job": LIMIT,
 }  # fmt: skip
 STATS = {
     "pagesProcessed": 45, "totalPages": 150, "errors": 2,
-    "performance": {"avgResponseTime": 1200, "memoryUsage": "150MB", "cpuUsage": 45.2, "networkLatency": 250},
+    "performance": {
+        "avgResponseTime": 1200, "memoryUsage": "150MB", "cpuUsage": 45.2, "networkLatency": 250,
+    },
     "dataExtracted": {"products": 120, "images": 480, "links": 960},
 }  # fmt: skip
 
 
-class House:
-    """The service with some of its doors locked."""
+class ProtectedService:
+    """The application with some of the protections, called through WSGI."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = create_app(settings)
@@ -57,12 +60,12 @@ class House:
             self._headers["Authorization"] = f"Bearer {key}"
 
     def make_jobs(self) -> list[str]:
-        """Create the jobs that are asked for and updated; return their ids."""
+        """Create the jobs that the calls read and update; return their ids."""
         new = [{"domain": new_domain()} for _ in range(JOBS // 2)]
         return [job["id"] for _ in range(2) for job in self._call("POST", PATH, new)["data"]]
 
     def seconds(self, method: str, ids: list[str], times: int) -> float:
-        """Return how long one of `times` calls takes, each of a random job."""
+        """Return the mean duration of `times` calls in seconds, each of a random job."""
         calls = [
             self._environ(method, f"{PATH}/{random.choice(ids)}", self._body(method))  # noqa: S311
             for _ in range(times)
@@ -73,7 +76,7 @@ class House:
         return (time.perf_counter() - started) / times
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections to the database."""
         with self._app.app_context():
             self._app.extensions["sqlalchemy"].engine.dispose()
 
@@ -108,7 +111,7 @@ class House:
 
 @contextmanager
 def unchained() -> Iterator[None]:
-    """Record events without the hash."""
+    """Record events without the hash chain."""
     chained = queries.CHANGE
     previous = "(SELECT cur.chain FROM cur)"
     sql = chained.sql.replace(event_hash(previous, "f"), "''::bytea")
@@ -122,7 +125,7 @@ def unchained() -> Iterator[None]:
 
 
 def role(url: str) -> str:
-    """Return the URL of a role that may do everything, but is not the tables' owner."""
+    """Return the URL of a role that has all rights on the tables, but does not own them."""
     name = f"bench_{uuid.uuid4().hex}"
     execute(
         url,
@@ -133,7 +136,7 @@ def role(url: str) -> str:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the measurement with the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -144,27 +147,29 @@ def main() -> None:
     count = options.rounds or (4 if options.quick else 25)
 
     with databases(1) as (url,), ExitStack() as stack:
-        guest = role(url)
-        houses = {
-            "open": House(Settings(database_url=url, auth="off", **NO_LIMITS)),
-            "keys": House(Settings(database_url=url, **NO_LIMITS)),
-            "rate limits": House(Settings(database_url=url, auth="off", **LIMITS)),
-            "row security": House(Settings(database_url=guest, auth="off", **NO_LIMITS)),
-            "all of these": House(Settings(database_url=guest, **LIMITS)),
+        other_role = role(url)
+        services = {
+            "open": ProtectedService(Settings(database_url=url, auth="off", **NO_LIMITS)),
+            "keys": ProtectedService(Settings(database_url=url, **NO_LIMITS)),
+            "rate limits": ProtectedService(Settings(database_url=url, auth="off", **LIMITS)),
+            "row security": ProtectedService(
+                Settings(database_url=other_role, auth="off", **NO_LIMITS)
+            ),
+            "all of these": ProtectedService(Settings(database_url=other_role, **LIMITS)),
         }
-        for house in houses.values():
-            stack.callback(house.close)
-        ids = houses["open"].make_jobs()
+        for service in services.values():
+            stack.callback(service.close)
+        ids = services["open"].make_jobs()
         vacuum(url)
         found = [
-            seconds(houses, ids, options.times, f"round {number} of {count}")
+            seconds(services, ids, options.times, f"round {number} of {count}")
             for number in range(count + 1)
         ][1:]
-        tell(f"what a door costs ({count} paired rounds of {options.times} calls):")
+        tell(f"cost of each protection ({count} paired rounds of {options.times} calls):")
         for what, other, base in (
             *(
                 (f"{name}, {method}", (name, method), ("open", method))
-                for name in list(houses)[1:]
+                for name in list(services)[1:]
                 for method in ("GET", "PUT")
             ),
             ("the chained history, PUT", ("open", "PUT"), ("unchained", "PUT")),
@@ -177,18 +182,18 @@ def main() -> None:
 
 
 def seconds(
-    houses: Mapping[str, House], ids: list[str], times: int, label: str
+    services: Mapping[str, ProtectedService], ids: list[str], times: int, label: str
 ) -> dict[tuple[str, str], float]:
-    """Return the seconds of a call by house and method, measured once in a random order."""
+    """Return the seconds of a call by service and method, measured once in a random order."""
     say(label)
     measures = [
-        *((name, method) for name in houses for method in ("GET", "PUT")),
+        *((name, method) for name in services for method in ("GET", "PUT")),
         ("unchained", "PUT"),
     ]
     found = {}
     for name, method in random.sample(measures, len(measures)):
         with unchained() if name == "unchained" else ExitStack():
-            found[name, method] = houses.get(name, houses["open"]).seconds(method, ids, times)
+            found[name, method] = services.get(name, services["open"]).seconds(method, ids, times)
     return found
 
 

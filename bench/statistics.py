@@ -1,10 +1,9 @@
-"""Measures the statistics: what a look at the figures costs however many jobs they are of, in
-paired rounds.
+"""Measures the cost of reading statistics at different numbers of jobs, in paired rounds.
 
-Jobs that were created, claimed and ended within 30 days are counted into the running totals. What
-is read then, in this process, are the figures of a day whose edges lie on no minute, the same by
-hour, of one domain and by domain, and those of all time. With --one-day all jobs are of the day
-whose figures are read.
+First the jobs, which were created, claimed and ended within 30 days, are counted into the running
+totals. Then this process reads the statistics of a day that begins within a minute, of the same day
+by hour, of one domain and by domain, and of all time. With --one-day all jobs belong to the day
+that is read.
 """
 
 import argparse
@@ -49,13 +48,15 @@ WINDOWS: dict[str, dict[str, Any]] = {
 }
 
 JOBS = f"""
-    INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, priority, max_retries, status,
-        retry_count, stats, error_message, started_at, completed_at, created_at, updated_at, version, status_seq)
+    INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, priority,
+        max_retries, status, retry_count, stats, error_message, started_at, completed_at,
+        created_at, updated_at, version, status_seq)
     SELECT {ID}, md5('d' || d)::uuid, md5('c' || d %% %(customers)s)::uuid, 'd' || d || '.example',
         (%(types)s)[t], p, 3,
         CASE WHEN e IS NULL THEN 'completed' ELSE 'failed' END, retries,
         jsonb_build_object('pagesProcessed', pages, 'performance', jsonb_build_object(
-            'memoryUsage', 200 + pages || 'MB', 'cpuUsage', pages %% 100, 'networkLatency', 20 + pages %% 300)),
+            'memoryUsage', 200 + pages || 'MB', 'cpuUsage', pages %% 100,
+            'networkLatency', 20 + pages %% 300)),
         (%(errors)s)[e], at + wait, at + wait + took, at, at + wait + took, 3, 3
     FROM (
         SELECT %(begin)s + %(days)s * interval '1 day' * n / %(jobs)s AS at,
@@ -68,13 +69,14 @@ JOBS = f"""
     ) AS job"""  # noqa: S608 - of constants
 
 EVENTS = """
-    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats, previous_seq,
-        retry_count, seconds, error_message)
+    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes,
+        stats, previous_seq, retry_count, seconds, error_message)
     SELECT j.id, e.* FROM scrape_jobs j CROSS JOIN LATERAL (VALUES
         (1, j.created_at, 'created', NULL, 'pending', 'anonymous', jsonb_build_object('domain',
-            jsonb_build_object('from', NULL, 'to', j.domain)), '{}'::jsonb, NULL::bigint, j.retry_count, NULL::float8,
-            NULL),
-        (2, j.started_at, 'claimed', 'pending', 'running', 'anonymous', '{}', '{}', 1, j.retry_count, NULL, NULL),
+            jsonb_build_object('from', NULL, 'to', j.domain)), '{}'::jsonb, NULL::bigint,
+            j.retry_count, NULL::float8, NULL),
+        (2, j.started_at, 'claimed', 'pending', 'running', 'anonymous', '{}', '{}', 1,
+            j.retry_count, NULL, NULL),
         (3, j.completed_at, 'updated', 'running', j.status, 'anonymous', jsonb_build_object('stats',
             jsonb_build_object('from', NULL, 'to', j.stats)), j.stats, 2, j.retry_count,
             extract(epoch FROM j.completed_at - j.started_at)::float8, j.error_message)
@@ -98,7 +100,7 @@ class History:
         vacuum(url)
 
     def count(self) -> float:
-        """Count all events into the totals; return how many a second."""
+        """Count all events into the totals; return the rate in events per second."""
         with own_work(self._app):
             started = time.perf_counter()
             counted = service.count()
@@ -110,7 +112,7 @@ class History:
         return rate
 
     def read(self, window: dict[str, Any], times: int) -> float:
-        """Return the seconds that one of `times` looks at the figures takes."""
+        """Return the mean duration of `times` reads of the statistics, in seconds."""
         with own_work(self._app):
             started = time.perf_counter()
             for _ in range(times):
@@ -118,7 +120,7 @@ class History:
             return (time.perf_counter() - started) / times
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections to the database."""
         with own_work(self._app):
             self._app.extensions["sqlalchemy"].engine.dispose()
 
@@ -139,14 +141,14 @@ def rounds(
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the measurement with the options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, and few rounds")
     parser.add_argument("--rounds", type=int, help="rounds (default 9, quick 3)")
     parser.add_argument(
-        "--times", type=int, default=20, help="looks at each window a round (default 20)"
+        "--times", type=int, default=20, help="reads of each window in a round (default 20)"
     )
     parser.add_argument(
         "--one-day",
@@ -174,12 +176,14 @@ def main() -> None:
         small, large = histories
         spread = "one day" if options.one_day else "30 days"
         tell(
-            f"the figures of {small} and of {large} jobs in {spread} ({count} paired rounds of {options.times}):"
+            f"statistics of {small} and of {large} jobs in {spread}"
+            f" ({count} paired rounds of {options.times}):"
         )
         for what in WINDOWS:
             low, high = ([seconds[what, name] for seconds in found] for name in (small, large))
             tell(
-                f"  {what}: {statistics.median(low) * 1000:.2f} ms and {statistics.median(high) * 1000:.2f} ms,"
+                f"  {what}: {statistics.median(low) * 1000:.2f} ms"
+                f" and {statistics.median(high) * 1000:.2f} ms,"
                 f" ratio {told([mine / base for mine, base in zip(high, low, strict=True)])}"
             )
         for history in histories.values():

@@ -308,8 +308,8 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
 
 
-def test_every_setting_stands_in_the_readme_with_its_default_and_purpose() -> None:
-    readme = " ".join((ROOT / "README.md").read_text().split())
+def test_every_setting_is_documented_with_default_and_purpose() -> None:
+    page = " ".join((ROOT / "docs" / "settings.md").read_text().split())
     for line in Settings.described().splitlines():
         name, rest = line.split(maxsplit=1)
         field = next(
@@ -317,7 +317,7 @@ def test_every_setting_stands_in_the_readme_with_its_default_and_purpose() -> No
         )
         purpose = field.metadata["purpose"]
         default = rest.removesuffix(purpose).strip()
-        assert f"| `{name}` | {default} | {purpose} |".replace("|  |", "| |") in readme
+        assert f"| `{name}` | {default} | {purpose} |".replace("|  |", "| |") in page
 
 
 def test_settings_cannot_be_changed() -> None:
