@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from app import errors
 from app.config import Settings
 from app.factory import create_app
-from app.http.errors import ANSWERS
+from app.http.errors import ERROR_RESPONSES
 from app.http.operation import operation
 from support.factories import make_job, new_domain
 from support.service import Service
@@ -264,7 +264,7 @@ def family(kind: type[errors.ScrapeJobError]) -> Iterator[type[errors.ScrapeJobE
 
 
 def test_every_exception_of_the_family_has_its_answer() -> None:
-    assert set(ANSWERS) == set(family(errors.ScrapeJobError))
+    assert set(ERROR_RESPONSES) == set(family(errors.ScrapeJobError))
 
 
 @pytest.fixture(scope="module")
