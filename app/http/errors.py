@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from flask import Flask, Response
@@ -64,6 +65,12 @@ def _too_large(error: errors.DocumentTooLarge) -> ErrorResponse:
     )
 
 
+def _database_failure(
+    error: errors.DatabaseFailure, headers: Mapping[str, str] = MappingProxyType({})
+) -> ErrorResponse:
+    return ErrorResponse(500, failure_text(), error.details, headers)
+
+
 ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorResponse]] = {
     errors.InvalidInput: _invalid_input,
     errors.InvalidJSON: lambda error: ErrorResponse(
@@ -115,14 +122,12 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
         409, "Webhook is not active", error.reason or "Set active to true first"
     ),
     errors.NotReady: lambda error: ErrorResponse(503, "Not ready", error.reason),
-    errors.DatabaseFailure: lambda error: ErrorResponse(500, failure_text(), error.details),
-    errors.DatabaseUnavailable: lambda error: ErrorResponse(500, failure_text(), error.details),
-    errors.DatabaseReadOnly: lambda error: ErrorResponse(500, failure_text(), error.details),
-    errors.DatabaseTimeout: lambda error: ErrorResponse(500, failure_text(), error.details),
-    errors.LockTimeout: lambda error: ErrorResponse(
-        500, failure_text(), error.details, {"Retry-After": "1"}
-    ),
-    errors.DatabaseForbids: lambda error: ErrorResponse(500, failure_text(), error.details),
+    errors.DatabaseFailure: _database_failure,
+    errors.DatabaseUnavailable: _database_failure,
+    errors.DatabaseReadOnly: _database_failure,
+    errors.DatabaseTimeout: _database_failure,
+    errors.LockTimeout: lambda error: _database_failure(error, {"Retry-After": "1"}),
+    errors.DatabaseForbids: _database_failure,
 }
 """Every subclass of ScrapeJobError has an entry of its own; a test proves it."""
 

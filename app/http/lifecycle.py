@@ -1,9 +1,10 @@
 """The life of a request: every step before and after its view, in order.
 
-The order is the security model. A request is identified first, so that each refusal is logged with
-its id. Authentication comes before everything that depends on the caller. Rejected requests do not
-count against a rate limit, and no view runs without a tenant scope. After the view, the answer is
-complete when it is logged; the body is drained and the duration measured last.
+The order is the security model. The request gets its id first, so that each refusal is logged with
+it. Authentication comes before everything that depends on the caller. Requests without a valid key
+or the required scope are rejected before they count against a rate limit, and a view runs within
+the tenant scope of its caller only. After the view, headers are added and the request is logged.
+The body is drained after that, and the measured duration includes it.
 """
 
 from collections.abc import Callable, Sequence

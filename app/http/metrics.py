@@ -26,7 +26,7 @@ def register(
 
     Args:
         app: The application.
-        process_metrics: Returns the collector of what the processes of this server measure.
+        process_metrics: Returns the collector for the metrics of all processes of this server.
         sources: The figures that the database has.
     """
     blueprint = Blueprint("metrics", __name__)

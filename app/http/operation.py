@@ -67,7 +67,7 @@ def operation(
         scopes: The caller needs one of these scopes.
         with_lease: A scope that is enough for a request with a lease token.
         is_open: Whether the endpoint needs no API key. An open endpoint has no rate limit.
-        subject: What the ``id`` in the path names.
+        subject: The kind of resource that the ``id`` in the path names.
         rate_limit: The rate limit that requests count against. Without it the method decides:
             GET and HEAD are reads, all others are updates.
     """

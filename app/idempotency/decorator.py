@@ -51,7 +51,7 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
     to last although it is answered with a failure returns `app.http.errors.error_response`.
 
     Args:
-        work: Does what the request asks for.
+        work: Carries out the request.
         vault: Encrypts the stored response, if given.
 
     Raises:

@@ -5,8 +5,8 @@ calls. The library's own in-process storage starts a thread that looks at every 
 times a second; `ProcessCounters` needs none and bounds its memory. The library has no fallback for
 a Redis that is down; `SharedCounters` falls back to `ProcessCounters`, request by request.
 
-The algorithm is the same in both: requests of the current window, plus those of the previous one,
-weighted by the part of it that lies within the last window's length.
+The algorithm is the same in both: a counter is the requests of the current window, plus those of
+the previous one in proportion to the part of it that lies within the last minute.
 """
 
 import logging
@@ -33,7 +33,7 @@ REDIS_SECONDS = 0.25
 """Maximum time to connect to Redis, and to wait for each answer, before it counts as down."""
 
 REDIS_PAUSE_SECONDS = 5.0
-"""While Redis is down, one request tries it again after each pause."""
+"""Time between two attempts to reach a Redis that is down; one request makes each of them."""
 
 MIN_CLEANUP_SIZE = 10_000
 """Number of counters in this process before the first removal of expired ones."""
@@ -49,7 +49,7 @@ class Counters(Protocol):
         """Count a request of `identifiers` if the limit allows it; return whether it does."""
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """Return when the next request becomes free again, and how many are left."""
+        """Return when the limit allows more requests again, and how many it allows now."""
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class _Window:
         return length - (now - self.start)
 
     def weighted_count(self, now: float, length: float) -> float:
-        """Return the requests of the last `length` seconds, assuming even ones in `previous`."""
+        """Return the requests of the last `length` seconds, if those before were spread evenly."""
         return self.previous * self.seconds_left(now, length) / length + self.current
 
 
@@ -96,7 +96,7 @@ class ProcessCounters:
             return True
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """Return when the next request becomes free again, and how many are left."""
+        """Return when the limit allows more requests again, and how many it allows now."""
         now, length = time.monotonic(), item.get_expiry()
         with self._lock:
             window = self._window(item.key_for(*identifiers), length, now)
@@ -158,7 +158,7 @@ class SharedCounters:
         return self._call(lambda counters: counters.hit(item, *identifiers))
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """Return when the next request becomes free again, and how many are left."""
+        """Return when the limit allows more requests again, and how many it allows now."""
         return self._call(lambda counters: counters.get_window_stats(item, *identifiers))
 
     def _call(self, work: Callable[[Counters], T]) -> T:

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages may call the API, and what they may send and read."""
+"""Cross-origin requests: the pages that may call the API, the headers they may send and read."""
 
 import pytest
 
