@@ -68,7 +68,7 @@ class StrictSchema(Schema):
             f"Invalid {place}{fault}"
             for name in names
             if name in messages
-            for fault in _named(name, messages[name])
+            for fault in _labelled_faults(name, messages[name])
         ]
         unknown = [
             f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names
@@ -76,7 +76,7 @@ class StrictSchema(Schema):
         return known + unknown
 
 
-def _named(name: str, messages: list[str] | Mapping[str, list[str]]) -> list[str]:
+def _labelled_faults(name: str, messages: list[str] | Mapping[str, list[str]]) -> list[str]:
     """Return the faults of a field, or of its parts."""
     if isinstance(messages, Mapping):
         return [f"{name}.{part}: {texts[0]}" for part, texts in messages.items()]

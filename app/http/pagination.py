@@ -60,7 +60,7 @@ def page(name: str, found: Sequence[Row], limit: int, *, is_cut: bool = False) -
 
 def encode(name: str, position: Sequence[Any]) -> str:
     """Return the cursor for a position in the list `name`; it is opaque to clients."""
-    text = json.dumps([name, *position], default=_text, separators=(",", ":"))
+    text = json.dumps([name, *position], default=_to_text, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -80,16 +80,16 @@ def decode(cursor: str, name: str, types: Sequence[type]) -> list[Any]:
         found, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if found != name or len(values) != len(types):
             raise InvalidInput(f"Invalid cursor: {INVALID_CURSOR}")
-        return [_typed(value, kind) for value, kind in zip(values, types, strict=True)]
+        return [_from_text(value, kind) for value, kind in zip(values, types, strict=True)]
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise InvalidInput(f"Invalid cursor: {INVALID_CURSOR}") from None
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _typed(value: Any, kind: type) -> Any:
+def _from_text(value: Any, kind: type) -> Any:
     if kind is int:
         if type(value) is not int or not -(2**63) <= value < 2**63:
             raise ValueError(value)

@@ -74,13 +74,13 @@ def _load(text: str, sanitised: Collection[str], *, has_marks: bool = False) -> 
     try:
         document = json.loads(
             text,
-            object_pairs_hook=_unique,
-            parse_float=_finite,
-            parse_constant=_no_number,
+            object_pairs_hook=_reject_duplicate_keys,
+            parse_float=_parse_finite,
+            parse_constant=_reject_constant,
             strict=True,
         )
         if text.count("[") + text.count("{") > MAX_DEPTH:
-            _refuse_deep(document)
+            _reject_deep_nesting(document)
     except json.JSONDecodeError as error:
         raise InvalidJSON(
             f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
@@ -90,7 +90,7 @@ def _load(text: str, sanitised: Collection[str], *, has_marks: bool = False) -> 
     except ValueError:
         raise InvalidJSON("A number in it is too long") from None
     if has_marks or "\\u" in text:
-        _refuse_unstorable(_without(document, sanitised))
+        _reject_unstorable(_without(document, sanitised))
     return document
 
 
@@ -105,25 +105,25 @@ def _without(document: Any, sanitised: Collection[str]) -> Any:
     }
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
         raise InvalidJSON("A key stands twice in one object")
     return document
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise InvalidJSON("A number in it is too large")
     return number
 
 
-def _no_number(text: str) -> NoReturn:
+def _reject_constant(text: str) -> NoReturn:
     raise InvalidJSON(f"{text} is no JSON number")
 
 
-def _refuse_deep(document: Any) -> None:
+def _reject_deep_nesting(document: Any) -> None:
     depth, level = 0, [document]
     while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
@@ -134,7 +134,7 @@ def _refuse_deep(document: Any) -> None:
         ]
 
 
-def _refuse_unstorable(document: Any) -> None:
+def _reject_unstorable(document: Any) -> None:
     text = json.dumps(document, ensure_ascii=False)
     if "\\u0000" in text.replace("\\\\", ""):
         raise InvalidJSON("A string in it holds a NUL character")
