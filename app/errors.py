@@ -1,18 +1,20 @@
-"""What can go wrong, as facts. Nothing here knows HTTP: `app.http.errors` says how each is
-answered."""
+"""Exceptions of the service.
+
+They do not depend on HTTP: the table in `app.http.errors` maps each of them to an answer.
+"""
 
 from collections.abc import Sequence
 
 
 class ScrapeJobError(Exception):
-    """The family: everything this service refuses or fails at on purpose."""
+    """Base class of all exceptions that the service raises on purpose."""
 
 
 class InvalidInput(ScrapeJobError):
-    """The request holds values that break the rules.
+    """One or more values of the request are invalid.
 
-    `faults` are sentences such as ``Invalid retry_count: must be a non-negative integer``, in the
-    order of the document's fields; there is at least one.
+    `faults` has at least one sentence such as ``Invalid retry_count: must be a non-negative
+    integer``, in the order of the document's fields.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -21,8 +23,7 @@ class InvalidInput(ScrapeJobError):
 
 
 class InvalidJSON(ScrapeJobError):
-    """The body is no JSON document that the service can hold; `reason` says why in a few safe
-    words."""
+    """The body is not a JSON document that can be stored; `reason` is safe to show."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -30,7 +31,7 @@ class InvalidJSON(ScrapeJobError):
 
 
 class UnsupportedMediaType(ScrapeJobError):
-    """The body is not of the media type `expected`, which the endpoint takes."""
+    """The body does not have the media type `expected`."""
 
     def __init__(self, expected: str) -> None:
         super().__init__(expected)
@@ -38,13 +39,13 @@ class UnsupportedMediaType(ScrapeJobError):
 
 
 class UnsupportedContentEncoding(ScrapeJobError):
-    """The body is compressed, or otherwise not as it is."""
+    """The body is compressed or otherwise encoded."""
 
 
 class NotAuthenticated(ScrapeJobError):
-    """Nobody knows who asks; `reason` says why in a few safe words.
+    """The request has no valid API key; `reason` is safe to show.
 
-    `key_id` is the id of the key where it is one that was valid once, for the log alone.
+    `key_id` is the id of a revoked or expired key, for the log only.
     """
 
     def __init__(self, reason: str, key_id: str | None = None) -> None:
@@ -54,7 +55,7 @@ class NotAuthenticated(ScrapeJobError):
 
 
 class NotAllowed(ScrapeJobError):
-    """The caller may not do this: it needs one of `scopes`."""
+    """The caller lacks the scope: it needs one of `scopes`."""
 
     def __init__(self, scopes: Sequence[str]) -> None:
         super().__init__(scopes)
@@ -62,7 +63,7 @@ class NotAllowed(ScrapeJobError):
 
 
 class TooManyRequests(ScrapeJobError):
-    """The caller, or the job, has had the `amount` a minute of this `kind` of requests."""
+    """The caller, or the job, has reached the limit of `amount` requests of a `kind` a minute."""
 
     def __init__(self, amount: int, kind: str) -> None:
         super().__init__(amount, kind)
@@ -71,18 +72,17 @@ class TooManyRequests(ScrapeJobError):
 
 
 class KeyNotFound(ScrapeJobError):
-    """There is no such key, or it is not valid any more."""
+    """The API key does not exist or is no longer valid."""
 
 
 class JobNotFound(ScrapeJobError):
-    """There is no such job, as far as the caller may know."""
+    """The job does not exist, or the caller may not see it."""
 
 
 class TransitionRefused(ScrapeJobError):
-    """The job's status does not lead to the wanted one.
+    """The job cannot change from the status `current` to `wanted`.
 
-    `retries` is ``(retry_count, max_retries)`` where a retry was refused because they are used up,
-    else None.
+    `retries` is ``(retry_count, max_retries)`` if no retry is left, else None.
     """
 
     def __init__(self, current: str, wanted: str, retries: tuple[int, int] | None = None) -> None:
@@ -93,12 +93,11 @@ class TransitionRefused(ScrapeJobError):
 
 
 class RetriesUsedUp(TransitionRefused):
-    """The job cannot be retried again; what was asked for beside that has been done, and stays
-    done."""
+    """The job has no retry left. Its attempt has been ended as failed, and stays ended."""
 
 
 class NotCancellable(ScrapeJobError):
-    """The job has reached the final status `current` and cannot be cancelled any more."""
+    """The job has the final status `current` and cannot be cancelled."""
 
     def __init__(self, current: str) -> None:
         super().__init__(current)
@@ -106,12 +105,11 @@ class NotCancellable(ScrapeJobError):
 
 
 class VersionMismatch(ScrapeJobError):
-    """The job was changed since the version that the caller named."""
+    """The job has a newer version than the caller named."""
 
 
 class LeaseLost(ScrapeJobError):
-    """The job is not leased to the bearer of this token; `reason` is what there is more to say, or
-    None."""
+    """The job is not leased under this token; `reason` adds details, or is None."""
 
     def __init__(self, reason: str | None = None) -> None:
         super().__init__(reason)
@@ -119,8 +117,10 @@ class LeaseLost(ScrapeJobError):
 
 
 class DocumentTooLarge(ScrapeJobError):
-    """The JSON document `field` would be larger than `limit` bytes; `index` is its job's among
-    several, or None."""
+    """The JSON document `field` would have more than `limit` bytes.
+
+    `index` is the position of its job in an array of jobs, or None.
+    """
 
     def __init__(self, field: str, limit: int, index: int | None = None) -> None:
         super().__init__(field, limit, index)
@@ -129,13 +129,12 @@ class DocumentTooLarge(ScrapeJobError):
         self.index = index
 
 
-class AnswerUnreadable(ScrapeJobError):
-    """What the first request with this key was answered is kept, but encrypted with a key that is
-    gone."""
+class StoredResponseUnreadable(ScrapeJobError):
+    """The stored response of the idempotency key is encrypted with a secret that is missing."""
 
 
 class IdempotencyKeyReused(ScrapeJobError):
-    """The idempotency key came before with another request."""
+    """The idempotency key was used with a different request."""
 
 
 class IdempotencyKeyInUse(ScrapeJobError):
@@ -143,11 +142,11 @@ class IdempotencyKeyInUse(ScrapeJobError):
 
 
 class WebhookNotFound(ScrapeJobError):
-    """There is no such webhook endpoint, as far as the caller may know."""
+    """The webhook endpoint does not exist, or the caller may not see it."""
 
 
 class WebhookLimitReached(ScrapeJobError):
-    """The customer has `limit` webhook endpoints already, which is as many as one may have."""
+    """The customer has `limit` webhook endpoints, the maximum."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
@@ -155,12 +154,14 @@ class WebhookLimitReached(ScrapeJobError):
 
 
 class DeliveryNotFound(ScrapeJobError):
-    """There is no such delivery to this endpoint."""
+    """The webhook endpoint has no such delivery."""
 
 
 class WebhookInactive(ScrapeJobError):
-    """Nothing is sent to this endpoint; `reason` says why the service disabled it, or is None where
-    a user did."""
+    """The webhook endpoint is inactive.
+
+    `reason` says why the service disabled it, or is None if a user did.
+    """
 
     def __init__(self, reason: str | None) -> None:
         super().__init__(reason)
@@ -168,7 +169,7 @@ class WebhookInactive(ScrapeJobError):
 
 
 class NotReady(ScrapeJobError):
-    """The service cannot do its work yet; `reason` says why in a few safe words."""
+    """The service cannot serve requests now; `reason` is safe to show."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -176,36 +177,36 @@ class NotReady(ScrapeJobError):
 
 
 class DatabaseFailure(ScrapeJobError):
-    """The database did not do its part; `details` is fixed text, never the driver's."""
+    """A statement failed in the database; `details` is fixed text, never the driver's."""
 
     details = "Database error"
 
 
 class DatabaseUnavailable(DatabaseFailure):
-    """No connection could be made, or it broke while the statement ran."""
+    """No connection could be made, or it broke during the statement."""
 
     details = "Database unavailable"
 
 
 class DatabaseReadOnly(DatabaseUnavailable):
-    """The server takes no writes: it is a standby, or was set to read-only."""
+    """The server accepts no writes: it is a standby, or set to read-only."""
 
     details = "Database is read-only"
 
 
 class DatabaseTimeout(DatabaseFailure):
-    """No connection became free, none could be made, or no answer came, in time."""
+    """In time, no connection became free, none could be made, or no answer came."""
 
     details = "Database connection timeout"
 
 
 class LockTimeout(DatabaseFailure):
-    """Somebody else held the row for too long."""
+    """Another transaction held the row for too long."""
 
     details = "Lock timeout"
 
 
 class DatabaseForbids(DatabaseFailure):
-    """The database role that DATABASE_URL names has no right to this."""
+    """The database role of DATABASE_URL lacks a privilege."""
 
     details = "The database role has no right to this"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from click import ClickException
 from flask import Flask
 from flask_migrate import Migrate
+from prometheus_client import REGISTRY
 
 from app import cli, database
 from app.api_keys.models import ApiKey
@@ -20,25 +21,27 @@ from app.database.row_turns import TURNS
 from app.database.tenant_scope import all_customers
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_came
-from app.http import access, address, body, cors, errors, health, logs, request_id, request_metrics
-from app.http import security_headers as response_headers
-from app.http.shutdown import is_leaving
+from app.http import body, health, lifecycle, metrics
+from app.http.cors import CorsPolicy
+from app.http.shutdown import worker_is_stopping
 from app.jobs import outages
 from app.jobs.routes import blueprint as jobs
-from app.monitoring import blueprint as monitoring
 from app.periodic import PeriodicTask, PeriodicTasks
 from app.queue import sweeper
+from app.queue.metrics import queue_metrics
 from app.queue.routes import Options as QueueOptions
 from app.queue.routes import blueprint as queue
 from app.queue.waiting import WaitingRoom
-from app.rate_limits import policy as rate_limits
-from app.rate_limits.policy import Limits
+from app.rate_limits.policy import RateLimiter, RateLimits
+from app.server import shared_metrics
 from app.statistics import service as totals
+from app.statistics.metrics import job_metrics
 from app.statistics.models import JobTotals
 from app.statistics.routes import blueprint as statistics
 from app.targets import Policy
 from app.vault import Vault
 from app.webhooks.dispatcher import Dispatcher, Options
+from app.webhooks.metrics import webhook_metrics
 from app.webhooks.models import WebhookEndpoint
 from app.webhooks.routes import blueprint as webhooks
 from app.webhooks.service import EndpointOfSettings
@@ -64,19 +67,14 @@ def create_app(settings: Settings) -> Flask:
     Migrate(app, database.db, directory=os.path.relpath(schema.MIGRATIONS))
 
     release = schema.release()
-    request_metrics.register(app)
-    body.register(app)
-    request_id.register(app)
-    logs.register(app)
-    response_headers.register(app)
-    errors.register(app)
     keys = ApiKeyCache()
-    access.register(app, keys.caller if settings.auth == "keys" else None)
-    if settings.rate_limit:
-        rate_limits.register(app, _limits(settings), settings.redis_url)
-    if settings.cors_origins:
-        cors.register(app, settings.cors_origins, settings.cors_headers)
-    address.register(app, settings.trusted_proxies)
+    lifecycle.register(
+        app,
+        find_caller=keys.caller if settings.auth == "keys" else None,
+        rate_limiter=_rate_limiter(settings) if settings.rate_limit else None,
+        cors_policy=_cors_policy(settings) if settings.cors_origins else None,
+        trusted_proxies=settings.trusted_proxies,
+    )
     health.register(app, lambda: schema.fault(release))
     app.register_blueprint(jobs)
 
@@ -87,13 +85,17 @@ def create_app(settings: Settings) -> Flask:
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault, settings.webhook_limit))
-    room = WaitingRoom(settings.threads // 2, is_leaving)
+    room = WaitingRoom(settings.threads // 2, worker_is_stopping)
     work_came.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(
         queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault)
     )
     app.register_blueprint(statistics)
-    app.register_blueprint(monitoring)
+    metrics.register(
+        app,
+        lambda: shared_metrics.shared() or REGISTRY,
+        [job_metrics, queue_metrics, webhook_metrics],
+    )
     dispatcher = Dispatcher(own_work, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     tasks = [
@@ -112,13 +114,18 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
+def _rate_limiter(settings: Settings) -> RateLimiter:
+    limits = RateLimits(
         reads=settings.rate_limit_reads,
         updates=settings.rate_limit_updates,
         creations=settings.rate_limit_creations,
         job_updates=settings.rate_limit_job,
     )
+    return RateLimiter(limits, settings.redis_url)
+
+
+def _cors_policy(settings: Settings) -> CorsPolicy:
+    return CorsPolicy(settings.cors_origins, settings.cors_headers)
 
 
 def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:

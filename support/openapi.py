@@ -1,8 +1,6 @@
-"""What the API takes, as an OpenAPI document made from the schemas that the endpoints check
-requests with.
+"""An OpenAPI document of the API's requests, made from the schemas of the endpoints.
 
-It says nothing of answers: it is for tests that send what the endpoints take, and what is almost
-that.
+It does not describe answers: tests generate valid and almost valid requests from it.
 """
 
 from collections.abc import Mapping
@@ -32,15 +30,14 @@ from app.webhooks import schemas as webhooks
 from app.webhooks.schemas import Target
 
 KNOWN_IDS = [f"0190f3a0-0000-7000-8000-{number:012x}" for number in range(1, 41)]
-"""Ids that every path is tried with, beside others: each of a job, and of a webhook."""
+"""Ids that paths are called with, beside random ones: each names a job and a webhook."""
 
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Takes:
-    """What one endpoint takes: a query, a body (of `media_type`, and an array of them where it
-    takes `batches`)."""
+class EndpointInput:
+    """The query and the body that an endpoint accepts; with `batches` also arrays of bodies."""
 
     query: Schema | None = None
     body: Schema | None = None
@@ -49,37 +46,37 @@ class Takes:
 
 
 JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
-ENDPOINTS: Mapping[tuple[str, str], Takes] = {
-    ("GET", JOBS): Takes(jobs.LIST),
-    ("POST", JOBS): Takes(body=jobs.CREATE, batches=True),
-    ("GET", JOBS + "/<id>"): Takes(),
-    ("PUT", JOBS + "/<id>"): Takes(body=jobs.UPDATE),
-    ("PATCH", JOBS + "/<id>"): Takes(body=jobs.PATCH, media_type=MERGE_PATCH),
-    ("DELETE", JOBS + "/<id>"): Takes(jobs.CANCEL),
-    ("GET", JOBS + "/<id>/history"): Takes(jobs.HISTORY),
-    ("GET", JOBS + "/<id>/queue"): Takes(),
-    ("POST", JOBS + "/<id>/retry"): Takes(body=queue.RETRY),
-    ("POST", JOBS + "/<id>/release"): Takes(body=queue.EMPTY),
-    ("POST", JOBS + "/<id>/heartbeat"): Takes(body=queue.EMPTY),
-    ("POST", JOBS + "/next"): Takes(body=queue.NEXT),
-    ("GET", JOBS + "/next"): Takes(queue.UPCOMING),
-    ("GET", JOBS + "/stats"): Takes(statistics.STATISTICS),
-    ("POST", HOOKS): Takes(body=webhooks.NEW_ENDPOINT),
-    ("GET", HOOKS): Takes(webhooks.PAGE),
-    ("GET", HOOKS + "/<id>"): Takes(),
-    ("PUT", HOOKS + "/<id>"): Takes(body=webhooks.EndpointSchema()),
-    ("DELETE", HOOKS + "/<id>"): Takes(),
-    ("POST", HOOKS + "/<id>/rotate-secret"): Takes(),
-    ("POST", HOOKS + "/<id>/test"): Takes(),
-    ("GET", HOOKS + "/<id>/deliveries"): Takes(webhooks.DELIVERIES),
-    ("POST", HOOKS + "/<id>/deliveries/<delivery_id>/redeliver"): Takes(),
-    ("POST", HOOKS + "/<id>/redeliver"): Takes(body=webhooks.REDELIVER),
-    ("POST", HOOKS + "/<id>/replay"): Takes(body=webhooks.REPLAY),
-    ("GET", "/metrics"): Takes(),
-    ("GET", "/healthz"): Takes(),
-    ("GET", "/readyz"): Takes(),
+ENDPOINTS: Mapping[tuple[str, str], EndpointInput] = {
+    ("GET", JOBS): EndpointInput(jobs.LIST),
+    ("POST", JOBS): EndpointInput(body=jobs.CREATE, batches=True),
+    ("GET", JOBS + "/<id>"): EndpointInput(),
+    ("PUT", JOBS + "/<id>"): EndpointInput(body=jobs.UPDATE),
+    ("PATCH", JOBS + "/<id>"): EndpointInput(body=jobs.PATCH, media_type=MERGE_PATCH),
+    ("DELETE", JOBS + "/<id>"): EndpointInput(jobs.CANCEL),
+    ("GET", JOBS + "/<id>/history"): EndpointInput(jobs.HISTORY),
+    ("GET", JOBS + "/<id>/queue"): EndpointInput(),
+    ("POST", JOBS + "/<id>/retry"): EndpointInput(body=queue.RETRY),
+    ("POST", JOBS + "/<id>/release"): EndpointInput(body=queue.EMPTY),
+    ("POST", JOBS + "/<id>/heartbeat"): EndpointInput(body=queue.EMPTY),
+    ("POST", JOBS + "/next"): EndpointInput(body=queue.NEXT),
+    ("GET", JOBS + "/next"): EndpointInput(queue.UPCOMING),
+    ("GET", JOBS + "/stats"): EndpointInput(statistics.STATISTICS),
+    ("POST", HOOKS): EndpointInput(body=webhooks.NEW_ENDPOINT),
+    ("GET", HOOKS): EndpointInput(webhooks.PAGE),
+    ("GET", HOOKS + "/<id>"): EndpointInput(),
+    ("PUT", HOOKS + "/<id>"): EndpointInput(body=webhooks.EndpointSchema()),
+    ("DELETE", HOOKS + "/<id>"): EndpointInput(),
+    ("POST", HOOKS + "/<id>/rotate-secret"): EndpointInput(),
+    ("POST", HOOKS + "/<id>/test"): EndpointInput(),
+    ("GET", HOOKS + "/<id>/deliveries"): EndpointInput(webhooks.DELIVERIES),
+    ("POST", HOOKS + "/<id>/deliveries/<delivery_id>/redeliver"): EndpointInput(),
+    ("POST", HOOKS + "/<id>/redeliver"): EndpointInput(body=webhooks.REDELIVER),
+    ("POST", HOOKS + "/<id>/replay"): EndpointInput(body=webhooks.REPLAY),
+    ("GET", "/metrics"): EndpointInput(),
+    ("GET", "/healthz"): EndpointInput(),
+    ("GET", "/readyz"): EndpointInput(),
 }
-"""Every endpoint of the service, by its method and route."""
+"""All endpoints of the service, by method and route."""
 
 VERSIONS = {"anyOf": [{"enum": ["*", '"1"', 'W/"2", "1"']}, {"type": "string"}]}
 HEADERS: Mapping[str, Mapping[str, Any]] = {
@@ -89,19 +86,19 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
     "PATCH": {"If-Match": VERSIONS},
     "DELETE": {"If-Match": VERSIONS},
 }
-"""What may stand in the headers of each method's requests, beside what may in all."""
+"""The headers of requests with each method, beside those of all requests."""
 
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI document."""
     paths: dict[str, dict[str, Any]] = {}
-    for (method, rule), takes in ENDPOINTS.items():
+    for (method, rule), accepted in ENDPOINTS.items():
         path = rule.replace("<", "{").replace(">", "}")
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, takes)
+        paths.setdefault(path, {})[method.lower()] = _operation(method, path, accepted)
     return {"openapi": "3.1.0", "info": {"title": "Scrape Job API", "version": "1"}, "paths": paths}
 
 
-def _operation(method: str, path: str, takes: Takes) -> dict[str, Any]:
+def _operation(method: str, path: str, accepted: EndpointInput) -> dict[str, Any]:
     one_of_many = {"anyOf": [{"enum": KNOWN_IDS}, {"type": "string", "format": "uuid"}]}
     parameters = [
         _parameter(name, "path", one_of_many)
@@ -112,22 +109,22 @@ def _operation(method: str, path: str, takes: Takes) -> dict[str, Any]:
     if path.endswith(("/heartbeat", "/release")):
         headers["X-Lease-Token"] = {"type": "string", "format": "uuid"}
     parameters += [_parameter(name, "header", value) for name, value in headers.items()]
-    if takes.query is not None:
+    if accepted.query is not None:
         parameters += [
-            _parameter(name, "query", value) for name, value in _properties(takes.query).items()
+            _parameter(name, "query", value) for name, value in _properties(accepted.query).items()
         ]
     operation: dict[str, Any] = {
         "parameters": parameters,
         "responses": {"default": {"description": "anything"}},
     }
-    if takes.body is not None:
-        schema = _object(takes.body)
-        if takes.batches:
+    if accepted.body is not None:
+        schema = _object(accepted.body)
+        if accepted.batches:
             schema = {
                 "anyOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": 5}]
             }
         operation["requestBody"] = {
-            "content": {takes.media_type: {"schema": schema}},
+            "content": {accepted.media_type: {"schema": schema}},
             "required": True,
         }
     return operation
@@ -138,8 +135,10 @@ def _parameter(name: str, place: str, schema: Mapping[str, Any]) -> dict[str, An
 
 
 def _properties(schema: Schema) -> dict[str, Any]:
-    """Return what `schema` takes, but for cursors: a guessed one is refused, and hides what the
-    others would do."""
+    """Return the properties of `schema` without cursors.
+
+    A generated cursor is always refused, and the other parameters would have no effect.
+    """
     named = {field.data_key or name: field for name, field in schema.load_fields.items()}
     return {name: _value(field) for name, field in named.items() if not isinstance(field, Cursor)}
 

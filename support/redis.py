@@ -1,5 +1,4 @@
-"""A Redis of the tests' own: a real server on a free port of the loopback address, which keeps
-nothing on disk."""
+"""A real Redis server for tests, on a free port of the loopback address, without files."""
 
 import os
 import shutil
@@ -19,7 +18,7 @@ from support.service import free_port, wait_until
 
 
 class Redis:
-    """`redis-server`, to be started, stopped, frozen and killed; a context manager."""
+    """A `redis-server` that can be started, frozen and killed; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -44,8 +43,10 @@ class Redis:
         self.client.close()
 
     def start(self) -> None:
-        """Start it, empty, and wait until it answers. Skips the test where there is no
-        redis-server; fails in CI."""
+        """Start it, empty, and wait until it answers.
+
+        Without the program redis-server the test is skipped; in CI it fails.
+        """
         program = shutil.which(
             "redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin:/usr/sbin"
         )
@@ -62,7 +63,7 @@ class Redis:
         wait_until(self.answers, 30)
 
     def answers(self) -> bool:
-        """Tell whether it answers."""
+        """Return whether it answers."""
         assert self._process is not None
         assert self._process.poll() is None, "redis-server has ended"
         try:
@@ -71,7 +72,7 @@ class Redis:
             return False
 
     def kill(self) -> None:
-        """Let it end at once; from then on its port refuses connections."""
+        """End it at once; from then on its port refuses connections."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
@@ -79,8 +80,7 @@ class Redis:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Make it stand still: connections to it are kept, and new ones accepted, but nobody is
-        answered."""
+        """Suspend it: connections are kept and new ones accepted, but nothing is answered."""
         assert self._process is not None
         process = psutil.Process(self._process.pid)
         process.suspend()
@@ -89,6 +89,6 @@ class Redis:
         finally:
             process.resume()
 
-    def forget(self) -> None:
-        """Make it forget all that was counted."""
+    def clear(self) -> None:
+        """Delete all keys."""
         self.client.flushall()

@@ -1,1 +1,1 @@
-"""What every endpoint shares: envelope, errors, parsing, request ids, logs, health."""
+"""The life of a request: access, parsing, answers, errors, pagination, logs, health and metrics."""

@@ -1,96 +1,119 @@
-"""The door: who asks, whether it may, and whose rows it sees."""
+"""Authentication, scope check and tenant scope of each request.
+
+`app.http.lifecycle` runs `authenticate`, `check_scope` and `enter_tenant_scope` before each view
+and `leave_tenant_scope` after each request. Requests without a route and OPTIONS requests pass all
+of them: routes are no secret, and browsers send preflight requests without credentials.
+"""
 
 from collections.abc import Callable
 from functools import partial
 
-from flask import Flask, g, request
+from flask import g, request
 
 from app.api_keys.scopes import Scope, allows
 from app.api_keys.service import ANYBODY, Caller
 from app.database.tenant_scope import enter, leave
 from app.errors import NotAllowed, NotAuthenticated
-from app.http.operation import Operation, current
+from app.http.operation import Operation, current_operation
 from app.http.preconditions import LEASE_HEADER
 
 SCHEME = "bearer "
 
 
-def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
-    """Make `app` ask every request for a key, of which `caller_of` knows the holder; None: keys are
-    off."""
+def authenticate(find_caller: Callable[[str], Caller] | None) -> None:
+    """Find the caller of the current request.
 
-    @app.before_request
-    def _enter() -> None:
-        if (
-            request.url_rule is None or request.method == "OPTIONS"
-        ):  # what there is, is no secret; browsers ask keyless
-            return
-        declared = current()
-        is_open = declared is not None and declared.is_open
-        g.recognise = (
-            (lambda: ANYBODY)
-            if caller_of is None or is_open
-            else partial(_authenticated, caller_of)
-        )
-        g.caller = g.recognise()
-        if not is_open and not _may(g.caller, declared):
-            raise NotAllowed(declared.scopes if declared else ())
-        g.visibility = enter(g.caller.customer)
+    Args:
+        find_caller: Returns the caller that an API key belongs to, or raises NotAuthenticated.
+            None if the service runs without keys.
 
-    @app.teardown_request
-    def _leave(_error: BaseException | None) -> None:
-        token = g.pop("visibility", None)  # a request may be torn down again
-        if token is not None:
-            leave(token)
+    Raises:
+        NotAuthenticated: The endpoint needs a key, and the request has no valid one.
+    """
+    if request.url_rule is None or request.method == "OPTIONS":
+        return
+    declared = current_operation()
+    is_open = declared is not None and declared.is_open
+    if find_caller is None or is_open:
+        g.reauthenticate = lambda: ANYBODY
+    else:
+        g.reauthenticate = partial(_caller_of_key, find_caller)
+    g.caller = g.reauthenticate()
+
+
+def check_scope() -> None:
+    """Refuse the current request if its caller lacks the scope. Raises NotAllowed."""
+    found = known_caller()
+    if found is None:
+        return
+    declared = current_operation()
+    if declared is None:  # an endpoint without a declaration is closed to all callers
+        raise NotAllowed(())
+    if not declared.is_open and not allows(found.scopes, _sufficient_scopes(declared)):
+        raise NotAllowed(declared.scopes)
+
+
+def enter_tenant_scope() -> None:
+    """Restrict all statements of the current request to the rows of its caller's customer."""
+    found = known_caller()
+    if found is not None:
+        g.tenant_scope = enter(found.customer)
+
+
+def leave_tenant_scope(_error: BaseException | None) -> None:
+    """End the tenant scope of the current request; Flask may call this twice for one request."""
+    token = g.pop("tenant_scope", None)
+    if token is not None:
+        leave(token)
 
 
 def caller() -> Caller:
-    """Return who sent the current request."""
+    """Return the caller of the current request, which has been authenticated."""
     found: Caller = g.caller
     return found
 
 
 def known_caller() -> Caller | None:
-    """Return who sent the current request, as far as that is known."""
+    """Return the caller of the current request, or None if it is not authenticated."""
     found: Caller | None = g.get("caller")
     return found
 
 
 def actor_id() -> str | None:
-    """Return the id, or the kind, of who sent the current request, for the log; that of a key that
-    is over, too."""
-    who = known_caller()
-    former: str | None = g.get("former_key")
-    return former if who is None else who.actor.id or who.actor.type
+    """Return the key id of the current request for the log, or the kind of caller without a key.
+
+    The id of a revoked or expired key is returned, too.
+    """
+    found = known_caller()
+    former_key: str | None = g.get("former_key")
+    return former_key if found is None else found.actor.id or found.actor.type
 
 
-def recognise_again() -> None:
-    """Go on only where the key of the current request, which has waited, is still valid. Raises
-    NotAuthenticated."""
-    g.recognise()
+def reauthenticate() -> None:
+    """Check again, after a wait, that the request's key is valid. Raises NotAuthenticated."""
+    g.reauthenticate()
 
 
 def require_scope(scope: Scope) -> None:
-    """Go on only where the caller has `scope`. Raises NotAllowed."""
+    """Refuse the current request if its caller lacks `scope`. Raises NotAllowed."""
     if not allows(caller().scopes, (scope,)):
         raise NotAllowed((scope,))
 
 
-def _authenticated(caller_of: Callable[[str], Caller]) -> Caller:
+def _caller_of_key(find_caller: Callable[[str], Caller]) -> Caller:
     header = request.headers.get("Authorization", "")
     if not header.lower().startswith(SCHEME):
         raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
     try:
-        return caller_of(header[len(SCHEME) :].strip())
+        return find_caller(header[len(SCHEME) :].strip())
     except NotAuthenticated as error:
         g.former_key = error.key_id
         raise
 
 
-def _may(who: Caller, declared: Operation | None) -> bool:
-    if declared is None:  # an endpoint that has not said what it needs is for nobody
-        return False
-    enough = list(declared.scopes)
+def _sufficient_scopes(declared: Operation) -> list[Scope]:
+    """Return the scopes of which the current request needs one."""
+    scopes = list(declared.scopes)
     if declared.with_lease is not None and LEASE_HEADER in request.headers:
-        enough.append(declared.with_lease)
-    return allows(who.scopes, enough)
+        scopes.append(declared.with_lease)
+    return scopes

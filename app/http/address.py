@@ -1,4 +1,4 @@
-"""Addresses of callers: as they are stored and logged, and as they share a rate limit."""
+"""Client addresses: how they are stored and logged, and which of them share a rate limit."""
 
 import functools
 import re
@@ -11,21 +11,24 @@ from flask import Flask, request
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_FORMS = (
-    re.compile(r"\[(?P<address>[^\]]*)\](?::[0-9]+)?"),  # IPv6 in brackets, with a port or without
-    re.compile(r"(?P<address>[0-9.]+):[0-9]+"),  # IPv4 with a port
+_FORMS_WITH_PORT = (
+    re.compile(r"\[(?P<address>[^\]]*)\](?::[0-9]+)?"),  # IPv6 in brackets, the port is optional
+    re.compile(r"(?P<address>[0-9.]+):[0-9]+"),  # IPv4
 )
+
 IPV6_PREFIX = 64
-"""The network of one IPv6 customer is at least this large (RFC 6177): all its addresses are one
-caller."""
+"""Prefix length of the smallest network that one IPv6 customer gets (RFC 6177).
+
+All addresses of such a network count as one caller.
+"""
 
 
 class ForwardedFor:
-    """Takes the caller's address from X-Forwarded-For, to which each of `proxies` proxies in front
-    has added one.
+    """WSGI middleware that takes the client address from X-Forwarded-For.
 
-    Werkzeug's ProxyFix reads the header as quoted strings: one quotation mark of a caller hides all
-    that follows.
+    Each of `proxies` trusted proxies has appended one address to the header. Werkzeug's ProxyFix
+    reads the header as quoted strings: a quotation mark that a client sends hides all addresses
+    after it.
     """
 
     def __init__(self, application: "WSGIApplication", proxies: int) -> None:
@@ -36,39 +39,39 @@ class ForwardedFor:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         """Answer a request."""
-        told = [part for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-        if len(told) >= self._proxies:
-            environ["REMOTE_ADDR"] = told[-self._proxies]
+        header = environ.get("HTTP_X_FORWARDED_FOR", "")
+        addresses = [part for part in header.split(",") if part.strip()]
+        if len(addresses) >= self._proxies:
+            environ["REMOTE_ADDR"] = addresses[-self._proxies]
         return self._application(environ, start_response)
 
 
-def register(app: Flask, trusted_proxies: int) -> None:
-    """Make `app` believe this number of proxies in front of it."""
-    if trusted_proxies:
-        app.wsgi_app = ForwardedFor(app.wsgi_app, trusted_proxies)  # type: ignore[method-assign]
+def trust_proxies(app: Flask, proxies: int) -> None:
+    """Make `app` take client addresses from the header that `proxies` proxies in front set."""
+    if proxies:
+        app.wsgi_app = ForwardedFor(app.wsgi_app, proxies)  # type: ignore[method-assign]
 
 
-def address() -> str | None:
-    """Return the address of the current request's caller; None where it, or what a proxy says of
-    it, is none."""
-    return normalised(request.remote_addr or "")
+def client_address() -> str | None:
+    """Return the client address of the current request, or None if there is no valid one."""
+    return normalise_address(request.remote_addr or "")
 
 
 def rate_limit_address() -> str:
-    """Return the address that counts for rate limits: an IPv6 address counts with all of its /64
-    network."""
-    return _counted(address())
+    """Return the address that counts for rate limits: for IPv6 the whole /64 network."""
+    return _network_of(client_address())
 
 
-@functools.lru_cache(maxsize=1024)  # the same few callers come again and again
-def normalised(text: str) -> str | None:
-    """Return the canonical form of an address as proxies write it; None where `text` holds none.
+@functools.lru_cache(maxsize=1024)  # a few clients send most requests
+def normalise_address(text: str) -> str | None:
+    """Return the canonical form of an address, or None if `text` holds no address.
 
-    It may come with a port, in brackets or quotes, with a zone, as ``for=`` of the Forwarded header
-    (RFC 7239), or as an IPv4 address mapped to IPv6.
+    Args:
+        text: An address as proxies write it: bare, with a port, in brackets or quotes, with a
+            zone, as ``for=`` of the Forwarded header (RFC 7239), or IPv4 mapped to IPv6.
     """
     bare = text.strip().partition(";")[0].removeprefix("for=").strip(' "')
-    for form in _FORMS:
+    for form in _FORMS_WITH_PORT:
         if match := form.fullmatch(bare):
             bare = match["address"]
     try:
@@ -83,7 +86,7 @@ def _unmapped(found: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 @functools.lru_cache(maxsize=1024)
-def _counted(found: str | None) -> str:
+def _network_of(found: str | None) -> str:
     if found is None:
         return "unknown"
     return str(IPv6Network((found, IPV6_PREFIX), strict=False)) if ":" in found else found

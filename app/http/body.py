@@ -1,4 +1,8 @@
-"""Reads a request's body, all of it, within limits of size and time."""
+"""Reading of request bodies, within limits of size and time.
+
+A body is always read to its end: a client that is still sending when its connection is closed may
+never see the answer, and a proxy may already have chosen the connection for the next request.
+"""
 
 import socket
 import time
@@ -6,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Response, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
@@ -15,96 +19,109 @@ from app.http.response import JSON
 from app.http.strict_json import parse
 
 MAX_BYTES = 1024 * 1024
-DRAIN_STEP = 64 * 1024
-DRAINED_BYTES = 16 * 1024 * 1024
-STALL_SECONDS = 10
-"""How long a caller may send nothing of a body that it has begun."""
+"""Maximum size of a request body."""
 
-REFUSED_SECONDS = 0.2
-"""How long to read the body of a caller that was refused: enough for one that a proxy holds
-already."""
+DRAIN_CHUNK_BYTES = 64 * 1024
+MAX_DRAINED_BYTES = 16 * 1024 * 1024
+"""Maximum size of the rest of a body that is read and discarded before the answer is sent."""
+
+STALL_SECONDS = 10
+"""Maximum wait for the next bytes of a body."""
+
+REFUSED_DRAIN_SECONDS = 0.2
+"""Maximum time for the body of a refused request: enough for one that a proxy holds already."""
 
 CLOSE = ("Connection", "close")
-"""The header of a response whose connection serves no other request."""
-
-BROKEN = (ParseException, OSError)
-"""What reading a body raises that is malformed, or ends before it should."""
+"""The header of a response after which the connection serves no other request."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
+_BROKEN_BODY = (ParseException, OSError)
+"""Exceptions of reading a body that is malformed or ends too early."""
+
+
+def json_body(media_type: str = JSON, *, sanitised: Collection[str] = ()) -> Any:
+    """Return the JSON document of the current request.
+
+    Args:
+        media_type: The media type that the request must have.
+        sanitised: Names of fields that may hold any characters; see `strict_json.parse`.
+
+    Raises:
+        UnsupportedMediaType: The request has another media type.
+        InvalidJSON: The body is not a JSON document that the database can store.
+    """
+    if request.mimetype != media_type:
+        raise UnsupportedMediaType(media_type)
+    return parse(raw_body(), sanitised)
+
+
+def optional_json_body(*, sanitised: Collection[str] = ()) -> Any:
+    """Return the JSON document of the current request, or an empty object without a body.
+
+    Raises UnsupportedMediaType or InvalidJSON.
+    """
+    return json_body(sanitised=sanitised) if raw_body() else {}
+
 
 def raw_body() -> bytes:
-    """Return the request's body, all of it.
+    """Return the complete body of the current request.
 
-    Raises UnsupportedContentEncoding; RequestEntityTooLarge past MAX_BYTES; BadRequest where it is
-    malformed, ends before it should, or nothing comes for STALL_SECONDS.
+    Raises:
+        UnsupportedContentEncoding: The body is encoded.
+        RequestEntityTooLarge: The body has more than MAX_BYTES.
+        BadRequest: The body is malformed, ends too early, or stalls for STALL_SECONDS.
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedContentEncoding
     try:
         with _bounded_waits(STALL_SECONDS):
             data = request.get_data(cache=True)
-            # Werkzeug reads a body without a stated length up to the limit, and says nothing of
-            # what it leaves.
+            # Werkzeug reads a body of unknown length up to the limit and does not report the rest.
             is_cut = request.content_length is None and len(data) >= MAX_BYTES and _input().read(1)
-    except BROKEN:  # its text quotes what came
+    except _BROKEN_BODY:  # the text of the exception quotes the request
         raise BadRequest from None
     if is_cut:
         raise RequestEntityTooLarge
-    if (
-        request.content_length is not None and len(data) < request.content_length
-    ):  # half of a request is none
+    if request.content_length is not None and len(data) < request.content_length:
         raise BadRequest
     return data
 
 
-def register(app: Flask) -> None:
-    """Make `app` read the rest of a request's body before it answers, or say that the connection
-    will be closed.
+def drain(response: Response) -> Response:
+    """Read the rest of the request's body, or announce that the connection will be closed.
 
-    A caller that is still sending when the connection is closed may never see the answer, and a
-    proxy may have chosen the connection for the next request. DRAINED_BYTES are read at most, and a
-    caller that was refused has little time.
+    MAX_DRAINED_BYTES are read at most. A refused request gets REFUSED_DRAIN_SECONDS.
     """
-
-    @app.after_request
-    def _drain(response: Response) -> Response:
-        has_body = request.content_length or request.headers.get("Transfer-Encoding")
-        if has_body and not _reaches_end(
-            STALL_SECONDS if _was_let_in(response.status_code) else REFUSED_SECONDS
-        ):
+    has_body = request.content_length or request.headers.get("Transfer-Encoding")
+    if has_body:
+        was_refused = _was_refused(response.status_code)
+        if not _reaches_end(REFUSED_DRAIN_SECONDS if was_refused else STALL_SECONDS):
             response.headers.add(*CLOSE)
-        return response
+    return response
+
+
+def _was_refused(status: int) -> bool:
+    """Return whether the request was refused before its view was called."""
+    return request.url_rule is None or request.method == "OPTIONS" or status in (401, 403, 429)
 
 
 def _reaches_end(seconds: float) -> bool:
-    """Read the rest of the body, and return whether it came to its end; `seconds` bound each wait.
+    """Read the rest of the body; return whether the end was reached.
 
-    Where they are fewer than STALL_SECONDS, they bound all of it.
+    Args:
+        seconds: Bound of each wait; if less than STALL_SECONDS, of all waits together.
     """
     body, deadline = _input(), time.monotonic() + seconds
-    with (
-        suppress(*BROKEN),
-        _bounded_waits(seconds),
-    ):  # what the request asked for is done or refused already
-        for _ in range(DRAINED_BYTES // DRAIN_STEP):
-            if getattr(
-                body, "failed", False
-            ):  # gunicorn does not know where the next request begins
+    with suppress(*_BROKEN_BODY), _bounded_waits(seconds):  # the request has been dealt with
+        for _ in range(MAX_DRAINED_BYTES // DRAIN_CHUNK_BYTES):
+            if getattr(body, "failed", False):  # gunicorn cannot find the next request's beginning
                 return False
-            if not body.read(DRAIN_STEP):
+            if not body.read(DRAIN_CHUNK_BYTES):
                 return True
             if seconds < STALL_SECONDS and time.monotonic() > deadline:
                 return False
     return False
-
-
-def _was_let_in(status: int) -> bool:
-    return (
-        request.url_rule is not None
-        and request.method != "OPTIONS"
-        and status not in (401, 403, 429)
-    )
 
 
 def _input() -> Any:
@@ -113,7 +130,7 @@ def _input() -> Any:
 
 @contextmanager
 def _bounded_waits(seconds: float) -> Iterator[None]:
-    """Make no single wait for the caller take longer than `seconds`."""
+    """Limit each single wait for the client to `seconds`."""
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket):
         yield
@@ -123,22 +140,3 @@ def _bounded_waits(seconds: float) -> Iterator[None]:
         yield
     finally:
         connection.settimeout(None)
-
-
-def json_body(media_type: str = JSON, *, sanitised: Collection[str] = ()) -> Any:
-    """Return the request's JSON document, which has to come as `media_type`.
-
-    The fields in `sanitised` may hold any characters (see `strict_json.parse`). Raises
-    UnsupportedMediaType or InvalidJSON.
-    """
-    if request.mimetype != media_type:
-        raise UnsupportedMediaType(media_type)
-    return parse(raw_body(), sanitised)
-
-
-def optional_json_body(*, sanitised: Collection[str] = ()) -> Any:
-    """Return the request's JSON document, or an empty object where it has no body.
-
-    Raises UnsupportedMediaType or InvalidJSON.
-    """
-    return json_body(sanitised=sanitised) if raw_body() else {}

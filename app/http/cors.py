@@ -1,46 +1,64 @@
-"""Pages of other origins, and which of them may call (the Fetch standard's CORS protocol)."""
+"""Cross-origin requests: which web pages may call the API (CORS, in the Fetch standard)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flask import Flask, Response
 from flask_cors import CORS
 
-ALLOWED = (
-    "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "X-Lease-Token", "X-Request-ID",
-)  # fmt: skip
-"""Request headers of the API that pages may always send."""
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "X-Lease-Token",
+    "X-Request-ID",
+)
+"""Request headers that pages may always send."""
 
-EXPOSED = (
-    "ETag", "Location", "Retry-After", "X-Request-ID", "Idempotent-Replayed", "RateLimit-Limit", "RateLimit-Remaining",
+EXPOSED_HEADERS = (
+    "ETag",
+    "Location",
+    "Retry-After",
+    "X-Request-ID",
+    "Idempotent-Replayed",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
     "RateLimit-Reset",
-)  # fmt: skip
-"""Headers of our answers that they may read."""
+)
+"""Response headers that pages may read."""
 
-REMEMBERED_SECONDS = 600
-"""How long a browser need not ask again."""
+PREFLIGHT_SECONDS = 600
+"""How long a browser may cache the answer to a preflight request."""
 
 
-def register(app: Flask, origins: Sequence[str], headers: Sequence[str] = ()) -> None:
-    """Allow pages of `origins` to call `app`, with a key like any caller, and without cookies.
+@dataclass(frozen=True, slots=True)
+class CorsPolicy:
+    """Pages of `origins` may call; they may send `headers` beside those in ALLOWED_HEADERS.
 
-    Args:
-        app: The application.
-        origins: Origins such as ``https://app.example.com``.
-        headers: Names of request headers that pages may send beside those in ALLOWED.
+    Origins are written like ``https://app.example.com``.
     """
+
+    origins: Sequence[str]
+    headers: Sequence[str] = ()
+
+
+def register(app: Flask, policy: CorsPolicy) -> None:
+    """Allow the pages of `policy` to call `app`: with an API key, without cookies."""
     CORS(
         app,
-        origins=list(origins),
-        allow_headers=[*ALLOWED, *headers],
-        expose_headers=EXPOSED,
-        max_age=REMEMBERED_SECONDS,
+        origins=list(policy.origins),
+        allow_headers=[*ALLOWED_HEADERS, *policy.headers],
+        expose_headers=EXPOSED_HEADERS,
+        max_age=PREFLIGHT_SECONDS,
         always_send=False,
         vary_header=False,
     )
+    app.after_request(_vary_by_origin)
 
-    @app.after_request
-    def _differ(response: Response) -> Response:
-        response.vary.add(
-            "Origin"
-        )  # to whoever asks, so that no cache hands one's answer to another
-        return response
+
+def _vary_by_origin(response: Response) -> Response:
+    """Mark every answer as dependent on the origin, so that caches do not mix up origins."""
+    response.vary.add("Origin")
+    return response

@@ -1,8 +1,9 @@
-"""Which exception gets which answer: the one table."""
+"""The answer to each exception, in one table."""
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from flask import Flask, Response
@@ -15,13 +16,13 @@ from app.observability.failure_log import log_failure
 
 log = logging.getLogger(__name__)
 
-LISTED_FAULTS = 20
-"""Faults that `details` lists before it counts the rest."""
+MAX_LISTED_FAULTS = 20
+"""Maximum number of faults that `details` lists; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A failure's status, texts and headers."""
+class ErrorResponse:
+    """The status, texts and headers of an answer to an exception."""
 
     status: int
     error: str
@@ -29,96 +30,109 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def _invalid_input(error: errors.InvalidInput) -> Answer:
+def _invalid_input(error: errors.InvalidInput) -> ErrorResponse:
     first, *rest = error.faults
-    listed = rest[:LISTED_FAULTS]
-    if len(rest) > LISTED_FAULTS:
-        listed.append(f"and {len(rest) - LISTED_FAULTS} more")
-    return Answer(400, first, "; ".join(listed))
+    listed = rest[:MAX_LISTED_FAULTS]
+    if len(rest) > MAX_LISTED_FAULTS:
+        listed.append(f"and {len(rest) - MAX_LISTED_FAULTS} more")
+    return ErrorResponse(400, first, "; ".join(listed))
 
 
-def _media_type(error: errors.UnsupportedMediaType) -> Answer:
+def _media_type(error: errors.UnsupportedMediaType) -> ErrorResponse:
     headers = {"Accept-Patch": error.expected} if "merge-patch" in error.expected else {}
-    return Answer(415, "Unsupported media type", f"Content-Type must be {error.expected}", headers)
+    return ErrorResponse(
+        415, "Unsupported media type", f"Content-Type must be {error.expected}", headers
+    )
 
 
-def _not_authenticated(error: errors.NotAuthenticated) -> Answer:
-    return Answer(
+def _not_authenticated(error: errors.NotAuthenticated) -> ErrorResponse:
+    return ErrorResponse(
         401, "Not authenticated", error.reason, {"WWW-Authenticate": 'Bearer realm="scrape-jobs"'}
     )
 
 
-def _transition(error: errors.TransitionRefused) -> Answer:
+def _transition(error: errors.TransitionRefused) -> ErrorResponse:
     details = "Maximum retries reached ({} of {})".format(*error.retries) if error.retries else None
-    return Answer(400, f"Cannot transition from '{error.current}' to '{error.wanted}'", details)
+    return ErrorResponse(
+        400, f"Cannot transition from '{error.current}' to '{error.wanted}'", details
+    )
 
 
-def _too_large(error: errors.DocumentTooLarge) -> Answer:
+def _too_large(error: errors.DocumentTooLarge) -> ErrorResponse:
     place = "" if error.index is None else f"[{error.index}]."
-    return Answer(413, f"Invalid {place}{error.field}: must hold at most {error.limit // 1024} KiB")
+    return ErrorResponse(
+        413, f"Invalid {place}{error.field}: must hold at most {error.limit // 1024} KiB"
+    )
 
 
-ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
+def _database_failure(
+    error: errors.DatabaseFailure, headers: Mapping[str, str] = MappingProxyType({})
+) -> ErrorResponse:
+    return ErrorResponse(500, failure_text(), error.details, headers)
+
+
+ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorResponse]] = {
     errors.InvalidInput: _invalid_input,
-    errors.InvalidJSON: lambda error: Answer(
+    errors.InvalidJSON: lambda error: ErrorResponse(
         400, "Invalid body: must be a JSON document", error.reason
     ),
     errors.UnsupportedMediaType: _media_type,
-    errors.UnsupportedContentEncoding: lambda _: Answer(
+    errors.UnsupportedContentEncoding: lambda _: ErrorResponse(
         415, "Unsupported content encoding", "A body must come as it is, without Content-Encoding"
     ),
     errors.NotAuthenticated: _not_authenticated,
-    errors.NotAllowed: lambda error: Answer(
+    errors.NotAllowed: lambda error: ErrorResponse(
         403, "Not allowed", f"This needs the scope {' or '.join(error.scopes)}"
     ),
-    errors.TooManyRequests: lambda error: Answer(
+    errors.TooManyRequests: lambda error: ErrorResponse(
         429, "Too many requests", f"At most {error.amount} {error.kind} a minute"
     ),
-    errors.KeyNotFound: lambda _: Answer(404, "Key not found"),
-    errors.JobNotFound: lambda _: Answer(404, "Job not found"),
+    errors.KeyNotFound: lambda _: ErrorResponse(404, "Key not found"),
+    errors.JobNotFound: lambda _: ErrorResponse(404, "Job not found"),
     errors.TransitionRefused: _transition,
     errors.RetriesUsedUp: _transition,
-    errors.NotCancellable: lambda error: Answer(
+    errors.NotCancellable: lambda error: ErrorResponse(
         409, "Job not found or cannot be cancelled", f"Job is already {error.current}"
     ),
-    errors.VersionMismatch: lambda _: Answer(412, "Job was modified"),
-    errors.LeaseLost: lambda error: Answer(409, "Lease lost", error.reason),
+    errors.VersionMismatch: lambda _: ErrorResponse(412, "Job was modified"),
+    errors.LeaseLost: lambda error: ErrorResponse(409, "Lease lost", error.reason),
     errors.DocumentTooLarge: _too_large,
-    errors.IdempotencyKeyReused: lambda _: Answer(
+    errors.IdempotencyKeyReused: lambda _: ErrorResponse(
         422, "Idempotency-Key was used with a different request"
     ),
-    errors.IdempotencyKeyInUse: lambda _: Answer(
+    errors.IdempotencyKeyInUse: lambda _: ErrorResponse(
         409,
         "Idempotency-Key is in use",
         "The first request with it is still running",
         {"Retry-After": "1"},
     ),
-    errors.AnswerUnreadable: lambda _: Answer(
+    errors.StoredResponseUnreadable: lambda _: ErrorResponse(
         500,
         failure_text(),
         "The first answer cannot be read: SCRAPE_JOBS_SECRETS_KEY lacks its key",
     ),
-    errors.WebhookNotFound: lambda _: Answer(404, "Webhook not found"),
-    errors.WebhookLimitReached: lambda error: Answer(
+    errors.WebhookNotFound: lambda _: ErrorResponse(404, "Webhook not found"),
+    errors.WebhookLimitReached: lambda error: ErrorResponse(
         409,
         "Webhook limit reached",
         f"A customer may have at most {error.limit} webhooks; delete one first",
     ),
-    errors.DeliveryNotFound: lambda _: Answer(404, "Delivery not found"),
-    errors.WebhookInactive: lambda error: Answer(
+    errors.DeliveryNotFound: lambda _: ErrorResponse(404, "Delivery not found"),
+    errors.WebhookInactive: lambda error: ErrorResponse(
         409, "Webhook is not active", error.reason or "Set active to true first"
     ),
-    errors.NotReady: lambda error: Answer(503, "Not ready", error.reason),
-    errors.DatabaseFailure: lambda error: Answer(500, failure_text(), error.details),
-    errors.DatabaseUnavailable: lambda error: Answer(500, failure_text(), error.details),
-    errors.DatabaseReadOnly: lambda error: Answer(500, failure_text(), error.details),
-    errors.DatabaseTimeout: lambda error: Answer(500, failure_text(), error.details),
-    errors.LockTimeout: lambda error: Answer(
-        500, failure_text(), error.details, {"Retry-After": "1"}
-    ),
-    errors.DatabaseForbids: lambda error: Answer(500, failure_text(), error.details),
+    errors.NotReady: lambda error: ErrorResponse(503, "Not ready", error.reason),
+    errors.DatabaseFailure: _database_failure,
+    errors.DatabaseUnavailable: _database_failure,
+    errors.DatabaseReadOnly: _database_failure,
+    errors.DatabaseTimeout: _database_failure,
+    errors.LockTimeout: lambda error: _database_failure(error, {"Retry-After": "1"}),
+    errors.DatabaseForbids: _database_failure,
 }
-"""Every exception of the family, by its own class; a test proves that none is missing."""
+"""Every subclass of ScrapeJobError has an entry of its own; a test proves it."""
+
+_KEPT_HEADERS = ("Allow", "Retry-After", "Location")
+"""Headers of an exception of Werkzeug that the answer keeps."""
 
 _HTTP_TEXTS: Mapping[int, tuple[str, str | None]] = {
     400: ("Bad request", None),
@@ -129,35 +143,35 @@ _HTTP_TEXTS: Mapping[int, tuple[str, str | None]] = {
 
 
 def register(app: Flask) -> None:
-    """Make `app` answer every exception in the common form."""
-    app.register_error_handler(errors.ScrapeJobError, answer)
-    app.register_error_handler(HTTPException, _answer_http)
-    app.register_error_handler(Exception, _answer_unexpected)
+    """Make `app` answer every exception in the common form of failures."""
+    app.register_error_handler(errors.ScrapeJobError, error_response)
+    app.register_error_handler(HTTPException, _http_error_response)
+    app.register_error_handler(Exception, _unexpected_error_response)
 
 
-def answer(error: errors.ScrapeJobError) -> Response:
-    """Return the answer that tells of `error`."""
-    form = ANSWERS[type(error)](error)
+def error_response(error: errors.ScrapeJobError) -> Response:
+    """Return the answer to `error`.
+
+    A view may return it instead of raising `error`: then an idempotent view keeps its work and
+    its answer, which an exception would roll back.
+    """
+    answer = ERROR_RESPONSES[type(error)](error)
     if isinstance(error, errors.DatabaseFailure):
         log_failure(
             log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__
         )
-    return failure(form.status, form.error, form.details, form.headers)
+    return failure(answer.status, answer.error, answer.details, answer.headers)
 
 
-def _answer_http(error: HTTPException) -> Response:
+def _http_error_response(error: HTTPException) -> Response:
     status = error.code or 500
     if status >= 500:
-        return _answer_unexpected(error)
+        return _unexpected_error_response(error)
     text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
-    headers = {
-        name: value
-        for name, value in error.get_headers()
-        if name in ("Allow", "Retry-After", "Location")
-    }
+    headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     return failure(status, text, details, headers)
 
 
-def _answer_unexpected(error: Exception) -> Response:
+def _unexpected_error_response(error: Exception) -> Response:
     log.error("unexpected error", exc_info=error)
     return failure(500, failure_text(), "Internal error")

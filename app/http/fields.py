@@ -1,5 +1,4 @@
-"""Marshmallow fields whose complaints are the API's own sentences, and the schema that puts them in
-order."""
+"""Marshmallow fields with the API's error texts, and the schema that reports faults in order."""
 
 import functools
 import re
@@ -15,7 +14,7 @@ from app.text.credentials import holds_secret
 from app.text.sanitising import one_line, sanitise
 
 MAX_CHOICES = 200
-"""Values that a choice of some may name."""
+"""Maximum number of values in a `ListOf`."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TIMESTAMP = re.compile(r"[0-9W-]{7,10}[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?", re.ASCII)
@@ -23,14 +22,14 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def must(phrase: str) -> dict[str, Any]:
-    """Return a field's error messages: whatever is wrong, it has to be what `phrase` says."""
+    """Return error messages for a field: each fault is reported as ``must <phrase>``."""
     return dict.fromkeys(
         ("required", "null", "invalid", "validator_failed", "type"), f"must {phrase}"
     )
 
 
 class StrictSchema(Schema):
-    """A schema that refuses unknown names and tells every fault in the order of its fields."""
+    """A schema that refuses unknown names and reports all faults in the order of its fields."""
 
     class Meta:
         """Marshmallow's options."""
@@ -39,17 +38,21 @@ class StrictSchema(Schema):
 
     @functools.cached_property
     def sanitised(self) -> frozenset[str]:
-        """The names of the fields whose text is sanitised, which may therefore hold any
-        characters."""
+        """The names of the fields that are sanitised, and may therefore hold any characters."""
         fields_by_name = self.load_fields.items()
         return frozenset(
             field.data_key or name for name, field in fields_by_name if isinstance(field, Message)
         )
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-        """Return the loaded `values`; `place` stands before a field's name in what is wrong.
+        """Return the loaded `values`.
 
-        Raises InvalidInput.
+        Args:
+            values: The values by name.
+            place: A prefix of field names in error texts, such as ``[3].``.
+
+        Raises:
+            InvalidInput: One or more values are invalid, missing or unknown.
         """
         try:
             loaded: dict[str, Any] = self.load(values)
@@ -65,7 +68,7 @@ class StrictSchema(Schema):
             f"Invalid {place}{fault}"
             for name in names
             if name in messages
-            for fault in _named(name, messages[name])
+            for fault in _labelled_faults(name, messages[name])
         ]
         unknown = [
             f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names
@@ -73,15 +76,15 @@ class StrictSchema(Schema):
         return known + unknown
 
 
-def _named(name: str, messages: list[str] | Mapping[str, list[str]]) -> list[str]:
-    """Return what is wrong with a field, or with parts of it."""
+def _labelled_faults(name: str, messages: list[str] | Mapping[str, list[str]]) -> list[str]:
+    """Return the faults of a field, or of its parts."""
     if isinstance(messages, Mapping):
         return [f"{name}.{part}: {texts[0]}" for part, texts in messages.items()]
     return [f"{name}: {messages[0]}"]
 
 
 class WholeNumber(fields.Field[int]):
-    """An integer between two bounds; neither true nor 1.0 is one."""
+    """An integer between two bounds; ``true`` and ``1.0`` are no integers."""
 
     def __init__(self, low: int, high: int, *, phrase: str | None = None, **options: Any) -> None:
         super().__init__(
@@ -124,7 +127,7 @@ class Document(fields.Field[dict[str, Any]]):
 
 
 class Id(fields.Field[uuid.UUID]):
-    """A UUID of any version, in its form of 36 characters."""
+    """A UUID of any version, in the form of 36 characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be a UUID"), **options)
@@ -136,7 +139,7 @@ class Id(fields.Field[uuid.UUID]):
 
 
 class Timestamp(fields.Field[datetime]):
-    """A date with a time of day by ISO 8601, with any offset; without one it is UTC."""
+    """An ISO 8601 date and time with any offset; without an offset it is UTC."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -155,8 +158,7 @@ class Timestamp(fields.Field[datetime]):
 
 
 class QueryTimestamp(Timestamp):
-    """A Timestamp in a query string, where an offset's plus sign, left as it is, arrives as a
-    space."""
+    """A Timestamp in a query string, where an unescaped plus sign arrives as a space."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
         repaired = value.replace(" ", "+") if "T" in value.upper() else value
@@ -164,7 +166,7 @@ class QueryTimestamp(Timestamp):
 
 
 class Choice(fields.Field[str]):
-    """One of a few words."""
+    """One of a few strings."""
 
     def __init__(self, *choices: str, **options: Any) -> None:
         super().__init__(error_messages=must(f"be one of {', '.join(choices)}"), **options)
@@ -177,17 +179,17 @@ class Choice(fields.Field[str]):
 
 
 class Choices(Choice):
-    """Several of a few words, with commas between them."""
+    """Several of a few strings, separated by commas."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         return [
-            super(Choices, self)._deserialize(word.strip(), attr, data, **kwargs)
-            for word in value.split(",")
+            super(Choices, self)._deserialize(part.strip(), attr, data, **kwargs)
+            for part in value.split(",")
         ]
 
 
 class Pattern(fields.Field[str]):
-    """A text that matches a pattern as a whole, and is no credential."""
+    """A string that matches a regular expression and holds no credential."""
 
     def __init__(self, pattern: str, *, phrase: str, **options: Any) -> None:
         super().__init__(error_messages=must(phrase), **options)
@@ -202,7 +204,7 @@ class Pattern(fields.Field[str]):
 
 
 class StorableText(fields.Field[str]):
-    """Any text that the database can store, to be compared with what is stored."""
+    """Any string that PostgreSQL can store; for comparison with stored values."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be UTF-8 text without NUL characters"), **options)
@@ -214,7 +216,7 @@ class StorableText(fields.Field[str]):
 
 
 class StrictBoolean(fields.Field[bool]):
-    """true or false, and nothing that is equal to either."""
+    """``true`` or ``false``; numbers that Python takes for equal are refused."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be true or false"), **options)
@@ -226,7 +228,7 @@ class StrictBoolean(fields.Field[bool]):
 
 
 class ListOf(fields.Field[list[str]]):
-    """A choice of values, each of which `item` takes; null stands for all."""
+    """A list of distinct values, each accepted by the field `item`; null, if allowed, means all."""
 
     def __init__(self, item: fields.Field[str], phrase: str, **options: Any) -> None:
         super().__init__(
@@ -238,17 +240,14 @@ class ListOf(fields.Field[list[str]]):
         if not isinstance(value, list) or not 1 <= len(value) <= MAX_CHOICES:
             raise self.make_error("invalid")
         try:
-            return list(
-                dict.fromkeys(
-                    str(self.item.deserialize(one, attr, data, **kwargs)) for one in value
-                )
-            )
+            values = [str(self.item.deserialize(one, attr, data, **kwargs)) for one in value]
         except ValidationError:
             raise self.make_error("invalid") from None
+        return list(dict.fromkeys(values))
 
 
 class ListOfInQuery(ListOf):
-    """ListOf, written in a query string with commas between them."""
+    """A ListOf in a query string, separated by commas."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
         return super()._deserialize(
@@ -257,7 +256,7 @@ class ListOfInQuery(ListOf):
 
 
 class Message(fields.Field[str]):
-    """A text from outside, made safe to store."""
+    """A string of any characters, sanitised before it is stored."""
 
     safe = staticmethod(sanitise)
 
@@ -271,37 +270,36 @@ class Message(fields.Field[str]):
 
 
 class Name(Message):
-    """A short text from outside by which somebody is called, made safe to store."""
+    """A short name of one line, sanitised before it is stored."""
 
     safe = staticmethod(one_line)
 
-    def __init__(self, longest: int = 200, **options: Any) -> None:
+    def __init__(self, max_length: int = 200, **options: Any) -> None:
         super().__init__(**options)
-        self.error_messages.update(must(f"be 1 to {longest} visible characters"))
-        self.longest = longest
+        self.error_messages.update(must(f"be 1 to {max_length} visible characters"))
+        self.max_length = max_length
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         name = super()._deserialize(value, attr, data, **kwargs)
-        if not 1 <= len(name) <= self.longest:
+        if not 1 <= len(name) <= self.max_length:
             raise self.make_error("invalid")
         return name
 
 
 def is_id(text: str) -> bool:
-    """Tell whether `text` is a UUID in its form of 36 characters."""
+    """Return whether `text` is a UUID in the form of 36 characters."""
     return _UUID.fullmatch(text) is not None
 
 
 def parse_id(text: str, name: str = "id") -> uuid.UUID:
-    """Return the UUID that stands in a path by the name of `name`; raises InvalidInput."""
+    """Return the UUID of the path parameter `name`. Raises InvalidInput."""
     if not _UUID.fullmatch(text):
         raise InvalidInput(f"Invalid {name}: must be a UUID")
     return uuid.UUID(text)
 
 
 def object_of(body: Any, name: str = "body") -> Mapping[str, Any]:
-    """Return `body`, which goes by the name of `name` and has to be a JSON object; raises
-    InvalidInput."""
+    """Return `body`, called `name` in the error text. Raises InvalidInput if it is no object."""
     if not isinstance(body, dict):
         raise InvalidInput(f"Invalid {name}: must be a JSON object")
     return body

@@ -1,4 +1,4 @@
-"""Tells whether the process lives, and whether it can do its work."""
+"""Health endpoints: liveness of the process, and readiness to serve requests."""
 
 from collections.abc import Callable
 
@@ -7,29 +7,30 @@ from flask import Blueprint, Flask, Response
 from app.errors import DatabaseFailure, NotReady
 from app.http.operation import operation
 from app.http.response import success
-from app.http.shutdown import is_stopping
+from app.http.shutdown import server_is_stopping
 
 
 def register(app: Flask, database_fault: Callable[[], str | None]) -> None:
-    """Give `app` its two health endpoints.
+    """Add the health endpoints to `app`.
 
-    `database_fault` asks the database and returns why the service cannot work on it, or None;
-    raises DatabaseFailure.
+    Args:
+        app: The application.
+        database_fault: Returns the reason why the database cannot be used, or None. Raises
+            DatabaseFailure if the database does not answer.
     """
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/healthz")
-    @operation("Failed to tell the health", is_open=True)
+    @operation("Failed to check the health", is_open=True)
     def healthz() -> Response:
-        """Tell that the process lives; asks nobody."""
+        """Answer that the process lives, without a look at anything else."""
         return success('{"status":"ok"}')
 
     @blueprint.get("/readyz")
-    @operation("Failed to tell the readiness", is_open=True)
+    @operation("Failed to check the readiness", is_open=True)
     def readyz() -> Response:
-        """Check that the database answers and takes writes, its schema is this release's, and the
-        server goes on."""
-        if is_stopping():
+        """Answer whether the server stays up and the database is writable, with this schema."""
+        if server_is_stopping():
             raise NotReady("The server is stopping")
         try:
             fault = database_fault()

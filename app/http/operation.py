@@ -1,54 +1,106 @@
-"""What an endpoint declares of itself beside its route."""
+"""Declarations of endpoints: failure text, scopes, rate limit and subject, beside the route.
+
+`@operation` stores the declaration as an attribute of the view function. `functools.wraps` copies
+attributes, so the order of a view's decorators does not matter. Lower layers read the declaration
+of the current request and need not know any endpoint by name.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from enum import StrEnum
+from typing import Literal, TypeVar
 
 from flask import current_app, request
 
 from app.api_keys.scopes import Scope
+from app.http.fields import is_id
 
 View = TypeVar("View", bound=Callable[..., object])
+
+Subject = Literal["job", "webhook"]
+"""The kind of resource that the ``id`` in an endpoint's path names."""
+
+_ATTRIBUTE = "operation"
+
+
+class RateLimitClass(StrEnum):
+    """The classes of requests that are limited separately, by the names that clients see."""
+
+    READS = "reads"
+    UPDATES = "updates"
+    CREATIONS = "creations"
+    JOB_UPDATES = "updates of one job"  # these count as updates of the caller, too
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is known of an endpoint.
-
-    `failure` is what its answer to a failure of the service's own says; `scopes` are those of which
-    a caller needs one; `with_lease` is the one that is enough for who brings a lease's token; what
-    `is_open` takes no key.
-    """
+    """The declaration of one endpoint; see `operation`."""
 
     failure: str
     scopes: Sequence[Scope]
     with_lease: Scope | None = None
     is_open: bool = False
+    subject: Subject | None = None
+    rate_limit: RateLimitClass | None = None
 
-
-_OPERATIONS: dict[Callable[..., object], Operation] = {}
+    def rate_limit_class(self, method: str) -> RateLimitClass:
+        """Return the class of a request with `method`: as declared, or by method and subject."""
+        if self.rate_limit is not None:
+            return self.rate_limit
+        if method in ("GET", "HEAD"):
+            return RateLimitClass.READS
+        return RateLimitClass.JOB_UPDATES if self.subject == "job" else RateLimitClass.UPDATES
 
 
 def operation(
-    failure: str, *scopes: Scope, with_lease: Scope | None = None, is_open: bool = False
+    failure: str,
+    *scopes: Scope,
+    with_lease: Scope | None = None,
+    is_open: bool = False,
+    subject: Subject | None = None,
+    rate_limit: RateLimitClass | None = None,
 ) -> Callable[[View], View]:
-    """Declare an endpoint. One without scopes that is not said to be open is for nobody."""
+    """Declare an endpoint. Without scopes and without `is_open` all requests to it are refused.
+
+    Args:
+        failure: The ``error`` of the answer when the service itself fails.
+        scopes: The caller needs one of these scopes.
+        with_lease: A scope that is enough for a request with a lease token.
+        is_open: Whether the endpoint needs no API key. An open endpoint has no rate limit.
+        subject: The kind of resource that the ``id`` in the path names.
+        rate_limit: The rate limit that requests count against. Without it the method decides:
+            GET and HEAD are reads, all others are updates.
+    """
 
     def declare(view: View) -> View:
-        _OPERATIONS[view] = Operation(failure, scopes, with_lease, is_open)
+        declared = Operation(failure, scopes, with_lease, is_open, subject, rate_limit)
+        setattr(view, _ATTRIBUTE, declared)
         return view
 
     return declare
 
 
-def current() -> Operation | None:
-    """Return what is known of the current request's endpoint; None where there is none, or nothing
-    is."""
-    view = current_app.view_functions.get(request.endpoint or "")
-    return _OPERATIONS.get(view) if view else None
+def operation_of(view: Callable[..., object] | None) -> Operation | None:
+    """Return the declaration of a view, or None if it has none."""
+    declared: Operation | None = getattr(view, _ATTRIBUTE, None)
+    return declared
+
+
+def current_operation() -> Operation | None:
+    """Return the declaration of the current request's endpoint, or None if there is none."""
+    return operation_of(current_app.view_functions.get(request.endpoint or ""))
+
+
+def subject_id(subject: Subject) -> str | None:
+    """Return the id in the path if it is a UUID and names a `subject`, else None."""
+    declared = current_operation()
+    if declared is None or declared.subject != subject:
+        return None
+    found = str((request.view_args or {}).get("id", ""))
+    return found if is_id(found) else None
 
 
 def failure_text() -> str:
-    """Return what the current request's endpoint says of a failure of the service's own."""
-    found = current()
-    return found.failure if found else "Internal server error"
+    """Return the ``error`` of an answer that reports a failure of the service itself."""
+    declared = current_operation()
+    return declared.failure if declared else "Internal server error"

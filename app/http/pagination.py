@@ -1,5 +1,7 @@
-"""Pages by key: a cursor is the position of the last row shown, so that rows added meanwhile shift
-nothing."""
+"""Keyset pagination: a cursor is the position of the last row of a page.
+
+Rows that are added or removed between two pages shift nothing, unlike with offsets.
+"""
 
 import base64
 import binascii
@@ -18,23 +20,25 @@ from app.http.fields import QueryNumber
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-CURSOR = "must be the next_cursor of a page of the same list"
+MAX_CURSOR_LENGTH = 500
+INVALID_CURSOR = "must be the next_cursor of a page of the same list"
 
 
 def limit_field() -> QueryNumber:
-    """Return the field for the size of a page."""
+    """Return the schema field for the size of a page."""
     return QueryNumber(1, MAX_LIMIT, load_default=DEFAULT_LIMIT)
 
 
 class Row(Protocol):
-    """What a page is made of: JSON text, and the position from after which the next page would
-    start."""
+    """A row of a list."""
 
     @property
-    def json(self) -> str: ...  # noqa: D102
+    def json(self) -> str:
+        """The row as JSON text."""
 
     @property
-    def position(self) -> Sequence[Any]: ...  # noqa: D102
+    def position(self) -> Sequence[Any]:
+        """The values by which the list is sorted; the next page starts after them."""
 
 
 def page(name: str, found: Sequence[Row], limit: int, *, is_cut: bool = False) -> Response:
@@ -42,9 +46,9 @@ def page(name: str, found: Sequence[Row], limit: int, *, is_cut: bool = False) -
 
     Args:
         name: The name of the list, which its cursors carry.
-        found: At most `limit` + 1 rows; the additional one only shows that more follow.
-        limit: Rows that were asked for.
-        is_cut: Whether rows were left out because the page would become too large.
+        found: At most `limit` + 1 rows; the extra one only shows that more rows follow.
+        limit: The maximum number of rows on the page.
+        is_cut: Whether rows were left out because the page would be too large in bytes.
     """
     shown = found[:limit]
     more = is_cut or len(found) > limit
@@ -55,32 +59,37 @@ def page(name: str, found: Sequence[Row], limit: int, *, is_cut: bool = False) -
 
 
 def encode(name: str, position: Sequence[Any]) -> str:
-    """Return the cursor for a position in the list called `name`; callers treat it as opaque."""
-    text = json.dumps([name, *position], default=_text, separators=(",", ":"))
+    """Return the cursor for a position in the list `name`; it is opaque to clients."""
+    text = json.dumps([name, *position], default=_to_text, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str, name: str, types: Sequence[type]) -> list[Any]:
-    """Return the position in the list called `name` that `cursor` stands for, its values of
-    `types`.
+    """Return the position that `cursor` stands for.
 
-    Raises InvalidInput for anything that `encode` did not make for this list.
+    Args:
+        cursor: A cursor that `encode` returned.
+        name: The name of the list.
+        types: The types of the position's values.
+
+    Raises:
+        InvalidInput: `encode` did not make this cursor for this list.
     """
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         found, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if found != name or len(values) != len(types):
-            raise InvalidInput(f"Invalid cursor: {CURSOR}")
-        return [_typed(value, kind) for value, kind in zip(values, types, strict=True)]
+            raise InvalidInput(f"Invalid cursor: {INVALID_CURSOR}")
+        return [_from_text(value, kind) for value, kind in zip(values, types, strict=True)]
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
-        raise InvalidInput(f"Invalid cursor: {CURSOR}") from None
+        raise InvalidInput(f"Invalid cursor: {INVALID_CURSOR}") from None
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _typed(value: Any, kind: type) -> Any:
+def _from_text(value: Any, kind: type) -> Any:
     if kind is int:
         if type(value) is not int or not -(2**63) <= value < 2**63:
             raise ValueError(value)
@@ -89,18 +98,17 @@ def _typed(value: Any, kind: type) -> Any:
         raise TypeError(value)
     if kind is datetime:
         moment = datetime.fromisoformat(value)
-        if (
-            moment.utcoffset() != timedelta(0) or moment.isoformat() != value
-        ):  # any other may lie past the calendar
+        # Any other offset may lead to a year that PostgreSQL or Python cannot represent.
+        if moment.utcoffset() != timedelta(0) or moment.isoformat() != value:
             raise ValueError(value)
         return moment
     return uuid.UUID(value)
 
 
 class Cursor(fields.String):
-    """The position after which a page starts."""
+    """A cursor in a query string."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not value or len(value) > 500:
-            raise ValidationError(CURSOR)
+        if not value or len(value) > MAX_CURSOR_LENGTH:
+            raise ValidationError(INVALID_CURSOR)
         return str(super()._deserialize(value, attr, data, **kwargs))

@@ -1,4 +1,4 @@
-"""What a caller preconditions of the job that it changes or reads (RFC 9110, section 13)."""
+"""Preconditions that request headers set: ETags (RFC 9110, section 13) and the lease token."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from app.errors import LeaseLost
 
 LEASE_HEADER = "X-Lease-Token"
 
-# Weak comparison: a proxy that compresses an answer weakens its ETag.
+# ETags are compared weakly: a proxy that compresses an answer makes its ETag weak.
 _TAG = r'(?:W/)?"([^"]*)"'
 _LIST = re.compile(rf"[ \t]*{_TAG}(?:[ \t]*,[ \t]*{_TAG})*[ \t]*")
 _TOKEN = re.compile(r"[!-~]{1,255}")
@@ -17,15 +17,15 @@ _VERSION = re.compile(r"([1-9][0-9]{0,17})(?:-[0-9]{1,18})?")
 
 
 def etag(tag: str) -> str:
-    """Return the ETag of a job: its version, and the state of its lease where it has one."""
+    """Return the ETag header for `tag`: a job's version and the state of its lease."""
     return f'"{tag}"'
 
 
 def accepted_versions() -> Sequence[int] | None:
-    """Return the versions that If-Match names, or None where any will do.
+    """Return the versions that If-Match names, or None if every version is accepted.
 
-    A lease that was extended in between is no modification, and nobody's update has to be made
-    again for it.
+    Only the version part of an ETag counts: extending a lease is not a modification, and must not
+    make other clients repeat their updates.
     """
     header = request.headers.get("If-Match")
     if header is None or header.strip() == "*":
@@ -34,14 +34,13 @@ def accepted_versions() -> Sequence[int] | None:
 
 
 def is_known(tag: str) -> bool:
-    """Tell whether If-None-Match says that the caller has exactly this state of the job already."""
+    """Return whether If-None-Match names `tag`: the client has this state of the job already."""
     header = request.headers.get("If-None-Match")
     return header is not None and (header.strip() == "*" or tag in _tags(header))
 
 
 def lease_token() -> str | None:
-    """Return the caller's proof that the job is leased to it, if any; raises LeaseLost for what can
-    be none."""
+    """Return the lease token of the request, or None. Raises LeaseLost if it is malformed."""
     token = request.headers.get(LEASE_HEADER)
     if token is not None and not _TOKEN.fullmatch(token):
         raise LeaseLost
@@ -49,8 +48,7 @@ def lease_token() -> str | None:
 
 
 def required_lease_token() -> str:
-    """Return the caller's proof that the job is leased to it; raises LeaseLost where it brings
-    none."""
+    """Return the lease token of the request. Raises LeaseLost if there is none."""
     token = lease_token()
     if token is None:
         raise LeaseLost("X-Lease-Token must carry the lease_token that came with the job")

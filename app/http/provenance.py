@@ -1,11 +1,11 @@
-"""Who asks, by which request, from where."""
+"""The provenance of the current request: actor, request id and client address."""
 
 from app.events.provenance import Provenance
 from app.http.access import caller
-from app.http.address import address
+from app.http.address import client_address
 from app.http.request_id import request_id
 
 
 def provenance() -> Provenance:
-    """Return where the current request comes from."""
-    return Provenance(caller().actor, request_id(), address())
+    """Return the provenance of the current request."""
+    return Provenance(caller().actor, request_id(), client_address())

@@ -1,4 +1,4 @@
-"""Reads a request's query string."""
+"""Reading of query strings."""
 
 from collections import Counter
 from typing import Any
@@ -12,11 +12,13 @@ from app.text.sanitising import sanitise
 
 
 def query(schema: StrictSchema) -> dict[str, Any]:
-    """Return the query string's values as `schema` has them; each may be given once. Raises
-    InvalidInput.
+    """Return the values of the query string, loaded by `schema`; each may be given once.
 
-    Bytes that are not UTF-8 become lone surrogates (PEP 383): fields that are sanitised drop them,
-    others refuse them.
+    Bytes that are not UTF-8 become lone surrogates (PEP 383): sanitised fields drop them, other
+    fields refuse them.
+
+    Raises:
+        InvalidInput: A value is invalid, unknown, or given more than once.
     """
     text = request.query_string.decode("utf-8", "surrogateescape")
     pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""The form of every answer."""
+"""The common form of all answers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,20 @@ def success(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer ``{"success": true, "data": …}``, where `data` is JSON text already."""
+    """Answer ``{"success": true, "data": …}``.
+
+    Args:
+        data: The data, as JSON text.
+        message: The value of ``message``, which the answer lacks without it.
+        status: The HTTP status.
+        headers: Further headers.
+    """
     tail = "" if message is None else f',"message":{json.dumps(message)}'
     return Response(f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON)
 
 
 def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more: bool) -> Response:
-    """Answer a page of a list, whose `items` are JSON text already."""
+    """Answer a page of a list, whose `items` are JSON text."""
     pagination = {"limit": limit, "next_cursor": next_cursor, "has_more": has_more}
     body = f'{{"success":true,"data":[{",".join(items)}],"pagination":{json.dumps(pagination)}}}\n'
     return Response(body, mimetype=JSON)
@@ -31,7 +38,7 @@ def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more:
 def failure(
     status: int, error: str, details: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer ``{"success": false, "error": …}``, with ``details`` where there is more to say."""
+    """Answer ``{"success": false, "error": …}``, with ``details`` if there are any."""
     body: dict[str, Any] = {"success": False, "error": error}
     if details:
         body["details"] = details

@@ -1,53 +1,30 @@
-"""Whether a request should wait on: its caller has to be there for the answer, and this process to
-give it."""
+"""The state of a shutdown, of this worker process and of the whole server."""
 
 import mmap
-import select
-import socket
 
-from flask import request
-
-_leaving: list[bool] = []
-_stopping = mmap.mmap(-1, 1)
-"""Shared by the server's processes, which inherit it: 1 when the server has been told to stop."""
+_worker_stops: list[bool] = []
+_server_stops = mmap.mmap(-1, 1)
+"""1 as soon as the server stops; its processes inherit this shared memory."""
 
 
-def announce_stop() -> None:
-    """Make `is_stopping` true in all processes of this server."""
-    _stopping[0] = 1
+def announce_server_stop() -> None:
+    """Make `server_is_stopping` true in all processes of this server."""
+    _server_stops[0] = 1
 
 
-def is_stopping() -> bool:
-    """Return whether the whole server stops; at a reload a process may end while the server goes
-    on."""
-    return _stopping[0] == 1
+def server_is_stopping() -> bool:
+    """Return whether the whole server stops; at a reload only its workers do."""
+    return _server_stops[0] == 1
 
 
-def leave() -> None:
-    """Let nobody wait any more: this process has been told to end.
+def begin_worker_shutdown() -> None:
+    """Make requests that wait for work in this process end.
 
-    Signal handlers call it, one of which may interrupt another: it takes no lock.
+    Signal handlers call this, and one may interrupt another: it takes no lock.
     """
-    _leaving.append(True)
+    _worker_stops.append(True)
 
 
-def is_leaving() -> bool:
-    """Tell whether this process has been told to end, so that what waits should be answered now."""
-    return bool(_leaving)
-
-
-def caller_is_gone() -> bool:
-    """Tell whether the current request's caller has closed its connection."""
-    connection = request.environ.get("gunicorn.socket")
-    if not isinstance(connection, socket.socket):
-        return False
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if not poll.poll(0):
-        return False
-    try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+def worker_is_stopping() -> bool:
+    """Return whether this process is to end, so that waiting requests are to be answered now."""
+    return bool(_worker_stops)

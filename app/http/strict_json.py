@@ -1,4 +1,4 @@
-"""Parses JSON so strictly that PostgreSQL can hold every document that is let through."""
+"""A strict JSON parser: PostgreSQL can store every document that it accepts."""
 
 import json
 import math
@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from app.errors import InvalidJSON
 
 MAX_DEPTH = 100
+"""Maximum number of nested arrays and objects."""
 
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _RAW_CONTROL = re.compile("[\x00-\x1f]")
@@ -19,15 +20,14 @@ _MARKED_TAB_AND_NEWLINE = {0xDC09: "\t", 0xDC0A: "\n"}
 def parse(data: bytes, sanitised: Collection[str] = ()) -> Any:
     """Return the JSON document (RFC 8259) in `data`.
 
-    Refused are what Python's parser would take but JSON or PostgreSQL's jsonb has no room for: NaN
-    and infinite numbers, NUL characters, lone surrogates, duplicate keys, nesting past MAX_DEPTH
-    levels.
+    Python's parser accepts more than JSON and PostgreSQL's jsonb do. This one also refuses NaN and
+    infinite numbers, NUL characters, lone surrogates, duplicate keys, and nesting past MAX_DEPTH.
 
     Args:
         data: The text, in UTF-8.
         sanitised: Fields of the outermost object whose strings are sanitised before they are
-            stored. They may hold NUL characters and lone surrogates, as escapes, and also raw
-            control characters and bytes that are not UTF-8 (which become lone surrogates).
+            stored. They may hold NUL characters and lone surrogates as escapes, raw control
+            characters, and bytes that are not UTF-8, which become lone surrogates.
 
     Raises:
         InvalidJSON: The document is malformed or cannot be stored.
@@ -49,8 +49,10 @@ def _decode(data: bytes) -> str:
 
 
 def _mark(data: bytes) -> str:
-    """Return the text with each character that JSON strings must not hold as a lone surrogate (PEP
-    383)."""
+    """Return the text with invalid bytes and raw control characters of strings as surrogates.
+
+    They become lone surrogates as in PEP 383, which the JSON parser accepts.
+    """
     text = data.decode("utf-8", "surrogateescape")
     return _STRING.sub(
         lambda string: _RAW_CONTROL.sub(lambda raw: chr(0xDC00 + ord(raw[0])), string[0]), text
@@ -58,8 +60,7 @@ def _mark(data: bytes) -> str:
 
 
 def _restore(document: Any, sanitised: Collection[str]) -> Any:
-    """Return `document` with the marked tabs and newlines of its `sanitised` fields as they
-    were."""
+    """Return `document` with the tabs and newlines of its `sanitised` fields unmarked."""
     if not isinstance(document, dict):
         return document
     texts = {name: document[name] for name in sanitised if isinstance(document.get(name), str)}
@@ -73,13 +74,13 @@ def _load(text: str, sanitised: Collection[str], *, has_marks: bool = False) -> 
     try:
         document = json.loads(
             text,
-            object_pairs_hook=_unique,
-            parse_float=_finite,
-            parse_constant=_no_number,
+            object_pairs_hook=_reject_duplicate_keys,
+            parse_float=_parse_finite,
+            parse_constant=_reject_constant,
             strict=True,
         )
         if text.count("[") + text.count("{") > MAX_DEPTH:
-            _refuse_deep(document)
+            _reject_deep_nesting(document)
     except json.JSONDecodeError as error:
         raise InvalidJSON(
             f"{error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}"
@@ -89,12 +90,12 @@ def _load(text: str, sanitised: Collection[str], *, has_marks: bool = False) -> 
     except ValueError:
         raise InvalidJSON("A number in it is too long") from None
     if has_marks or "\\u" in text:
-        _refuse_unstorable(_without(document, sanitised))
+        _reject_unstorable(_without(document, sanitised))
     return document
 
 
 def _without(document: Any, sanitised: Collection[str]) -> Any:
-    """Return `document` without the strings that are sanitised before they are stored."""
+    """Return `document` without the strings of its `sanitised` fields."""
     if not isinstance(document, Mapping) or not sanitised:
         return document
     return {
@@ -104,25 +105,25 @@ def _without(document: Any, sanitised: Collection[str]) -> Any:
     }
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
         raise InvalidJSON("A key stands twice in one object")
     return document
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise InvalidJSON("A number in it is too large")
     return number
 
 
-def _no_number(text: str) -> NoReturn:
+def _reject_constant(text: str) -> NoReturn:
     raise InvalidJSON(f"{text} is no JSON number")
 
 
-def _refuse_deep(document: Any) -> None:
+def _reject_deep_nesting(document: Any) -> None:
     depth, level = 0, [document]
     while level := [node for node in level if isinstance(node, dict | list)]:
         depth += 1
@@ -133,7 +134,7 @@ def _refuse_deep(document: Any) -> None:
         ]
 
 
-def _refuse_unstorable(document: Any) -> None:
+def _reject_unstorable(document: Any) -> None:
     text = json.dumps(document, ensure_ascii=False)
     if "\\u0000" in text.replace("\\\\", ""):
         raise InvalidJSON("A string in it holds a NUL character")

@@ -1,1 +1,1 @@
-"""Idempotency keys: a POST that carries one has effect once."""
+"""Idempotency keys: a POST with a key takes effect once."""

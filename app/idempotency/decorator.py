@@ -1,4 +1,4 @@
-"""The Idempotency-Key header: a POST that carries one is done once, however often it comes."""
+"""The Idempotency-Key header: a POST with a key takes effect once, however often it is sent."""
 
 import functools
 import re
@@ -9,18 +9,17 @@ from flask import Response, request
 
 from app import database
 from app.database.row_turns import TURNS
-from app.errors import AnswerUnreadable, IdempotencyKeyInUse, InvalidInput, RetriesUsedUp
+from app.errors import IdempotencyKeyInUse, InvalidInput, StoredResponseUnreadable
 from app.http.body import raw_body
-from app.http.errors import answer
 from app.http.provenance import provenance
 from app.http.response import JSON
 from app.idempotency import keys
-from app.idempotency.keys import StoredAnswer
+from app.idempotency.keys import StoredResponse
 from app.vault import SecretUnreadableError, Vault
 
 HEADER = "Idempotency-Key"
-_FIT = re.compile(r"[!-~]{1,255}")
-_KEPT_HEADERS = ("Location", "ETag")
+_VALID = re.compile(r"[!-~]{1,255}")
+_STORED_HEADERS = ("Location", "ETag")
 
 P = ParamSpec("P")
 
@@ -28,10 +27,10 @@ P = ParamSpec("P")
 def idempotent(
     vault: Vault | None = None,
 ) -> Callable[[Callable[P, Response]], Callable[P, Response]]:
-    """Make a view answer a repeated request as it answered the first; its work and its answer are
-    one transaction.
+    """Make a view answer a repeated request with the first response; see `once`.
 
-    An answer that may hold a secret is kept in `vault`.
+    Args:
+        vault: Encrypts stored responses; for views whose response may hold a secret.
     """
 
     def decorate(view: Callable[P, Response]) -> Callable[P, Response]:
@@ -45,43 +44,48 @@ def idempotent(
 
 
 def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
-    """Return the answer of `work`, which is done unless the current request's key says that it has
-    been.
+    """Return the response of `work`, or the stored one if the request's key was used before.
 
-    What `work` raises undoes it all, and the key is as if it never came; but for RetriesUsedUp,
-    which is an answer. Raises AnswerUnreadable where the first one's was kept with a key of the
-    vault's that is gone.
+    The work and its stored response are one transaction. A response that `work` returns is stored,
+    whatever its status. An exception rolls everything back and leaves the key unused: work that is
+    to last although it is answered with a failure returns `app.http.errors.error_response`.
+
+    Args:
+        work: Carries out the request.
+        vault: Encrypts the stored response, if given.
+
+    Raises:
+        InvalidInput: The key is malformed.
+        IdempotencyKeyReused: The key was used with a different request.
+        IdempotencyKeyInUse: The first request with the key is still running.
+        StoredResponseUnreadable: The vault lacks the secret of the stored response.
     """
     key = request.headers.get(HEADER)
     if key is None:
         return work()
-    if not _FIT.fullmatch(key):
+    if not _VALID.fullmatch(key):
         raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
     caller = provenance().actor.id or ""
     digest = keys.fingerprint(request.method, request.path, raw_body())
     with TURNS.at((caller, key), IdempotencyKeyInUse), database.transaction():
-        earlier = keys.claim(caller, key, digest)
-        if earlier is not None:
-            return _replayed(earlier, vault)
-        try:
-            response = work()
-        except RetriesUsedUp as error:
-            response = answer(error)
-        keys.remember(caller, key, _stored(response, vault))
+        stored = keys.claim(caller, key, digest)
+        if stored is not None:
+            return _replay(stored, vault)
+        response = work()
+        keys.remember(caller, key, _to_store(response, vault))
         return response
 
 
-def _stored(response: Response, vault: Vault | None) -> StoredAnswer:
-    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+def _to_store(response: Response, vault: Vault | None) -> StoredResponse:
+    headers = {name: response.headers[name] for name in _STORED_HEADERS if name in response.headers}
     body = response.get_data(as_text=True)
-    return StoredAnswer(response.status_code, headers, vault.seal(body) if vault else body)
+    return StoredResponse(response.status_code, headers, vault.seal(body) if vault else body)
 
 
-def _replayed(earlier: StoredAnswer, vault: Vault | None) -> Response:
+def _replay(stored: StoredResponse, vault: Vault | None) -> Response:
     try:
-        body = vault.open(earlier.body) if vault else earlier.body
+        body = vault.open(stored.body) if vault else stored.body
     except SecretUnreadableError:
-        raise AnswerUnreadable from None
-    return Response(
-        body, earlier.status, {**earlier.headers, "Idempotent-Replayed": "true"}, mimetype=JSON
-    )
+        raise StoredResponseUnreadable from None
+    headers = {**stored.headers, "Idempotent-Replayed": "true"}
+    return Response(body, stored.status, headers, mimetype=JSON)

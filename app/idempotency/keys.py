@@ -1,5 +1,4 @@
-"""Idempotency keys: what a request answered is kept for a day, so that a repetition is answered and
-not done again."""
+"""Storage of idempotency keys and the responses to their requests, for 24 hours."""
 
 import hashlib
 import json
@@ -17,17 +16,16 @@ from app.errors import IdempotencyKeyInUse, IdempotencyKeyReused, LockTimeout
 
 
 class IdempotencyKey(Model):
-    """A key that came, and what its request was answered."""
+    """A used key and the response to its request."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("idempotency_keys_created", "created_at"),)
 
-    # Whose key it is: two callers' equal keys have nothing to do with each other.
+    # The API key's id: equal idempotency keys of two callers are independent.
     caller: Mapped[str] = mapped_column(Text, primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    # The three parts of the answer; null while the transaction that makes it is open, so never seen
-    # null.
+    # The response. Its three columns are null only inside the transaction that makes it.
     status: Mapped[int | None] = mapped_column(Integer)
     headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     body: Mapped[str | None] = mapped_column(Text)
@@ -35,8 +33,8 @@ class IdempotencyKey(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """What a request was answered."""
+class StoredResponse:
+    """The response to a request, as it is stored."""
 
     status: int
     headers: dict[str, str]
@@ -45,13 +43,14 @@ class StoredAnswer:
 
 CLAIM = Statement(
     "claim_idempotency_key",
-    # Promises: a row exactly for the first of all requests with this key in its lifetime; a rival
-    # waits here until the first one's transaction ends.
+    # Promises: a row is returned for exactly one of all requests with this key within 24 hours. A
+    # second request waits here until the first one's transaction ends.
     """
     INSERT INTO idempotency_keys AS k (caller, key, fingerprint, created_at)
     VALUES (%(caller)s::text, %(key)s::text, decode(%(fingerprint)s::text, 'hex'), now())
     ON CONFLICT (caller, key) DO UPDATE
-        SET fingerprint = excluded.fingerprint, status = NULL, headers = NULL, body = NULL, created_at = now()
+        SET fingerprint = excluded.fingerprint, status = NULL, headers = NULL, body = NULL,
+            created_at = now()
         WHERE k.created_at < now() - interval '24 hours'
     RETURNING true
     """,
@@ -59,7 +58,7 @@ CLAIM = Statement(
 
 READ = Statement(
     "read_idempotency_key",
-    # Promises: what the first request was, and what it was answered.
+    # Promises: the fingerprint of the key's request, and the stored response.
     """
     SELECT encode(fingerprint, 'hex'), status, headers, body FROM idempotency_keys
     WHERE caller = %(caller)s::text AND key = %(key)s::text
@@ -68,17 +67,18 @@ READ = Statement(
 
 REMEMBER = Statement(
     "remember_answer",
-    # Promises: the answer is kept beside the key that this transaction claimed.
+    # Promises: the response is stored with the key that this transaction claimed.
     """
-    UPDATE idempotency_keys SET status = %(status)s::int, headers = %(headers)s::jsonb, body = %(body)s::text
+    UPDATE idempotency_keys
+    SET status = %(status)s::int, headers = %(headers)s::jsonb, body = %(body)s::text
     WHERE caller = %(caller)s::text AND key = %(key)s::text RETURNING true
     """,
 )
 
 FORGET = Statement(
     "forget_expired_keys",
-    # Promises: a few expired keys are gone. Each new key removes more than one, so that the table
-    # stays a day's size.
+    # Promises: at most 10 expired keys are deleted. Each new key deletes more than one, so that the
+    # table holds the keys of about 24 hours.
     """
     DELETE FROM idempotency_keys WHERE (caller, key) IN (
         SELECT caller, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
@@ -89,16 +89,24 @@ FORGET = Statement(
 
 
 def fingerprint(method: str, path: str, body: bytes) -> str:
-    """Return a digest that two requests share only if they ask for the same."""
+    """Return a digest that is equal only for requests with equal method, path and body."""
     return hashlib.sha256(b"\0".join((method.encode(), path.encode(), body))).hexdigest()
 
 
-def claim(caller: str, key: str, digest: str) -> StoredAnswer | None:
-    """Claim `key` for the request with the fingerprint `digest`, in the open transaction.
+def claim(caller: str, key: str, digest: str) -> StoredResponse | None:
+    """Claim `key` for a request, in the open transaction.
 
-    Returns None where the request is the first and has to be done, else what the first one was
-    answered. Raises IdempotencyKeyReused where the first was another request, IdempotencyKeyInUse
-    where it is still running.
+    Args:
+        caller: The id of the caller's API key.
+        key: The idempotency key.
+        digest: The request's fingerprint.
+
+    Returns:
+        None if this request is the first with the key, else the stored response.
+
+    Raises:
+        IdempotencyKeyReused: The first request had another fingerprint.
+        IdempotencyKeyInUse: The first request is still running.
     """
     key = _digest(key)
     try:
@@ -107,30 +115,32 @@ def claim(caller: str, key: str, digest: str) -> StoredAnswer | None:
     except LockTimeout:
         raise IdempotencyKeyInUse from None
     rows = database.run(READ, {"caller": caller, "key": key})
-    if not rows:  # it expired and was removed between the two statements
+    if not rows:  # it expired and was deleted between the two statements
         raise IdempotencyKeyInUse
-    known_digest, *answer = rows[0]
+    known_digest, *response = rows[0]
     if known_digest != digest:
         raise IdempotencyKeyReused
-    return StoredAnswer(*answer)
+    return StoredResponse(*response)
 
 
-def remember(caller: str, key: str, answer: StoredAnswer) -> None:
-    """Keep the answer of the request that claimed `key`, in the same transaction; expired keys go
-    after its commit."""
+def remember(caller: str, key: str, response: StoredResponse) -> None:
+    """Store the response to the request that claimed `key`, in the same transaction.
+
+    Expired keys are deleted after the commit.
+    """
     parameters = {
         "caller": caller,
         "key": _digest(key),
-        "status": answer.status,
-        "headers": json.dumps(answer.headers),
-        "body": answer.body,
+        "status": response.status,
+        "headers": json.dumps(response.headers),
+        "body": response.body,
     }
     database.run(REMEMBER, parameters)
     database.after_commit(_forget_expired)
 
 
 def _digest(key: str) -> str:
-    """Return what is stored of a key, which is whatever the caller took for one."""
+    """Return the stored form of a key: clients may send a credential as the key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from app.http import pagination, response
 from app.http.access import require_scope
 from app.http.body import MERGE_PATCH, json_body
 from app.http.fields import parse_id
-from app.http.operation import operation
+from app.http.operation import RateLimitClass, operation
 from app.http.preconditions import etag, is_known
 from app.http.provenance import provenance
 from app.http.query import query
@@ -56,7 +56,7 @@ def _resumable_page(asked: dict[str, Any], order: Order) -> Response:
 
 
 @blueprint.post("")
-@operation("Failed to create scrape job", Scope.JOBS_WRITE)
+@operation("Failed to create scrape job", Scope.JOBS_WRITE, rate_limit=RateLimitClass.CREATIONS)
 @idempotent()
 def create_jobs() -> Response:
     """Create one job, or all of an array of them."""
@@ -71,7 +71,7 @@ def create_jobs() -> Response:
 
 
 @blueprint.get("/<id>")
-@operation("Failed to fetch scrape job", Scope.JOBS_READ)
+@operation("Failed to fetch scrape job", Scope.JOBS_READ, subject="job")
 def get_job(id: str) -> Response:
     """Show a job."""
     job = service.get(parse_id(id))
@@ -81,7 +81,9 @@ def get_job(id: str) -> Response:
 
 
 @blueprint.put("/<id>")
-@operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
+@operation(
+    "Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
+)
 def update_job(id: str) -> Response:
     """Update a job: stats replace, metadata is merged."""
     job_id, body = parse_id(id), json_body(sanitised=schemas.UPDATE.sanitised)
@@ -93,7 +95,9 @@ def update_job(id: str) -> Response:
 
 
 @blueprint.patch("/<id>")
-@operation("Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
+@operation(
+    "Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
+)
 def patch_job(id: str) -> Response:
     """Update a job, or move it in the queue, by a JSON Merge Patch."""
     job_id, body = parse_id(id), json_body(MERGE_PATCH, sanitised=schemas.PATCH.sanitised)
@@ -112,7 +116,7 @@ def _allowed(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.delete("/<id>")
-@operation("Failed to cancel scrape job", Scope.JOBS_CANCEL)
+@operation("Failed to cancel scrape job", Scope.JOBS_CANCEL, subject="job")
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
     job_id, reason = parse_id(id), query(schemas.CANCEL)["reason"]
@@ -122,7 +126,7 @@ def cancel_job(id: str) -> Response:
 
 
 @blueprint.get("/<id>/history")
-@operation("Failed to fetch scrape job history", Scope.JOBS_READ)
+@operation("Failed to fetch scrape job history", Scope.JOBS_READ, subject="job")
 def job_history(id: str) -> Response:
     """Show what happened to a job, oldest first."""
     job_id, asked = parse_id(id), query(schemas.HISTORY)

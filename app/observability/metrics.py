@@ -1,4 +1,4 @@
-"""What this process measures of itself, for Prometheus; `app.monitoring` shows it, with what the
+"""What this process measures of itself, for Prometheus; `app.http.metrics` shows it, with what the
 database knows.
 
 Under gunicorn `app.server.shared_metrics` keeps the values, and any process shows those of all.

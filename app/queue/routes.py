@@ -8,15 +8,17 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from app.api_keys.scopes import Scope
+from app.errors import RetriesUsedUp
 from app.http import response
-from app.http.access import recognise_again
+from app.http.access import reauthenticate
 from app.http.body import json_body, optional_json_body
+from app.http.connection import client_disconnected
+from app.http.errors import error_response
 from app.http.fields import object_of, parse_id
 from app.http.operation import operation
 from app.http.preconditions import required_lease_token
 from app.http.provenance import provenance
 from app.http.query import query
-from app.http.shutdown import caller_is_gone
 from app.idempotency.decorator import idempotent, once
 from app.jobs import leases
 from app.jobs.queries import Representation, Retry
@@ -61,13 +63,13 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
             return _jobs(jobs)
 
         def attempt(is_last: bool) -> Response | None:
-            recognise_again()
+            reauthenticate()
             try:
                 return once(lambda: take(is_last=is_last), vault)
             except _NothingYet:
                 return None
 
-        return room.wait(attempt, asked["wait_seconds"], caller_is_gone) or _jobs(())
+        return room.wait(attempt, asked["wait_seconds"], client_disconnected) or _jobs(())
 
     @routes.get("/next")
     @operation("Failed to fetch the next scrape jobs", Scope.JOBS_READ, Scope.QUEUE_WORK)
@@ -79,13 +81,13 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         )
 
     @routes.get("/<id>/queue")
-    @operation("Failed to fetch the place in the queue", Scope.JOBS_READ)
+    @operation("Failed to fetch the place in the queue", Scope.JOBS_READ, subject="job")
     def job_place(id: str) -> Response:
         """Show where a job stands in the queue, and why it has not started."""
         return response.success(json.dumps(service.place(parse_id(id), options.domain_limit)))
 
     @routes.post("/<id>/heartbeat")
-    @operation("Failed to extend the lease", Scope.QUEUE_WORK)
+    @operation("Failed to extend the lease", Scope.QUEUE_WORK, subject="job")
     @idempotent()
     def heartbeat(id: str) -> Response:
         """Extend a lease."""
@@ -94,17 +96,23 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         return job_answer(leases.heartbeat(job_id, required_lease_token(), provenance()))
 
     @routes.post("/<id>/retry")
-    @operation("Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK)
+    @operation(
+        "Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
+    )
     @idempotent()
     def retry_job(id: str) -> Response:
         """Send a failed job, or with its token a running one, back to pending."""
         job_id, body = parse_id(id), optional_json_body(sanitised=schemas.RETRY.sanitised)
         asked = schemas.RETRY.parse(object_of(body))
         how = Retry(asked["delay_seconds"], resets=asked["reset_retry_count"])
-        return job_answer(_retry(job_id, schemas.error_message(asked), how), "Job queued for retry")
+        try:
+            job = _retry(job_id, schemas.error_message(asked), how)
+        except RetriesUsedUp as error:
+            return error_response(error)  # not raised: the attempt stays ended as failed
+        return job_answer(job, "Job queued for retry")
 
     @routes.post("/<id>/release")
-    @operation("Failed to release scrape job", Scope.QUEUE_WORK)
+    @operation("Failed to release scrape job", Scope.QUEUE_WORK, subject="job")
     @idempotent()
     def release_job(id: str) -> Response:
         """Give a running job back unfinished."""

@@ -1,1 +1,1 @@
-"""Rate limits: how many requests a caller may send, and how many updates a job may receive."""
+"""Rate limits: the maximum requests a minute of each caller, and updates of each job."""

@@ -1,8 +1,12 @@
-"""Where the rate limits' counts are kept: in this process, or in a Redis that all processes share.
+"""Sliding window counters for rate limits: in this process, or in a Redis that processes share.
 
-They are two storages for the library ``limits``, which Flask-Limiter counts with. Its own one for a
-process starts a thread that looks at every count a hundred times a second, and Flask-Limiter's own
-way of doing without a Redis that is away fails the requests during whose work it goes: hence these.
+Both are strategies as the library ``limits`` defines them, with the two methods that the policy
+calls. The library's own in-process storage starts a thread that looks at every counter a hundred
+times a second; `ProcessCounters` needs none and bounds its memory. The library has no fallback for
+a Redis that is down; `SharedCounters` falls back to `ProcessCounters`, request by request.
+
+The algorithm is the same in both: a counter is the requests of the current window, plus those of
+the previous one in proportion to the part of it that lies within the last minute.
 """
 
 import logging
@@ -11,11 +15,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import floor
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from limits.storage import RedisStorage, SlidingWindowCounterSupport, Storage
+from limits import RateLimitItem, WindowStats
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.observability.metrics import RATE_LIMIT_FALLBACKS
@@ -24,217 +29,167 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PROCESS = "process://"
-"""The URI of the storage in this process."""
-
-SHARED = "shared+"
-"""What stands before the URI of a Redis to make it that of the storage that all share."""
-
 REDIS_SECONDS = 0.25
-"""How long Redis may take to connect or to answer before it counts as away."""
+"""Maximum time to connect to Redis, and to wait for each answer, before it counts as down."""
 
-PAUSE_SECONDS = 5.0
-"""How long a Redis that is away is left alone before one request looks whether it is back."""
+REDIS_PAUSE_SECONDS = 5.0
+"""Time between two attempts to reach a Redis that is down; one request makes each of them."""
 
-ROOM = 10_000
-"""Counts that are kept before the first look for those that are over."""
+MIN_CLEANUP_SIZE = 10_000
+"""Number of counters in this process before the first removal of expired ones."""
+
+_MIN_ELAPSED_SECONDS = 0.001
+"""Minimum age of a window, so that its end always lies less than a window ahead."""
+
+
+class Counters(Protocol):
+    """Counts requests against limits."""
+
+    def hit(self, item: RateLimitItem, *identifiers: str) -> bool:
+        """Count a request of `identifiers` if the limit allows it; return whether it does."""
+
+    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+        """Return when the limit allows more requests again, and how many it allows now."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was counted in the window that began at `start` (of the monotonic clock), and in the one
-    before it."""
+    """The requests since `start` (of the monotonic clock), and those of the window before."""
 
     start: float
     current: int = 0
     previous: int = 0
 
-    def move_on(self, now: float, length: float) -> None:
-        """Let the window be the one of `now`, where it was over."""
+    def advance(self, now: float, length: float) -> None:
+        """Move on to the window that `now` lies in."""
         passed = int((now - self.start) // length)
         if passed:
             self.previous = self.current if passed == 1 else 0
             self.current = 0
             self.start += passed * length
 
-    def weight(self, now: float, length: float) -> float:
-        """Return how many of the last `length` seconds were counted, taking those of the window
-        before for even."""
-        return self.previous * (length - (now - self.start)) / length + self.current
+    def seconds_left(self, now: float, length: float) -> float:
+        """Return the seconds until this window ends."""
+        return length - (now - self.start)
+
+    def weighted_count(self, now: float, length: float) -> float:
+        """Return the requests of the last `length` seconds, if those before were spread evenly."""
+        return self.previous * self.seconds_left(now, length) / length + self.current
 
 
-def _begun(left: float, expiry: int) -> float:
-    """Return the seconds `left` of a window and the next, but never all: the library would take
-    that for none."""
-    return min(left, 2 * expiry - 0.001)
+class ProcessCounters:
+    """Counters of this process. Expired ones are removed each time their number has doubled."""
 
-
-class ProcessStorage(Storage, SlidingWindowCounterSupport):
-    """Counts in this process; what is over is removed when the counts have doubled since the last
-    time."""
-
-    STORAGE_SCHEME = ["process"]  # noqa: RUF012 - as the library has it
-
-    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: Any) -> None:
-        super().__init__(uri, wrap_exceptions)
-        self._windows: dict[tuple[str, float], _Window] = {}
-        self._room = ROOM
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, int], _Window] = {}
+        self._cleanup_size = MIN_CLEANUP_SIZE
         self._lock = threading.Lock()
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What it raises when it fails, which it does not."""
-        return ValueError
-
-    def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool:
-        """Count `amount` more, if `limit` allows it in `expiry` seconds; tell whether it did."""
-        now = time.monotonic()
+    def hit(self, item: RateLimitItem, *identifiers: str) -> bool:
+        """Count a request of `identifiers` if the limit allows it; return whether it does."""
+        now, length = time.monotonic(), item.get_expiry()
         with self._lock:
-            window = self._window(key, expiry, now)
-            if floor(window.weight(now, expiry)) + amount > limit:
+            window = self._window(item.key_for(*identifiers), length, now)
+            if floor(window.weighted_count(now, length)) + 1 > item.amount:
                 return False
-            window.current += amount
+            window.current += 1
             return True
 
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return what the window before counted and for how many seconds it still does, and the
-        same of this one."""
-        now = time.monotonic()
+    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+        """Return when the limit allows more requests again, and how many it allows now."""
+        now, length = time.monotonic(), item.get_expiry()
         with self._lock:
-            window = self._window(key, expiry, now)
-            left = expiry - (now - window.start)
-            return (
-                window.previous,
-                left if window.previous else 0.0,
-                window.current,
-                _begun(left + expiry, expiry),
-            )
+            window = self._window(item.key_for(*identifiers), length, now)
+            remaining = item.amount - floor(window.weighted_count(now, length))
+            waits = []
+            if window.previous:  # its requests leave the last `length` seconds one by one
+                waits.append(window.seconds_left(now, length) % (length / window.previous))
+            if window.current:
+                waits.append(min(window.seconds_left(now, length), length - _MIN_ELAPSED_SECONDS))
+        return WindowStats(time.time() + min(waits, default=0.0), max(0, remaining))
 
-    def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget what was counted."""
-        with self._lock:
-            self._windows.pop((key, expiry), None)
-
-    def _window(self, key: str, length: float, now: float) -> _Window:
-        if len(self._windows) >= self._room:
-            self._windows = {
-                of: one for of, one in self._windows.items() if now - one.start < 2 * of[1]
-            }
-            self._room = max(ROOM, 2 * len(self._windows))
+    def _window(self, key: str, length: int, now: float) -> _Window:
+        if len(self._windows) >= self._cleanup_size:
+            self._remove_expired(now)
         window = self._windows.setdefault((key, length), _Window(now))
-        window.move_on(now, length)
+        window.advance(now, length)
         return window
 
-    def check(self) -> bool:
-        """Tell whether it works."""
-        return True
-
-    def reset(self) -> int:
-        """Forget everything; return how many counts that were."""
-        with self._lock:
-            forgotten = len(self._windows)
-            self._windows.clear()
-            return forgotten
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not for sliding windows."""
-        raise NotImplementedError
-
-    get = get_expiry = clear = incr  # type: ignore[assignment]
+    def _remove_expired(self, now: float) -> None:
+        self._windows = {
+            (key, length): window
+            for (key, length), window in self._windows.items()
+            if now - window.start < 2 * length
+        }
+        self._cleanup_size = max(MIN_CLEANUP_SIZE, 2 * len(self._windows))
 
 
-class SharedStorage(Storage, SlidingWindowCounterSupport):
-    """Counts in a Redis, or in this process while that is away.
+class _RedisWindows(RedisStorage):
+    """The library's storage in Redis, with a correction for windows that have just begun."""
 
-    The first requests to find it away wait for REDIS_SECONDS; from then on one does so every
-    PAUSE_SECONDS.
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """Return the count and the seconds left of the previous and the current window."""
+        previous, previous_left, current, left = super().get_sliding_window(key, expiry)
+        # The library takes a window of which nothing has elapsed for one that is over.
+        return previous, previous_left, current, min(left, 2 * expiry - _MIN_ELAPSED_SECONDS)
+
+
+class SharedCounters:
+    """Counters in a Redis; while that is down, counters of this process.
+
+    The first requests that find Redis down wait for REDIS_SECONDS. After that, one request tries
+    it again every REDIS_PAUSE_SECONDS.
     """
 
-    STORAGE_SCHEME = [SHARED + scheme for scheme in ("redis", "rediss", "redis+unix")]  # noqa: RUF012 - likewise
-
-    def __init__(self, uri: str, wrap_exceptions: bool = False, **_: Any) -> None:
-        super().__init__(uri, wrap_exceptions)
+    def __init__(self, redis_url: str) -> None:
         options: dict[str, Any] = {
             "socket_connect_timeout": REDIS_SECONDS,
             "socket_timeout": REDIS_SECONDS,
             "retry": Retry(NoBackoff(), 0),
         }
-        self._redis = RedisStorage(uri.removeprefix(SHARED), **options)
-        self._process = ProcessStorage()
-        self._is_away = False
-        self._try_at = 0.0
+        self._redis = SlidingWindowCounterRateLimiter(_RedisWindows(redis_url, **options))
+        self._process = ProcessCounters()
+        self._is_down = False
+        self._retry_at = 0.0
         self._lock = threading.Lock()
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What it raises when it fails, which it does not."""
-        return RedisError
+    def hit(self, item: RateLimitItem, *identifiers: str) -> bool:
+        """Count a request of `identifiers` if the limit allows it; return whether it does."""
+        return self._call(lambda counters: counters.hit(item, *identifiers))
 
-    def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool:
-        """Count `amount` more, if `limit` allows it in `expiry` seconds; tell whether it did."""
-        return self._somewhere(
-            lambda storage: storage.acquire_sliding_window_entry(key, limit, expiry, amount)
-        )
+    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+        """Return when the limit allows more requests again, and how many it allows now."""
+        return self._call(lambda counters: counters.get_window_stats(item, *identifiers))
 
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return what the window before counted and for how many seconds it still does, and the
-        same of this one."""
-        previous, previous_left, current, left = self._somewhere(
-            lambda storage: storage.get_sliding_window(key, expiry)
-        )
-        return previous, previous_left, current, _begun(left, expiry)
-
-    def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget what was counted."""
-        self._somewhere(lambda storage: storage.clear_sliding_window(key, expiry))
-
-    def _somewhere(self, work: Callable[[RedisStorage | ProcessStorage], T]) -> T:
-        if self._may_try():
+    def _call(self, work: Callable[[Counters], T]) -> T:
+        if self._may_try_redis():
             try:
                 done = work(self._redis)
-            except Exception as error:  # noqa: BLE001 - who limits must not fail what it limits, whatever it is that answers
-                self._lost(error)
+            except Exception as error:  # noqa: BLE001 - no fault of Redis may fail a request
+                self._note_failure(error)
             else:
-                self._found()
+                self._note_success()
                 return done
         return work(self._process)
 
-    def _may_try(self) -> bool:
-        if not self._is_away:
+    def _may_try_redis(self) -> bool:
+        if not self._is_down:
             return True
         with self._lock:
-            is_due = time.monotonic() >= self._try_at
+            is_due = time.monotonic() >= self._retry_at
             if is_due:
-                self._try_at = time.monotonic() + PAUSE_SECONDS
+                self._retry_at = time.monotonic() + REDIS_PAUSE_SECONDS
             return is_due
 
-    def _lost(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception) -> None:
         with self._lock:
-            is_news, self._is_away = not self._is_away, True
-            self._try_at = time.monotonic() + PAUSE_SECONDS
-        if is_news:
+            is_first, self._is_down = not self._is_down, True
+            self._retry_at = time.monotonic() + REDIS_PAUSE_SECONDS
+        if is_first:
             RATE_LIMIT_FALLBACKS.inc()
             log.warning("Redis is away (%s): this process limits by itself", type(error).__name__)
 
-    def _found(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            log.info("Redis is back: the limits are shared again")
-
-    def check(self) -> bool:
-        """Tell whether it works, which it does."""
-        return True
-
-    def reset(self) -> None:
-        """Not for what others share."""
-        raise NotImplementedError
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not for sliding windows."""
-        raise NotImplementedError
-
-    get = get_expiry = clear = incr  # type: ignore[assignment]
+    def _note_success(self) -> None:
+        if self._is_down:
+            self._is_down = False
+            log.info("Redis is back: all processes share their rate limits again")

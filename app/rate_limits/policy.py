@@ -1,34 +1,29 @@
-"""How much one caller, or one job, may be asked for: limits a minute, shared through Redis where
-there is one."""
+"""The rate limits of requests: which counters a request counts in, and the headers that say so.
+
+Reads, updates and creations are counted for each caller: for each API key, or without keys for
+each client address. Updates of a job are counted for the job, too. Requests without a valid key or
+the required scope are rejected before they count; throttle those in nginx.
+"""
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flask import Flask, Response, g, request
-from flask_limiter import Limiter
-from limits import RateLimitItem, RateLimitItemPerMinute, WindowStats
-from limits.strategies import RateLimiter
+from flask import Response, g, request
+from limits import RateLimitItemPerMinute, WindowStats
 
 from app.api_keys.scopes import Scope, allows
 from app.errors import TooManyRequests
 from app.http.access import caller
 from app.http.address import rate_limit_address
-from app.http.fields import is_id
-from app.http.operation import current
-from app.rate_limits.counters import PROCESS, SHARED
-
-READS, UPDATES, CREATIONS, JOB_UPDATES = "reads", "updates", "creations", "updates of one job"
-
-STRATEGY = "sliding-window-counter"
+from app.http.operation import RateLimitClass, current_operation, subject_id
+from app.rate_limits.counters import Counters, ProcessCounters, SharedCounters
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Requests a minute: `reads`, `updates` and `creations` of one caller, and `job_updates` of one
-    job."""
+class RateLimits:
+    """The maximum number of requests a minute: of one caller, and of updates of one job."""
 
     reads: int
     updates: int
@@ -36,100 +31,92 @@ class Limits:
     job_updates: int
 
 
-class _Count(NamedTuple):
-    """What a request counts as, and among whose."""
+class CounterId(NamedTuple):
+    """The class that a request counts as, and the group of requests that is counted together."""
 
-    kind: str
-    whose: str
+    rate_limit_class: RateLimitClass
+    group: str
 
 
-class _Told(NamedTuple):
-    """What an answer tells: how many are allowed a minute, how many are left, and until when."""
+class LimitState(NamedTuple):
+    """The state of a limit after the current request: requests a minute, and the window."""
 
     amount: int
     window: WindowStats
 
 
-def register(app: Flask, limits: Limits, redis_url: str | None) -> None:
-    """Make `app` keep to `limits`, and tell in every answer what is left."""
-    allowed: Mapping[str, RateLimitItem] = {
-        READS: RateLimitItemPerMinute(limits.reads),
-        UPDATES: RateLimitItemPerMinute(limits.updates),
-        CREATIONS: RateLimitItemPerMinute(limits.creations),
-        JOB_UPDATES: RateLimitItemPerMinute(limits.job_updates),
-    }
-    limiter = _limiter(f"{SHARED}{redis_url}" if redis_url else PROCESS)
+class RateLimiter:
+    """Keeps requests within the limits; its methods are steps of `app.http.lifecycle`."""
 
-    def told(count: _Count) -> _Told:
-        return _Told(
-            allowed[count.kind].amount, limiter.get_window_stats(allowed[count.kind], *count)
-        )
+    def __init__(self, limits: RateLimits, redis_url: str | None) -> None:
+        """Count in the Redis at `redis_url`, which processes share, or in this process."""
+        self._items = {
+            RateLimitClass.READS: RateLimitItemPerMinute(limits.reads),
+            RateLimitClass.UPDATES: RateLimitItemPerMinute(limits.updates),
+            RateLimitClass.CREATIONS: RateLimitItemPerMinute(limits.creations),
+            RateLimitClass.JOB_UPDATES: RateLimitItemPerMinute(limits.job_updates),
+        }
+        self._counters: Counters = SharedCounters(redis_url) if redis_url else ProcessCounters()
 
-    @app.before_request
-    def _keep() -> None:
-        counts = _counts()
-        for count in counts:
-            if not limiter.hit(allowed[count.kind], *count):
-                g.limit = told(count)
-                raise TooManyRequests(g.limit.amount, count.kind)
-        if counts:  # what is told is the limit that will be met first
-            g.limit = min(map(told, counts), key=lambda one: one.window.remaining)
+    def check(self) -> None:
+        """Count the current request. Raises TooManyRequests past a limit."""
+        counters = _counters_of_request()
+        for counter in counters:
+            if not self._counters.hit(self._items[counter.rate_limit_class], *counter):
+                g.limit_state = self._state(counter)
+                raise TooManyRequests(g.limit_state.amount, counter.rate_limit_class)
+        if counters:  # the answer shows the limit that will be reached first
+            g.limit_state = min(
+                map(self._state, counters), key=lambda state: state.window.remaining
+            )
 
-    @app.after_request
-    def _tell(response: Response) -> Response:
-        found: _Told | None = g.get("limit")
-        if found is not None:
-            seconds = max(0, math.ceil(found.window.reset_time - time.time()))
-            response.headers["RateLimit-Limit"] = str(found.amount)
-            response.headers["RateLimit-Remaining"] = str(max(0, found.window.remaining))
+    def add_headers(self, response: Response) -> Response:
+        """Add the state of the limit to the answer: RateLimit-* and, if refused, Retry-After."""
+        state: LimitState | None = g.get("limit_state")
+        if state is not None:
+            seconds = max(0, math.ceil(state.window.reset_time - time.time()))
+            response.headers["RateLimit-Limit"] = str(state.amount)
+            response.headers["RateLimit-Remaining"] = str(max(0, state.window.remaining))
             response.headers["RateLimit-Reset"] = str(seconds)
             if response.status_code == 429:
                 response.headers["Retry-After"] = str(max(1, seconds))
         return response
 
-
-def _limiter(storage_uri: str) -> RateLimiter:
-    """Return Flask-Limiter's counting, without its hooks, which go to an application that nobody
-    calls.
-
-    They find a request's limits by a way that took a third of what a GET takes; and they ask what
-    is left after the work is done, when Redis may have gone.
-    """
-    extension = Limiter(_caller, strategy=STRATEGY, storage_uri=storage_uri)
-    extension.init_app(Flask(__name__))
-    return extension.limiter
+    def _state(self, counter: CounterId) -> LimitState:
+        item = self._items[counter.rate_limit_class]
+        return LimitState(item.amount, self._counters.get_window_stats(item, *counter))
 
 
-def _counts() -> list[_Count]:
-    """Return what the current request counts as."""
-    declared = current()
+def _counters_of_request() -> list[CounterId]:
+    """Return the counters that the current request counts in."""
+    declared = current_operation()
     if declared is None or declared.is_open or request.method == "OPTIONS":
         return []
-    if request.method in ("GET", "HEAD"):
-        return [_Count(READS, _caller())]
-    if request.endpoint == "jobs.create_jobs":
-        return [_Count(CREATIONS, _caller())]
-    job = (request.view_args or {}).get("id") if request.blueprint in ("jobs", "queue") else None
-    if job is None or not is_id(job):
-        return [_Count(UPDATES, _caller())]
-    return [
-        _Count(UPDATES, _caller()),
-        _Count(JOB_UPDATES, f"{job.lower()} {_those_who_may_change_it()}"),
-    ]
+    rate_limit_class = declared.rate_limit_class(request.method)
+    if rate_limit_class is not RateLimitClass.JOB_UPDATES:
+        return [CounterId(rate_limit_class, _caller_group())]
+    counters = [CounterId(RateLimitClass.UPDATES, _caller_group())]
+    job_id = subject_id("job")
+    if job_id is not None:
+        group = f"{job_id.lower()} {_writers_group()}"
+        counters.append(CounterId(RateLimitClass.JOB_UPDATES, group))
+    return counters
 
 
-def _those_who_may_change_it() -> str:
-    """Return with whom the caller shares a job's updates, so that nobody uses up those of others.
-
-    What is sent at another customer's job counts for that customer no more than it shows. A worker,
-    who may change a job only while it holds its lease, has a count of its own: it is not known yet
-    whether it holds it.
-    """
-    who = caller()
-    may_at_any_time = allows(who.scopes, (Scope.JOBS_WRITE, Scope.JOBS_CANCEL))
-    return f"of {who.customer or 'all'}" if may_at_any_time else _caller()
-
-
-def _caller() -> str:
+def _caller_group() -> str:
     actor = caller().actor
     return f"key {actor.id}" if actor.id else f"address {rate_limit_address()}"
+
+
+def _writers_group() -> str:
+    """Return the callers that share a limit of updates of one job with the current caller.
+
+    Callers with the right to change jobs share it within their customer, so that requests for the
+    job of another customer, which are refused, do not use up its owner's limit. A worker may
+    change a job only while it holds the lease. Whether it does is not known yet, so each worker
+    has a limit of its own.
+    """
+    found = caller()
+    if allows(found.scopes, (Scope.JOBS_WRITE, Scope.JOBS_CANCEL)):
+        return f"of {found.customer or 'all'}"
+    return _caller_group()

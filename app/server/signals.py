@@ -51,7 +51,7 @@ def announce_stop(arbiter: Any) -> None:
     stop = arbiter.handle_term
 
     def announce_and_stop() -> None:
-        shutdown.announce_stop()
+        shutdown.announce_server_stop()
         stop()
 
     arbiter.handle_term = announce_and_stop

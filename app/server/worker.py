@@ -9,7 +9,7 @@ from typing import Any
 from gunicorn.errors import AppImportError
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.http.shutdown import leave
+from app.http.shutdown import begin_worker_shutdown
 from app.server import lifetime
 from app.server.closing import ClosingWorker
 
@@ -56,7 +56,7 @@ class ServiceWorker(ClosingWorker):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop, and answer requests that wait for work."""
-        leave()
+        begin_worker_shutdown()
         self._end_if_orphaned()
         super().handle_exit(sig, frame)
 
@@ -67,7 +67,7 @@ class ServiceWorker(ClosingWorker):
         the first. Nor may this wait for a lock, which the code that it interrupts may hold:
         ThreadWorker would shut its pool down here.
         """
-        leave()
+        begin_worker_shutdown()
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         _end_in(QUIT_SECONDS)
@@ -83,7 +83,7 @@ class ServiceWorker(ClosingWorker):
         """Return whether the master lives. Without it this worker begins to stop."""
         if super().is_parent_alive():
             return True
-        leave()
+        begin_worker_shutdown()
         self.alive = False
         return False
 

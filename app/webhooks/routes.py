@@ -52,13 +52,13 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         return pagination.page("webhooks", service.page(after, asked["limit"] + 1), asked["limit"])
 
     @routes.get("/<id>")
-    @operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
     def get_webhook(id: str) -> Response:
         """Show an endpoint."""
         return response.success(service.get(parse_id(id)))
 
     @routes.put("/<id>")
-    @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
     def update_webhook(id: str) -> Response:
         """Change an endpoint: what is absent stays."""
         webhook_id, body = parse_id(id), json_body(sanitised=schemas.NEW_ENDPOINT.sanitised)
@@ -66,14 +66,14 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         return response.success(changed, message="Webhook updated successfully")
 
     @routes.delete("/<id>")
-    @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
     def delete_webhook(id: str) -> Response:
         """Remove an endpoint, with what it is owed."""
         service.delete(parse_id(id))
         return response.success("null", message="Webhook deleted successfully")
 
     @routes.post("/<id>/rotate-secret")
-    @operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE, subject="webhook")
     @idempotent(vault)
     def rotate_secret(id: str) -> Response:
         """Give an endpoint a new secret, which the answer shows, once; the old one is valid for
@@ -81,14 +81,14 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         return response.success(service.rotate_secret(parse_id(id), vault))
 
     @routes.post("/<id>/test")
-    @operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
     @idempotent(vault)
     def test_webhook(id: str) -> Response:
         """Send an endpoint a test event."""
         return response.success(service.test(parse_id(id)), status=202)
 
     @routes.get("/<id>/deliveries")
-    @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE, subject="webhook")
     def list_deliveries(id: str) -> Response:
         """List what an endpoint was sent and is owed, newest first, each with its tries."""
         webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
@@ -102,7 +102,7 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
 
     @routes.post("/<id>/deliveries/<delivery_id>/redeliver")
-    @operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
     @idempotent(vault)
     def redeliver(id: str, delivery_id: str) -> Response:
         """Send a delivery again."""
@@ -111,7 +111,7 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         )
 
     @routes.post("/<id>/redeliver")
-    @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
     @idempotent(vault)
     def redeliver_failed(id: str) -> Response:
         """Send what was given up since a time again, in steps; `remaining` says whether to call
@@ -122,7 +122,7 @@ def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
         return response.success(json.dumps(answer), status=202)
 
     @routes.post("/<id>/replay")
-    @operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE)
+    @operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
     @idempotent(vault)
     def replay(id: str) -> Response:
         """Send the status changes of a period again, in steps; `next_cursor` says where the next

@@ -22,7 +22,7 @@ from app.api_keys import secrets, service
 from app.api_keys.scopes import Scope
 from app.config import Settings
 from app.factory import create_app
-from app.http.operation import _OPERATIONS
+from app.http.operation import operation_of
 from support.database import migrate, new_database
 from support.service import ROOT, Service, environment, wait_until
 
@@ -165,7 +165,8 @@ def test_every_route_is_in_the_table_and_says_what_it_needs(house: House) -> Non
     }
     assert set(routes) == set(CALLS) | OPEN
     for where, view in routes.items():
-        declared = _OPERATIONS[view]
+        declared = operation_of(view)
+        assert declared is not None
         assert set(declared.scopes) == (set() if where in OPEN else CALLS[where].scopes)
         assert declared.is_open == (where in OPEN)
 
@@ -197,7 +198,9 @@ def test_each_scope_opens_what_it_says_and_nothing_else(
     if scope is Scope.ALL or scope in call.scopes:
         assert answer.status_code not in (401, 403), answer.text
     else:
-        needed = " or ".join(_OPERATIONS[view_of(house.app, where)].scopes)
+        declared = operation_of(view_of(house.app, where))
+        assert declared is not None
+        needed = " or ".join(declared.scopes)
         body = {
             "success": False,
             "error": "Not allowed",

@@ -1,5 +1,4 @@
-"""Addresses of callers: what proxies write, what is stored and logged, and which callers share a
-rate limit."""
+"""Client addresses: the forms that proxies write, and the addresses that share a rate limit."""
 
 import logging
 from collections.abc import Iterator
@@ -9,10 +8,10 @@ import pytest
 from flask import Flask
 
 from app.config import Settings
-from app.factory import create_app
+from support.application import application
 
 JOBS = "/api/scrape-jobs"
-FORMS = [
+FORWARDED = [
     ("203.0.113.7", "203.0.113.7"),
     (" 203.0.113.7 ", "203.0.113.7"),
     ("203.0.113.7:51008", "203.0.113.7"),
@@ -44,50 +43,46 @@ FORMS = [
 
 @pytest.fixture(scope="module")
 def proxied(database_url: str) -> Iterator[Flask]:
-    """The application behind one proxy, with a limit of two creations for each caller."""
+    """An application behind one proxy that allows each caller two creations a minute."""
     settings = Settings(
         database_url=database_url, auth="off", trusted_proxies=1, rate_limit_creations=2
     )
-    app = create_app(settings)
-    yield app
-    with app.app_context():
-        app.extensions["sqlalchemy"].engine.dispose()
+    with application(settings) as app:
+        yield app
 
 
-def create(app: Flask, told: str) -> int:
-    """Create a job as a caller of whom the proxy tells this, and return the answer's status."""
-    headers = {"X-Forwarded-For": told}
-    return (
-        app.test_client()
-        .post(JOBS, json={"domain": "address.example"}, headers=headers)
-        .status_code
-    )
+def stored_address(database_url: str, job_id: str) -> str | None:
+    """Return the address in the history of a new job."""
+    connection = psycopg2.connect(database_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT address FROM job_events WHERE job_id = %s", (job_id,))
+        (event,) = cursor.fetchall()
+    connection.close()
+    address: str | None = event[0]
+    return address
 
 
-@pytest.mark.parametrize(("told", "kept"), FORMS)
-def test_audit_and_log_hold_the_bare_address(
-    database_url: str, told: str, kept: str | None, caplog: pytest.LogCaptureFixture
+def create(app: Flask, forwarded: str) -> int:
+    """Create a job with this X-Forwarded-For, and return the answer's status."""
+    headers = {"X-Forwarded-For": forwarded}
+    answer = app.test_client().post(JOBS, json={"domain": "address.example"}, headers=headers)
+    return answer.status_code
+
+
+@pytest.mark.parametrize(("forwarded", "address"), FORWARDED)
+def test_history_and_log_have_the_bare_address(
+    database_url: str, forwarded: str, address: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = create_app(
-        Settings(database_url=database_url, auth="off", rate_limit=False, trusted_proxies=1)
-    )
-    with caplog.at_level(logging.INFO, "app.requests"):
+    settings = Settings(database_url=database_url, auth="off", rate_limit=False, trusted_proxies=1)
+    with application(settings) as app, caplog.at_level(logging.INFO, "app.requests"):
         answer = app.test_client().post(
             JOBS,
             json={"domain": "address.example"},
-            headers={"X-Forwarded-For": told.encode().decode("latin-1")},
+            headers={"X-Forwarded-For": forwarded.encode().decode("latin-1")},
         )
     (line,) = (record for record in caplog.records if record.message == "request")
-    assert line.__dict__["address"] == kept
-    connection = psycopg2.connect(database_url)
-    with connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT address FROM job_events WHERE job_id = %s", (answer.get_json()["data"]["id"],)
-        )
-        assert cursor.fetchone() == (kept,)
-    connection.close()
-    with app.app_context():
-        app.extensions["sqlalchemy"].engine.dispose()
+    assert line.__dict__["address"] == address
+    assert stored_address(database_url, answer.get_json()["data"]["id"]) == address
 
 
 @pytest.mark.parametrize(
@@ -100,27 +95,19 @@ def test_audit_and_log_hold_the_bare_address(
     ],
     ids=["port", "network", "mapped", "unknown"],
 )
-def test_one_caller_has_one_limit(proxied: Flask, same: list[str]) -> None:
-    assert [create(proxied, told) for told in same] == [201, 201, 429]
+def test_addresses_of_one_caller_share_a_limit(proxied: Flask, same: list[str]) -> None:
+    assert [create(proxied, forwarded) for forwarded in same] == [201, 201, 429]
 
 
-def test_other_callers_have_limits_of_their_own(proxied: Flask) -> None:
+def test_other_callers_have_their_own_limits(proxied: Flask) -> None:
     others = ["192.0.2.10", "192.0.2.11", "2001:db8:2:1::1", "2001:db8:2:2::1", "::ffff:192.0.2.12"]
-    assert [create(proxied, told) for told in others * 2] == [201] * 10
+    assert [create(proxied, forwarded) for forwarded in others * 2] == [201] * 10
 
 
-def test_without_enough_addresses_the_peer_counts(database_url: str) -> None:
-    app = create_app(
-        Settings(database_url=database_url, auth="off", rate_limit=False, trusted_proxies=2)
-    )
-    answer = app.test_client().post(
-        JOBS, json={"domain": "a.example"}, headers={"X-Forwarded-For": "192.0.2.1, ,"}
-    )
-    job = answer.get_json()["data"]["id"]
-    connection = psycopg2.connect(database_url)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT address FROM job_events WHERE job_id = %s", (job,))
-        assert cursor.fetchone() == ("127.0.0.1",)
-    connection.close()
-    with app.app_context():
-        app.extensions["sqlalchemy"].engine.dispose()
+def test_with_too_few_addresses_the_peer_counts(database_url: str) -> None:
+    settings = Settings(database_url=database_url, auth="off", rate_limit=False, trusted_proxies=2)
+    with application(settings) as app:
+        answer = app.test_client().post(
+            JOBS, json={"domain": "a.example"}, headers={"X-Forwarded-For": "192.0.2.1, ,"}
+        )
+    assert stored_address(database_url, answer.get_json()["data"]["id"]) == "127.0.0.1"

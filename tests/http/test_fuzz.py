@@ -1,7 +1,7 @@
-"""Whatever is sent, by whomever: no endpoint fails, and every answer has the common form."""
+"""Generated requests: no endpoint fails, and every answer has the common form."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -32,15 +32,15 @@ from support.openapi import ENDPOINTS, KNOWN_IDS, document
 from support.service import Service, own_work
 
 CUSTOMER = uuid.UUID(int=1)
-BOUND = set(Scope) - {Scope.ALL, Scope.METRICS_READ}
-EXAMPLES = 15
+CUSTOMER_SCOPES = set(Scope) - {Scope.ALL, Scope.METRICS_READ}
+MAX_EXAMPLES = 15
 
 API = schemathesis.openapi.from_dict(document())
 
 
 @dataclass
-class House:
-    """The service behind locked doors, and what its callers send as Authorization."""
+class ServiceWithKeys:
+    """A service that requires API keys, and the Authorization header of each caller."""
 
     service: Service
     session: requests.Session
@@ -48,28 +48,33 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(server_url: str) -> Iterator[House]:
+def service_with_keys(server_url: str) -> Iterator[ServiceWithKeys]:
     for url in new_database(server_url):
         migrate(url)
         app = create_app(Settings(database_url=url))
         with own_work(app):
             fill()
             callers = {
-                "nobody": None,
-                "a customer": f"Bearer {keys.create('customer', sorted(BOUND), CUSTOMER, None)[0]}",
-                "an administrator": f"Bearer {keys.create('administrator', [Scope.ALL], None, None)[0]}",
+                "without a key": None,
+                "a customer": bearer("customer", CUSTOMER_SCOPES, CUSTOMER),
+                "an administrator": bearer("administrator", {Scope.ALL}, None),
             }
             db.engine.dispose()
-        # A process with a single thread lets no request wait for work.
+        # With a single thread no request waits for work.
         service = Service(
             url, SCRAPE_JOBS_AUTH="keys", SCRAPE_JOBS_WEBHOOK_DISPATCH="off", THREADS="1"
         )
         with service, closing(requests.Session()) as session:
-            yield House(service, session, callers)
+            yield ServiceWithKeys(service, session, callers)
+
+
+def bearer(name: str, scopes: Collection[Scope], customer: uuid.UUID | None) -> str:
+    """Make an API key and return the Authorization header for it."""
+    return f"Bearer {keys.create(name, sorted(scopes), customer, None)[0]}"
 
 
 def fill() -> None:
-    """Make the jobs and webhooks whose ids are asked for, every other one a customer's."""
+    """Make the jobs and webhooks with known ids; every other one belongs to the customer."""
     for number, known in enumerate(KNOWN_IDS):
         with tenant_scope(CUSTOMER if number % 2 else None):
             hook = NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
@@ -80,7 +85,7 @@ def fill() -> None:
             )
 
 
-def test_the_document_knows_every_endpoint(app: Flask) -> None:
+def test_document_has_every_endpoint(app: Flask) -> None:
     rules = app.url_map.iter_rules()
     assert set(ENDPOINTS) == {
         (method, rule.rule)
@@ -89,15 +94,17 @@ def test_the_document_knows_every_endpoint(app: Flask) -> None:
     }
 
 
-@pytest.mark.parametrize("caller", ["nobody", "a customer", "an administrator"])
+@pytest.mark.parametrize("caller", ["without a key", "a customer", "an administrator"])
 @API.parametrize()
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_nothing_that_is_sent_makes_an_endpoint_fail(
-    case: Case[Any], house: House, caller: str
+@settings(max_examples=MAX_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_generated_request_fails(
+    case: Case[Any], service_with_keys: ServiceWithKeys, caller: str
 ) -> None:
-    key = house.callers[caller]
+    key = service_with_keys.callers[caller]
     answer = case.call(
-        house.service.url, house.session, headers=None if key is None else {"Authorization": key}
+        service_with_keys.service.url,
+        service_with_keys.session,
+        headers=None if key is None else {"Authorization": key},
     )
     case.validate_response(answer, checks=[not_a_server_error])
     assert answer.headers["x-request-id"]

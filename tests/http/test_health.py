@@ -1,7 +1,7 @@
-"""The health endpoints."""
+"""The health endpoints: liveness and readiness."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import psycopg2
 import pytest
@@ -10,13 +10,13 @@ from flask.testing import FlaskClient
 from sqlalchemy.engine import make_url
 
 from app.config import Settings
-from app.factory import create_app
+from support.application import application
 from support.database import migrate, new_database
 from support.factories import new_domain
 from support.service import Service
 
 
-def test_healthz_tells_that_the_process_lives(client: FlaskClient) -> None:
+def test_healthz_is_200(client: FlaskClient) -> None:
     answer = client.get("/healthz")
     assert (answer.status_code, answer.get_json()) == (
         200,
@@ -24,9 +24,7 @@ def test_healthz_tells_that_the_process_lives(client: FlaskClient) -> None:
     )
 
 
-def test_readyz_is_200_on_a_database_whose_schema_is_current(
-    client: FlaskClient, service: Service
-) -> None:
+def test_readyz_is_200_with_a_current_schema(client: FlaskClient, service: Service) -> None:
     answer = client.get("/readyz")
     assert (answer.status_code, answer.get_json()) == (
         200,
@@ -34,26 +32,20 @@ def test_readyz_is_200_on_a_database_whose_schema_is_current(
     )
 
 
-def test_readyz_is_503_on_a_database_that_was_never_migrated(empty_database: str) -> None:
-    app = create_app(Settings(auth="off", rate_limit=False, database_url=empty_database))
-    answer = app.test_client().get("/readyz")
+def test_readyz_is_503_without_a_schema(empty_database: str) -> None:
+    with service_on(empty_database) as app:
+        answer = app.test_client().get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json() == {
         "success": False,
         "error": "Not ready",
         "details": "The database schema is not up to date: run make migrate",
     }
-    with app.app_context():
-        app.extensions["sqlalchemy"].engine.dispose()
 
 
 def test_readyz_is_503_without_a_database() -> None:
-    app = create_app(
-        Settings(
-            auth="off", rate_limit=False, database_url="postgresql://nobody@127.0.0.1:1/nothing"
-        )
-    )
-    answer = app.test_client().get("/readyz")
+    with service_on("postgresql://user@127.0.0.1:1/nothing") as app:
+        answer = app.test_client().get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json() == {
         "success": False,
@@ -66,17 +58,13 @@ NEWER = "The database schema is newer than this release: upgrade the service"
 OLDER = "The database schema is not up to date: run make migrate"
 
 
-@contextmanager
-def service_on(url: str) -> Iterator[Flask]:
-    app = create_app(Settings(auth="off", rate_limit=False, database_url=url))
-    try:
-        yield app
-    finally:
-        with app.app_context():
-            app.extensions["sqlalchemy"].engine.dispose()
+def service_on(url: str) -> AbstractContextManager[Flask]:
+    """Return an application with the database at `url`."""
+    return application(Settings(auth="off", rate_limit=False, database_url=url))
 
 
 def execute(url: str, *statements: str) -> None:
+    """Execute statements outside of a transaction."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -94,6 +82,7 @@ def reason(app: Flask) -> str:
 
 @pytest.fixture
 def own_database(empty_database: str) -> str:
+    """The URL of a database of this test, with the current schema."""
     migrate(empty_database)
     return empty_database
 
@@ -127,7 +116,7 @@ def test_readyz_names_a_database_not_in_utf8(server_url: str) -> None:
 
 @contextmanager
 def read_only(url: str) -> Iterator[None]:
-    """Make all new sessions on the database read-only."""
+    """Make all new sessions of the database read-only."""
     name = make_url(url).database
     execute(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     yield
@@ -147,7 +136,7 @@ def test_a_read_only_connection_leaves_the_pool(own_database: str) -> None:
         assert client.post("/api/scrape-jobs", json={"domain": new_domain()}).status_code == 201
 
 
-def test_readyz_leaves_a_read_only_server(own_database: str) -> None:
+def test_readyz_recovers_after_a_read_only_server(own_database: str) -> None:
     with service_on(own_database) as app:
         with read_only(own_database):
             assert reason(app) == "The database is read-only"

@@ -1,4 +1,4 @@
-"""What Prometheus is told, by any of several processes for all of them."""
+"""The metrics: any process of the service shows those of all."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.config import Settings
 from app.factory import create_app
+from support.application import application
 from support.database import migrate, new_database
 from support.receiver import Receiver
 from support.service import Service, wait_until
@@ -28,18 +29,17 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @pytest.fixture(scope="module")
 def measured(server_url: str) -> Iterator[Service]:
-    """A service whose jobs are this module's alone."""
+    """A service on a database of its own."""
     for url in new_database(server_url):
         migrate(url)
         with Service(url, **ALLOW) as service:
-            wait_until(
-                lambda: value(metrics(service), LIMIT) == 2 * (4 + 2), 30
-            )  # both workers are there
+            # Until both workers have started.
+            wait_until(lambda: value(metrics(service), LIMIT) == 2 * (4 + 2), 30)
             yield service
 
 
-def read(text: str) -> Samples:
-    """Return the samples of Prometheus's text format, by name and labels."""
+def parse(text: str) -> Samples:
+    """Return the samples of Prometheus's text format by name and labels."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -48,13 +48,15 @@ def read(text: str) -> Samples:
 
 
 def metrics(service: Service) -> Samples:
+    """Return the service's metrics."""
     answer = requests.get(f"{service.url}/metrics", timeout=10)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
-    return read(answer.text)
+    return parse(answer.text)
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
+    """Return a sample's value, or 0 without it."""
     return samples.get((name, tuple(sorted(labels.items()))), 0.0)
 
 
@@ -63,7 +65,7 @@ def requests_counted(samples: Samples, method: str, route: str, status: str) -> 
     return value(samples, name, method=method, route=route, status=status)
 
 
-def test_requests_to_all_workers_are_counted_together_by_route_and_status(
+def test_requests_to_all_workers_are_counted_together(
     measured: Service,
 ) -> None:
     before = metrics(measured)
@@ -87,7 +89,7 @@ def test_requests_to_all_workers_are_counted_together_by_route_and_status(
     assert requests_counted(after, "other", "unmatched", "404") == 1
 
 
-def test_jobs_transitions_and_the_queue_are_told(measured: Service) -> None:
+def test_jobs_transitions_and_queue_are_measured(measured: Service) -> None:
     before = metrics(measured)
     first = measured.create()
     measured.create()
@@ -95,20 +97,20 @@ def test_jobs_transitions_and_the_queue_are_told(measured: Service) -> None:
     measured.change(first["id"], status="running")
     after = metrics(measured)
 
-    def more(name: str, **labels: str) -> float:
+    def increase(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
 
-    assert more("scrape_jobs_transitions_total", old="none", new="pending") == 3
-    assert more("scrape_jobs_transitions_total", old="pending", new="running") == 1
-    assert more("scrape_jobs_jobs", status="pending") == 2
-    assert more("scrape_jobs_jobs", status="running") == 1
-    assert more("scrape_jobs_queue_due_jobs") == 1
+    assert increase("scrape_jobs_transitions_total", old="none", new="pending") == 3
+    assert increase("scrape_jobs_transitions_total", old="pending", new="running") == 1
+    assert increase("scrape_jobs_jobs", status="pending") == 2
+    assert increase("scrape_jobs_jobs", status="running") == 1
+    assert increase("scrape_jobs_queue_due_jobs") == 1
     assert value(after, "scrape_jobs_queue_oldest_due_seconds") > 0
     assert value(after, "scrape_jobs_database_up") == 1
     assert value(after, LIMIT) == 2 * (4 + 2)
 
 
-def test_a_lease_that_expired_is_told(measured: Service) -> None:
+def test_expired_lease_is_counted(measured: Service) -> None:
     domain = "expiring.example"
     measured.create(domain=domain)
     ask = {"worker_id": "w", "domains": [domain], "lease_seconds": 5}
@@ -122,7 +124,7 @@ def test_a_lease_that_expired_is_told(measured: Service) -> None:
     assert value(metrics(measured), "scrape_jobs_lease_expiries_total") == 1
 
 
-def test_deliveries_are_told_by_outcome_and_delay(measured: Service) -> None:
+def test_deliveries_are_counted_by_outcome(measured: Service) -> None:
     with Receiver() as receiver:
         measured.webhook(receiver.url)
         job = measured.create()
@@ -140,22 +142,21 @@ def test_deliveries_are_told_by_outcome_and_delay(measured: Service) -> None:
         assert value(samples, "scrape_jobs_webhooks_oldest_change_seconds") == 0
 
 
-def test_the_age_of_the_oldest_change_is_told(server_url: str) -> None:
+def test_age_of_oldest_change_is_measured(server_url: str) -> None:
     for ground in new_ground(server_url):
         ground.changes(3, 3)
         ground.changes(3, 3, uuid.uuid4())
         ground.rows(
             "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE customer::text > '1'"
         )
-        app = create_app(Settings(auth="off", rate_limit=False, database_url=ground.url))
-        samples = read(app.test_client().get("/metrics").text)
+        settings = Settings(auth="off", rate_limit=False, database_url=ground.url)
+        with application(settings) as app:
+            samples = parse(app.test_client().get("/metrics").text)
         assert 3600 <= value(samples, "scrape_jobs_webhooks_oldest_change_seconds") < 3700
         assert value(samples, "scrape_jobs_webhooks_owed") == 6
-        with app.app_context():
-            app.extensions["sqlalchemy"].engine.dispose()
 
 
-def test_what_a_killed_worker_counted_stays_counted(measured: Service) -> None:
+def test_counts_of_a_killed_worker_stay(measured: Service) -> None:
     before = metrics(measured)
     assert measured.process is not None
     for worker in psutil.Process(measured.process.pid).children():
@@ -165,8 +166,7 @@ def test_what_a_killed_worker_counted_stays_counted(measured: Service) -> None:
     after = metrics(measured)
     name, labels = "scrape_jobs_transitions_total", {"old": "none", "new": "pending"}
     assert value(after, name, **labels) == value(before, name, **labels)
-    limit = "scrape_jobs_database_connections_limit"
-    wait_until(lambda: value(metrics(measured), limit) == value(before, limit), 20)
+    wait_until(lambda: value(metrics(measured), LIMIT) == value(before, LIMIT), 20)
 
 
 def _answers(service: Service) -> bool:
@@ -176,15 +176,12 @@ def _answers(service: Service) -> bool:
         return False
 
 
-def test_without_the_database_the_rest_is_told() -> None:
-    app = create_app(
-        Settings(
-            auth="off", rate_limit=False, database_url="postgresql://nobody@127.0.0.1:1/nothing"
-        )
-    )
+def test_metrics_of_processes_need_no_database() -> None:
+    url = "postgresql://user@127.0.0.1:1/nothing"
+    app = create_app(Settings(auth="off", rate_limit=False, database_url=url))
     client: FlaskClient = app.test_client()
     answer = client.get("/metrics")
     assert answer.status_code == 200
-    samples = read(answer.text)
+    samples = parse(answer.text)
     assert value(samples, "scrape_jobs_database_up") == 0
     assert not [name for name, _ in samples if name == "scrape_jobs_jobs"]

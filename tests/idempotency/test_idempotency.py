@@ -1,4 +1,4 @@
-"""Idempotency keys: a repeated POST is answered as the first one was, and done once."""
+"""Idempotency keys: a repeated POST takes effect once and gets the first response again."""
 
 import threading
 import uuid
@@ -15,13 +15,17 @@ from werkzeug.test import TestResponse
 from support.factories import new_domain
 
 JOBS = "/api/scrape-jobs"
-STORED = "encode(sha256(convert_to(%s, 'UTF8')), 'hex')"
-INSERT = f"INSERT INTO idempotency_keys (caller, key, fingerprint, created_at) VALUES ('', {STORED}, '', now())"
-AGE = f"UPDATE idempotency_keys SET created_at = now() - %s::interval WHERE key = {STORED}"
+STORED_KEY = "encode(sha256(convert_to(%s, 'UTF8')), 'hex')"
+INSERT = f"""
+    INSERT INTO idempotency_keys (caller, key, fingerprint, created_at)
+    VALUES ('', {STORED_KEY}, '', now())
+"""
+SET_AGE = f"UPDATE idempotency_keys SET created_at = now() - %s::interval WHERE key = {STORED_KEY}"
 
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[psycopg2.extensions.connection]:
+    """A connection to the database."""
     connection = psycopg2.connect(database_url)
     yield connection
     connection.close()
@@ -29,6 +33,8 @@ def connection(database_url: str) -> Iterator[psycopg2.extensions.connection]:
 
 @pytest.fixture
 def execute(connection: psycopg2.extensions.connection) -> Callable[..., None]:
+    """A function that executes a statement and commits."""
+
     def execute(statement: str, *parameters: Any) -> None:
         with connection, connection.cursor() as cursor:
             cursor.execute(statement, parameters)
@@ -44,16 +50,17 @@ def post(client: FlaskClient, key: str, body: Any, **headers: str) -> TestRespon
     return client.post(JOBS, json=body, headers={"Idempotency-Key": key, **headers})
 
 
-def listed(client: FlaskClient, domain: str) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any]] = client.get(JOBS, query_string={"domain": domain}).get_json()[
-        "data"
-    ]
+def jobs_of(client: FlaskClient, domain: str) -> list[dict[str, Any]]:
+    """Return the jobs of a domain."""
+    answer = client.get(JOBS, query_string={"domain": domain})
+    jobs: list[dict[str, Any]] = answer.get_json()["data"]
     return jobs
 
 
-def known(connection: psycopg2.extensions.connection, key: str) -> bool:
+def is_stored(connection: psycopg2.extensions.connection, key: str) -> bool:
+    """Return whether the key is stored as used."""
     with connection, connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM idempotency_keys WHERE key = {STORED}", [key])
+        cursor.execute(f"SELECT 1 FROM idempotency_keys WHERE key = {STORED_KEY}", [key])
         return cursor.fetchone() is not None
 
 
@@ -61,7 +68,7 @@ def is_replay(answer: TestResponse) -> bool:
     return answer.headers.get("Idempotent-Replayed") == "true"
 
 
-def test_a_repeated_request_gets_the_first_answer_again(client: FlaskClient) -> None:
+def test_repeated_request_gets_the_first_response(client: FlaskClient) -> None:
     key, domain = new_key(), new_domain()
     body = {"domain": domain, "metadata": {"name": "Bücher \U0001f600"}}
     first = post(client, key, body)
@@ -77,35 +84,33 @@ def test_a_repeated_request_gets_the_first_answer_again(client: FlaskClient) -> 
         )
         assert again.headers["Location"] == first.headers["Location"]
         assert again.headers["ETag"] == first.headers["ETag"]
-    assert len(listed(client, domain)) == 1
+    assert len(jobs_of(client, domain)) == 1
 
 
-def test_a_replay_tells_what_was_then_though_the_job_went_on(client: FlaskClient) -> None:
+def test_replay_ignores_later_changes_of_the_job(client: FlaskClient) -> None:
     key, body = new_key(), {"domain": new_domain()}
     first = post(client, key, body)
     assert client.put(first.headers["Location"], json={"status": "running"}).status_code == 200
     assert post(client, key, body).data == first.data
 
 
-def test_a_replay_has_a_request_id_of_its_own(client: FlaskClient) -> None:
+def test_replay_has_its_own_request_id(client: FlaskClient) -> None:
     key, body = new_key(), {"domain": new_domain()}
     assert post(client, key, body, **{"X-Request-ID": "one"}).headers["X-Request-ID"] == "one"
     assert post(client, key, body, **{"X-Request-ID": "two"}).headers["X-Request-ID"] == "two"
 
 
-def test_an_array_is_replayed_whole(client: FlaskClient) -> None:
+def test_array_is_replayed_completely(client: FlaskClient) -> None:
     key, domain = new_key(), new_domain()
     body = [{"domain": domain, "metadata": {"n": n}} for n in range(25)]
     first, again = post(client, key, body), post(client, key, body)
     assert (first.status_code, again.status_code, again.data) == (201, 201, first.data)
     assert is_replay(again)
-    assert len(listed(client, domain)) == 25
+    assert len(jobs_of(client, domain)) == 25
 
 
 @pytest.mark.parametrize("other", [{"priority": 6}, {"metadata": {}}, {"domain": "other.example"}])
-def test_another_body_under_the_same_key_is_refused(
-    client: FlaskClient, other: dict[str, Any]
-) -> None:
+def test_other_body_with_the_key_is_refused(client: FlaskClient, other: dict[str, Any]) -> None:
     key, domain = new_key(), new_domain()
     body = {"domain": domain, "priority": 5}
     first = post(client, key, body)
@@ -117,20 +122,20 @@ def test_another_body_under_the_same_key_is_refused(
     }
     assert not is_replay(answer)
     assert post(client, key, body).data == first.data
-    assert len(listed(client, domain)) == 1
+    assert len(jobs_of(client, domain)) == 1
 
 
-def test_a_broken_body_under_a_used_key_makes_nothing(client: FlaskClient) -> None:
+def test_malformed_body_with_used_key_creates_nothing(client: FlaskClient) -> None:
     key, domain = new_key(), new_domain()
     post(client, key, {"domain": domain})
     answer = client.post(
         JOBS, data=b"{", content_type="application/json", headers={"Idempotency-Key": key}
     )
     assert answer.status_code in (400, 422)
-    assert len(listed(client, domain)) == 1
+    assert len(jobs_of(client, domain)) == 1
 
 
-def test_another_key_makes_another_job(client: FlaskClient) -> None:
+def test_another_key_creates_another_job(client: FlaskClient) -> None:
     body = {"domain": new_domain()}
     first, second = post(client, new_key(), body), post(client, new_key(), body)
     assert (first.status_code, second.status_code) == (201, 201)
@@ -138,7 +143,7 @@ def test_another_key_makes_another_job(client: FlaskClient) -> None:
     assert not is_replay(second)
 
 
-def test_keys_differ_in_case(client: FlaskClient) -> None:
+def test_keys_are_case_sensitive(client: FlaskClient) -> None:
     key, body = new_key(), {"domain": new_domain()}
     assert (
         post(client, key, body).headers["Location"]
@@ -146,7 +151,7 @@ def test_keys_differ_in_case(client: FlaskClient) -> None:
     )
 
 
-def test_without_a_key_every_request_makes_a_job(client: FlaskClient) -> None:
+def test_without_key_every_request_creates_a_job(client: FlaskClient) -> None:
     body = {"domain": new_domain()}
     assert (
         client.post(JOBS, json=body).headers["Location"]
@@ -157,7 +162,7 @@ def test_without_a_key_every_request_makes_a_job(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "key", ["", " ", "a b", "x" * 256, "ü", "a\tb", "\x7f", "\x80", "\xff", "a\x00b"]
 )
-def test_an_unfit_key_is_refused(client: FlaskClient, key: str) -> None:
+def test_malformed_key_is_refused(client: FlaskClient, key: str) -> None:
     domain = new_domain()
     answer = post(client, key, {"domain": domain})
     assert answer.status_code == 400
@@ -165,18 +170,18 @@ def test_an_unfit_key_is_refused(client: FlaskClient, key: str) -> None:
         "success": False,
         "error": "Invalid Idempotency-Key: must be 1 to 255 visible ASCII characters",
     }
-    assert listed(client, domain) == []
+    assert jobs_of(client, domain) == []
 
 
-@pytest.mark.parametrize("sign", ["!", "~", "'", '"', "\\", "%", "%s", "$1", ";", ","])
-def test_a_key_may_hold_any_visible_sign(client: FlaskClient, sign: str) -> None:
-    key, body = uuid.uuid4().hex + sign, {"domain": new_domain()}
+@pytest.mark.parametrize("character", ["!", "~", "'", '"', "\\", "%", "%s", "$1", ";", ","])
+def test_key_may_hold_any_visible_character(client: FlaskClient, character: str) -> None:
+    key, body = uuid.uuid4().hex + character, {"domain": new_domain()}
     first, again = post(client, key, body), post(client, key, body)
     assert (first.status_code, again.data, is_replay(again)) == (201, first.data, True)
 
 
 @pytest.mark.parametrize("length", [1, 255])
-def test_a_key_may_have_any_length_up_to_255(
+def test_key_may_have_255_characters(
     client: FlaskClient, execute: Callable[..., None], length: int
 ) -> None:
     key, body = uuid.uuid4().hex[:1] + "k" * (length - 1), {"domain": new_domain()}
@@ -196,18 +201,18 @@ def test_a_key_may_have_any_length_up_to_255(
         ({"domain": "example.com", "config": {"k": "x" * 300_000}}, 413),
     ],
 )
-def test_a_refused_request_leaves_its_key_free(
+def test_refused_request_leaves_its_key_unused(
     client: FlaskClient, connection: psycopg2.extensions.connection, body: Any, status: int
 ) -> None:
     key, domain = new_key(), new_domain()
     assert post(client, key, body).status_code == status
-    assert not known(connection, key)
+    assert not is_stored(connection, key)
     answer = post(client, key, {"domain": domain})
     assert (answer.status_code, is_replay(answer)) == (201, False)
-    assert len(listed(client, domain)) == 1
+    assert len(jobs_of(client, domain)) == 1
 
 
-def test_a_body_that_is_no_json_leaves_the_key_free(
+def test_malformed_body_leaves_its_key_unused(
     client: FlaskClient, connection: psycopg2.extensions.connection
 ) -> None:
     key = new_key()
@@ -216,38 +221,36 @@ def test_a_body_that_is_no_json_leaves_the_key_free(
             JOBS, data=b"{", content_type=content_type, headers={"Idempotency-Key": key}
         )
         assert answer.status_code == status
-        assert not known(connection, key)
+        assert not is_stored(connection, key)
     assert post(client, key, {"domain": new_domain()}).status_code == 201
 
 
 @pytest.mark.parametrize(
     ("age", "replayed"), [("23 hours 59 minutes", True), ("24 hours 1 second", False)]
 )
-def test_a_key_is_good_for_a_day(
+def test_key_is_valid_for_24_hours(
     client: FlaskClient, execute: Callable[..., None], age: str, replayed: bool
 ) -> None:
     key, domain = new_key(), new_domain()
     first = post(client, key, {"domain": domain})
-    execute(AGE, age, key)
+    execute(SET_AGE, age, key)
     again = post(client, key, {"domain": domain})
     assert (again.status_code, is_replay(again)) == (201, replayed)
     assert (again.headers["Location"] == first.headers["Location"]) is replayed
-    assert len(listed(client, domain)) == (1 if replayed else 2)
+    assert len(jobs_of(client, domain)) == (1 if replayed else 2)
 
 
-def test_an_expired_key_may_come_with_another_body_and_is_then_good_for_that(
-    client: FlaskClient, execute: Callable[..., None]
-) -> None:
+def test_expired_key_can_be_used_again(client: FlaskClient, execute: Callable[..., None]) -> None:
     key, one, other = new_key(), {"domain": new_domain()}, {"domain": new_domain()}
     post(client, key, one)
-    execute(AGE, "2 days", key)
+    execute(SET_AGE, "2 days", key)
     second = post(client, key, other)
     assert (second.status_code, is_replay(second)) == (201, False)
     assert post(client, key, other).data == second.data
     assert post(client, key, one).status_code == 422
 
 
-def test_expired_keys_are_removed_as_new_ones_come(
+def test_new_keys_remove_expired_ones(
     client: FlaskClient, connection: psycopg2.extensions.connection, execute: Callable[..., None]
 ) -> None:
     old = [new_key() for _ in range(5)]
@@ -255,28 +258,30 @@ def test_expired_keys_are_removed_as_new_ones_come(
     post(client, fresh, {"domain": new_domain()})
     for key in old:
         execute(INSERT, key)
-        execute(AGE, "100 years", key)
+        execute(SET_AGE, "100 years", key)
     post(client, new_key(), {"domain": new_domain()})
-    assert [key for key in old if known(connection, key)] == []
-    assert known(connection, fresh)
+    assert [key for key in old if is_stored(connection, key)] == []
+    assert is_stored(connection, fresh)
 
 
-def test_an_expired_key_that_somebody_holds_hinders_no_other_request(
+def test_locked_expired_key_blocks_no_request(
     client: FlaskClient, connection: psycopg2.extensions.connection, execute: Callable[..., None]
 ) -> None:
-    held, domain = new_key(), new_domain()
-    execute(INSERT, held)
-    execute(AGE, "200 years", held)
+    locked, domain = new_key(), new_domain()
+    execute(INSERT, locked)
+    execute(SET_AGE, "200 years", locked)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM idempotency_keys WHERE key = {STORED} FOR UPDATE", [held])
+        cursor.execute(
+            f"SELECT 1 FROM idempotency_keys WHERE key = {STORED_KEY} FOR UPDATE", [locked]
+        )
     answer = post(client, new_key(), {"domain": domain})
     connection.rollback()
-    execute("DELETE FROM idempotency_keys WHERE key = %s", held)
-    assert len(listed(client, domain)) == 1
+    execute("DELETE FROM idempotency_keys WHERE key = %s", locked)
+    assert len(jobs_of(client, domain)) == 1
     assert answer.status_code == 201, answer.text
 
 
-def test_while_the_first_request_runs_the_second_is_told_to_come_again(
+def test_key_of_a_running_request_is_refused(
     client: FlaskClient, connection: psycopg2.extensions.connection
 ) -> None:
     key, domain = new_key(), new_domain()
@@ -286,12 +291,12 @@ def test_while_the_first_request_runs_the_second_is_told_to_come_again(
     assert answer.status_code == 409
     assert answer.get_json()["error"] == "Idempotency-Key is in use"
     assert answer.get_json().keys() <= {"success", "error", "details"}
-    assert listed(client, domain) == []
+    assert jobs_of(client, domain) == []
     connection.rollback()
     assert post(client, key, {"domain": domain}).status_code == 201
 
 
-def test_of_equal_requests_at_one_moment_one_is_done_and_the_others_get_its_answer(
+def test_simultaneous_requests_take_effect_once(
     app: Flask,
 ) -> None:
     key, domain = new_key(), new_domain()
@@ -311,10 +316,10 @@ def test_of_equal_requests_at_one_moment_one_is_done_and_the_others_get_its_answ
     assert [answer.status_code for answer in answers] == [201] * 6
     assert len({answer.data for answer in answers}) == 1
     assert sum(is_replay(answer) for answer in answers) == 5
-    assert len(listed(app.test_client(), domain)) == 1
+    assert len(jobs_of(app.test_client(), domain)) == 1
 
 
-def test_a_key_means_nothing_to_a_put(client: FlaskClient) -> None:
+def test_put_ignores_keys(client: FlaskClient) -> None:
     job = client.post(JOBS, json={"domain": new_domain()}).headers["Location"]
     for n in (1, 2):
         answer = client.put(job, json={"stats": {"n": n}}, headers={"Idempotency-Key": "of no use"})
