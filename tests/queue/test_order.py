@@ -21,12 +21,11 @@ from app.config import Settings
 from app.database import Statement
 from app.factory import create_app
 from app.queue import service
-from app.queue.order import WINDOW
-from app.queue.queries import Wanted
-from app.queue.service import Worker
+from app.queue.claims import ClaimFilter, ClaimRequest
+from app.queue.order import MAX_SKIPPED_JOBS
 from support.database import migrate, new_database
 from support.service import own_work
-from tests.queue.test_queue_claims import PROVENANCE, Queue, at_once
+from tests.queue.test_concurrency import PROVENANCE, Queue, at_once
 
 CLAIMERS = 50
 LIMIT = 20
@@ -121,7 +120,8 @@ def rush(queue: Queue, jobs: int) -> list[Claim]:
         with own_work(queue.app):
             while missing > 0:
                 taken = [
-                    job.id for job in service.claim(Wanted(), Worker("w", 60), LIMIT, PROVENANCE)
+                    job.id
+                    for job in service.claim(ClaimRequest("w", ClaimFilter(), LIMIT), PROVENANCE)
                 ]
                 over_at, left = database.run(MOMENT, {})[0]
                 with lock:
@@ -176,7 +176,7 @@ def test_a_claim_within_a_larger_transaction_keeps_the_limits_too(queue: Queue) 
 
     def work() -> None:
         with own_work(queue.app), database.transaction():
-            service.claim(Wanted(domain_limit=3), Worker("w", 60), 2, PROVENANCE)
+            service.claim(ClaimRequest("w", ClaimFilter(domain_limit=3), 2), PROVENANCE)
             time.sleep(0.005)
 
     at_once(*[work] * 20)
@@ -327,7 +327,7 @@ def greedy(
 
 
 @ANY
-@given(groups(WINDOW + 10), WANTED, st.integers(1, 8))
+@given(groups(MAX_SKIPPED_JOBS + 10), WANTED, st.integers(1, 8))
 def test_a_claim_takes_what_going_from_job_to_job_would_take(
     queue: Queue, jobs: list[dict[str, Any]], wanted: dict[str, Any], limit: int
 ) -> None:

@@ -22,9 +22,8 @@ from app.database.tenant_scope import tenant_scope
 from app.events.provenance import SYSTEM, Provenance
 from app.factory import create_app
 from app.queue import service
-from app.queue.order import AGING_SECONDS, WINDOW
-from app.queue.queries import Leased, Wanted
-from app.queue.service import Worker
+from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
+from app.queue.order import AGING_SECONDS, MAX_SKIPPED_JOBS
 from support.database import migrate, new_database
 from support.service import own_work
 
@@ -63,17 +62,16 @@ class Queue:
 
     def claim(
         self, limit: int = 1, *, spread: bool = False, customer: UUID | None = None, **wanted: Any
-    ) -> Sequence[Leased]:
+    ) -> Sequence[ClaimedJob]:
         with self.app.app_context(), tenant_scope(customer):
-            return service.claim(
-                Wanted(**wanted), Worker("w", 60), limit, PROVENANCE, spread=spread
-            )
+            request = ClaimRequest("w", ClaimFilter(**wanted), limit)
+            return service.claim(request, PROVENANCE, is_distributed=spread)
 
     def upcoming(
         self, limit: int = 1, *, customer: UUID | None = None, **wanted: Any
     ) -> list[UUID]:
         with self.app.app_context(), tenant_scope(customer):
-            return [job.id for job in service.upcoming(Wanted(**wanted), limit)]
+            return [job.id for job in service.upcoming(ClaimFilter(**wanted), limit)]
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +174,7 @@ def test_no_limit_is_exceeded_by_many_claimers(queue: Queue, spread: bool) -> No
 @pytest.mark.parametrize("own_limit", [None, 2])
 def test_a_flood_of_a_full_domain_hides_nobody(queue: Queue, own_limit: int | None) -> None:
     flood = {"domain": "flood.example", "priority": 9, "max_concurrent": own_limit}
-    queue.fill(*({**flood, "age": 90_000 - n} for n in range(20 * WINDOW)))
+    queue.fill(*({**flood, "age": 90_000 - n} for n in range(20 * MAX_SKIPPED_JOBS)))
     others = queue.fill(
         *({"domain": f"d{n}.example", "priority": 9, "age": 60 - n} for n in range(3))
     )
@@ -188,7 +186,7 @@ def test_a_flood_of_a_full_domain_hides_nobody(queue: Queue, own_limit: int | No
 
 
 def test_a_rare_type_is_found_behind_a_flood_of_another(queue: Queue) -> None:
-    queue.fill(*({"priority": 9, "age": 90_000 - n} for n in range(10 * WINDOW)))
+    queue.fill(*({"priority": 9, "age": 90_000 - n} for n in range(10 * MAX_SKIPPED_JOBS)))
     (rare,) = queue.fill({"job_type": "rare", "domain": "rare.example", "priority": 1})
     assert [job.id for job in queue.claim(5, job_types=["rare"])] == [rare]
 

@@ -10,8 +10,9 @@ from app.database import Statement
 from app.database.tenant_scope import PARAMETER
 from app.events.provenance import ANONYMOUS, Provenance
 from app.events.queries import provenance_parameters
-from app.queue.order import LANES, WINDOW
-from app.queue.queries import DEPTH, PLACE, Wanted
+from app.queue.claims import ClaimFilter
+from app.queue.order import MAX_SKIPPED_JOBS, PARTITIONINGS
+from app.queue.position_queries import DEPTH, POSITION
 from support.database import migrate, new_database
 from support.statements import statements
 from tests.jobs.test_plans import Database, assert_plans_use, nodes
@@ -44,17 +45,20 @@ def waiting(server_url: str) -> Iterator[Database]:
 
 
 DOMAINS = ["one.example", "two.example"]
-WANTED: Mapping[str, tuple[str, Wanted]] = {
-    "any": ("all", Wanted()),
-    "a type": ("types", Wanted(job_types=["domain_scrape"])),
-    "a customer": ("customer", Wanted()),
-    "domains": ("domains", Wanted(domains=DOMAINS)),
+WANTED: Mapping[str, tuple[str, ClaimFilter]] = {
+    "any": ("all", ClaimFilter()),
+    "a type": ("types", ClaimFilter(job_types=["domain_scrape"])),
+    "a customer": ("customer", ClaimFilter()),
+    "domains": ("domains", ClaimFilter(domains=DOMAINS)),
     "domains and a type": (
         "domains_and_types",
-        Wanted(domains=DOMAINS, job_types=["domain_scrape"]),
+        ClaimFilter(domains=DOMAINS, job_types=["domain_scrape"]),
     ),
-    "domains and a rare type": ("domains_and_types", Wanted(domains=DOMAINS, job_types=["rare"])),
-    "a domain behind full ones": ("all_domains", Wanted(domain_limit=5)),
+    "domains and a rare type": (
+        "domains_and_types",
+        ClaimFilter(domains=DOMAINS, job_types=["rare"]),
+    ),
+    "a domain behind full ones": ("all_domains", ClaimFilter(domain_limit=5)),
 }
 INDEXES = {
     "all": "scrape_jobs_due",
@@ -66,13 +70,13 @@ INDEXES = {
 }
 
 
-def parameters(lanes: str, wanted: Wanted) -> dict[str, Any]:
+def parameters(lanes: str, wanted: ClaimFilter) -> dict[str, Any]:
     return {
         **wanted.parameters(),
         "limit": 1,
         "candidates": 9,
         "shown": 9,
-        "window": 9 + WINDOW,
+        "window": 9 + MAX_SKIPPED_JOBS,
         "tokens": ["token"],
         "worker_id": "w",
         "lease_seconds": 60,
@@ -102,14 +106,17 @@ def test_a_claim_reads_only_its_lanes_heads(waiting: Database, name: str, kind: 
 
 
 def test_every_way_to_claim_is_planned() -> None:
-    assert {lanes for lanes, _ in WANTED.values()} == set(LANES) == set(INDEXES)
+    assert {lanes for lanes, _ in WANTED.values()} == set(PARTITIONINGS) == set(INDEXES)
 
 
 def test_a_worker_s_filters_choose_the_lanes() -> None:
     types = ["a", "b"]
-    assert Wanted(domains=DOMAINS).lanes == "domains"
-    assert Wanted(domains=DOMAINS, job_types=types).lanes == "domains_and_types"
-    assert Wanted(domains=[f"d{n}.example" for n in range(60)], job_types=types).lanes == "domains"
+    assert ClaimFilter(domains=DOMAINS).partitioning == "domains"
+    assert ClaimFilter(domains=DOMAINS, job_types=types).partitioning == "domains_and_types"
+    assert (
+        ClaimFilter(domains=[f"d{n}.example" for n in range(60)], job_types=types).partitioning
+        == "domains"
+    )
 
 
 def test_the_queue_s_depth_goes_by_an_index(waiting: Database) -> None:
@@ -120,6 +127,6 @@ def test_a_job_s_place_goes_by_the_lanes(waiting: Database) -> None:
     job_id = waiting.rows(
         "SELECT id FROM scrape_jobs WHERE status = 'pending' ORDER BY created_at DESC LIMIT 1"
     )[0][0]
-    plans = run(waiting, PLACE, {"id": str(job_id), "domain_limit": None})
+    plans = run(waiting, POSITION, {"id": str(job_id), "domain_limit": None})
     assert_plans_use(plans, "scrape_jobs_due")
     assert_plans_use(plans, "scrape_jobs_pkey")
