@@ -1,126 +1,55 @@
-"""Many workers at one queue: each job once, in order, and never more than the limits allow."""
+"""Many workers claim at the same time: each job once, in order, and within the limits."""
 
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-import psycopg2
-import psycopg2.extras
 import pytest
-from flask import Flask
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from app.config import Settings
-from app.database.tenant_scope import tenant_scope
-from app.events.provenance import SYSTEM, Provenance
-from app.factory import create_app
+from app import database
+from app.database import Statement
 from app.queue import service
-from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
-from app.queue.order import AGING_SECONDS, MAX_SKIPPED_JOBS
-from support.database import migrate, new_database
+from app.queue.claims import ClaimFilter, ClaimRequest
+from support.claims import CLAIMERS, PROVENANCE, ClaimQueue, at_once
 from support.service import own_work
 
-CLAIMERS = 50
-PROVENANCE = Provenance(SYSTEM, None)
-
-FILL = """
-INSERT INTO scrape_jobs (id, domain_id, domain, job_type, priority, max_retries, max_concurrent, scheduled_for,
-    created_at, updated_at)
-SELECT gen_random_uuid(), gen_random_uuid(), r.domain, r.job_type, r.priority, 3, r.max_concurrent,
-    now() + r.due_in * interval '1 second', now() - r.age * interval '1 second', now()
-FROM jsonb_to_recordset(%s::jsonb) AS r
-    (domain text, job_type text, priority int, max_concurrent int, due_in float8, age float8)
-RETURNING id
-"""
+CLAIM_BATCH = 20
 
 
-@dataclass
-class Queue:
-    """A queue whose jobs are one test's alone."""
-
-    app: Flask
-    connection: Any
-
-    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            return cursor.fetchall() if cursor.description else []
-
-    def fill(self, *jobs: dict[str, Any]) -> list[UUID]:
-        """Make jobs of a domain, type, priority, limit, `due_in` and `age` in seconds, and return
-        their ids."""
-        usual = {"domain": "d.example", "job_type": "page", "priority": 5, "age": 60}
-        values = psycopg2.extras.Json([{**usual, **job} for job in jobs])
-        return [job_id for (job_id,) in self.rows(FILL, [values])]
-
-    def claim(
-        self, limit: int = 1, *, spread: bool = False, customer: UUID | None = None, **wanted: Any
-    ) -> Sequence[ClaimedJob]:
-        with self.app.app_context(), tenant_scope(customer):
-            request = ClaimRequest("w", ClaimFilter(**wanted), limit)
-            return service.claim(request, PROVENANCE, is_distributed=spread)
-
-    def upcoming(
-        self, limit: int = 1, *, customer: UUID | None = None, **wanted: Any
-    ) -> list[UUID]:
-        with self.app.app_context(), tenant_scope(customer):
-            return [job.id for job in service.upcoming(ClaimFilter(**wanted), limit)]
+READ_TIME_AND_PENDING = Statement(
+    "read_time_and_pending",
+    # Promises: the time, and the number of pending jobs.
+    """
+    SELECT clock_timestamp(),
+        (SELECT count(*) FROM scrape_jobs j WHERE (j.status = 'pending') IS TRUE)
+    """,
+)
 
 
-@pytest.fixture(scope="module")
-def filled_queue(server_url: str) -> Iterator[Queue]:
-    for url in new_database(server_url):
-        migrate(url)
-        app = create_app(Settings(auth="off", rate_limit=False, database_url=url, threads=CLAIMERS))
-        connection = psycopg2.connect(url)
-        connection.autocommit = True
-        psycopg2.extras.register_uuid(conn_or_curs=connection)  # type: ignore[no-untyped-call]
-        yield Queue(app, connection)
-        connection.close()
-        with own_work(app):
-            app.extensions["sqlalchemy"].engine.dispose()
-
-
-@pytest.fixture
-def queue(filled_queue: Queue) -> Queue:
-    filled_queue.rows("TRUNCATE scrape_jobs, job_events, outbox, uncounted_events")
-    return filled_queue
-
-
-def at_once(*calls: Any) -> None:
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for done in [pool.submit(call) for call in calls]:
-            done.result()
-
-
-def test_fifty_claimers_get_each_of_ten_thousand_jobs_once_and_in_order(queue: Queue) -> None:
+def test_fifty_claimers_get_each_job_once_in_order(queue: ClaimQueue) -> None:
     queue.fill(*({"priority": 1 + n % 10, "age": 20_000 - n} for n in range(10_000)))
     queue.rows("ANALYZE scrape_jobs")
-    taken: list[list[tuple[int, UUID]]] = []
+    claimed: list[list[tuple[int, UUID]]] = []
     priorities = dict(queue.rows("SELECT id, priority FROM scrape_jobs"))
-    limit = 20
 
     def work() -> None:
-        while jobs := queue.claim(limit):
-            taken.append([(priorities[job.id], job.id) for job in jobs])  # appending is atomic
+        while jobs := queue.claim(CLAIM_BATCH):
+            claimed.append([(priorities[job.id], job.id) for job in jobs])  # appending is atomic
 
     at_once(*[work] * CLAIMERS)
-    counts = Counter(job_id for batch in taken for _, job_id in batch)
+    counts = Counter(job_id for batch in claimed for _, job_id in batch)
     assert len(counts) == 10_000
     assert set(counts.values()) == {1}
-    for batch in taken:
+    for batch in claimed:
         assert [priority for priority, _ in batch] == sorted(
             (priority for priority, _ in batch), reverse=True
         )
-    # By when each was taken: nobody may have passed more jobs of a higher priority than others had
-    # in their hands.
+    # In the order of the claims: a claim may pass jobs of a higher priority only while other
+    # claims hold them.
     order = [
         row[0]
         for row in queue.rows("SELECT priority FROM scrape_jobs ORDER BY started_at, -priority")
@@ -128,182 +57,141 @@ def test_fifty_claimers_get_each_of_ten_thousand_jobs_once_and_in_order(queue: Q
     higher_left = Counter(order)
     for priority in order:
         higher_left[priority] -= 1
-        assert sum(n for p, n in higher_left.items() if p > priority) <= CLAIMERS * limit
+        assert sum(n for p, n in higher_left.items() if p > priority) <= CLAIMERS * CLAIM_BATCH
     assert queue.rows("SELECT count(*) FROM job_events WHERE action = 'claimed'") == [(10_000,)]
     assert queue.rows("SELECT count(DISTINCT lease_token) FROM scrape_jobs") == [(10_000,)]
 
 
-@pytest.mark.parametrize("spread", [False, True])
-def test_no_limit_is_exceeded_by_many_claimers(queue: Queue, spread: bool) -> None:
+class Claim(NamedTuple):
+    """The jobs of a claim, when it ended, and how many jobs were pending at that moment."""
+
+    ids: list[UUID]
+    ended_at: datetime
+    pending: int
+
+
+def claim_everything(queue: ClaimQueue, jobs: int) -> list[Claim]:
+    """Claim `jobs` new jobs with CLAIMERS threads, CLAIM_BATCH at a time, until none is left."""
+    queue.fill(*({"priority": 1 + n % 10, "age": 2 * jobs - n} for n in range(jobs)))
+    queue.rows("ANALYZE scrape_jobs")
+    claims: list[Claim] = []
+    lock = threading.Lock()
+    missing = jobs
+    request = ClaimRequest("w", ClaimFilter(), CLAIM_BATCH)
+
+    def work() -> None:
+        nonlocal missing
+        with own_work(queue.app):
+            while missing > 0:
+                claimed = [job.id for job in service.claim(request, PROVENANCE)]
+                ended_at, pending = database.run(READ_TIME_AND_PENDING, {})[0]
+                with lock:
+                    claims.append(Claim(claimed, ended_at, pending))
+                    missing -= len(claimed)
+
+    at_once(*[work] * CLAIMERS)
+    return claims
+
+
+def test_no_claim_leaves_better_jobs_to_later_claims(queue: ClaimQueue) -> None:
+    claims = claim_everything(queue, 4000)
+    counts = Counter(job_id for claim in claims for job_id in claim.ids)
+    assert (len(counts), set(counts.values())) == (4000, {1})
+    order = queue.rows("SELECT id, started_at FROM scrape_jobs ORDER BY priority DESC, created_at")
+    position = {job_id: number for number, (job_id, _) in enumerate(order)}
+    for claim in claims:
+        assert claim.ids == sorted(claim.ids, key=position.__getitem__)
+    # All jobs that come before the last job of a claim must have been taken by claims that began
+    # before this claim ended: a claim skips only jobs that other claims hold.
+    latest_before: list[datetime] = []
+    for _, started_at in order:
+        latest_before.append(max(started_at, latest_before[-1]) if latest_before else started_at)
+    assert all(
+        latest_before[position[claim.ids[-1]]] <= claim.ended_at for claim in claims if claim.ids
+    )
+
+
+def test_no_claim_is_empty_while_jobs_remain(queue: ClaimQueue) -> None:
+    claims = claim_everything(queue, 5000)
+    empty = [
+        claim.pending
+        for claim in claims
+        if not claim.ids and claim.pending > CLAIMERS * CLAIM_BATCH
+    ]
+    assert not empty, f"{len(empty)} of {len(claims)} claims"
+
+
+def test_distributed_claims_get_each_job_once(queue: ClaimQueue) -> None:
+    queue.fill(*({"age": 900 - n} for n in range(200)))
+    claimed: list[UUID] = []
+
+    def work() -> None:
+        while jobs := queue.claim(5, is_distributed=True):
+            claimed.extend(job.id for job in jobs)
+
+    at_once(*[work] * 8)
+    assert len(claimed) == len(set(claimed)) == 200
+
+
+@pytest.mark.parametrize("is_distributed", [False, True])
+def test_many_claimers_exceed_no_limit(queue: ClaimQueue, is_distributed: bool) -> None:
     queue.fill(*({"domain": f"d{n % 3}.example", "age": 9000 - n} for n in range(300)))
     queue.fill(
         *({"domain": "polite.example", "max_concurrent": 1, "age": 9000 - n} for n in range(60))
     )
-    done, most = threading.Event(), Counter[str]()
+    stopped, highest = threading.Event(), Counter[str]()
 
     def finish() -> None:
-        """End what runs, after a look at how much does."""
-        while not done.is_set():
+        """Record the highest number of running jobs of each domain, and complete some."""
+        while not stopped.is_set():
             running = Counter(
                 domain
                 for (domain,) in queue.rows("SELECT domain FROM scrape_jobs WHERE status='running'")
             )
             for domain, number in running.items():
-                most[domain] = max(most[domain], number)
+                highest[domain] = max(highest[domain], number)
             queue.rows(
-                "UPDATE scrape_jobs SET status = 'completed', completed_at = now(), lease_expires_at = NULL"
-                " WHERE status = 'running' AND random() < 0.5"
+                "UPDATE scrape_jobs SET status = 'completed', completed_at = now(),"
+                " lease_expires_at = NULL WHERE status = 'running' AND random() < 0.5"
             )
 
     def work() -> None:
         chance = random.Random()
         for _ in range(12):
-            queue.claim(chance.randint(1, 5), spread=spread, domain_limit=2)
+            queue.claim(chance.randint(1, 5), is_distributed=is_distributed, domain_limit=2)
             time.sleep(chance.uniform(0, 0.02))
 
     watcher = threading.Thread(target=finish)
     watcher.start()
     at_once(*[work] * 20)
-    done.set()
+    stopped.set()
     watcher.join()
-    assert set(most) == {"d0.example", "d1.example", "d2.example", "polite.example"}
-    assert max(most[f"d{n}.example"] for n in range(3)) <= 2
-    assert most["polite.example"] == 1
+    assert set(highest) == {"d0.example", "d1.example", "d2.example", "polite.example"}
+    assert max(highest[f"d{n}.example"] for n in range(3)) <= 2
+    assert highest["polite.example"] == 1
 
 
-@pytest.mark.parametrize("own_limit", [None, 2])
-def test_a_flood_of_a_full_domain_hides_nobody(queue: Queue, own_limit: int | None) -> None:
-    flood = {"domain": "flood.example", "priority": 9, "max_concurrent": own_limit}
-    queue.fill(*({**flood, "age": 90_000 - n} for n in range(20 * MAX_SKIPPED_JOBS)))
-    others = queue.fill(
-        *({"domain": f"d{n}.example", "priority": 9, "age": 60 - n} for n in range(3))
-    )
-    limit = 2 if own_limit is None else None
-    assert {job.id for job in queue.claim(2, domain_limit=limit)}.isdisjoint(others)
-    assert queue.upcoming(5, domain_limit=limit) == others
-    assert [job.id for job in queue.claim(5, domain_limit=limit)] == others
-    assert not queue.claim(5, domain_limit=limit)
+@pytest.mark.parametrize("is_distributed", [False, True])
+def test_many_claimers_reach_every_limit(queue: ClaimQueue, is_distributed: bool) -> None:
+    domains = [f"d{n}.example" for n in range(3)]
+    for _ in range(4):
+        queue.clear()
+        queue.fill(*({"domain": domain, "jobs": 30} for domain in domains))
+        queue.fill({"domain": "own.example", "jobs": 30, "max_concurrent": 1})
+        at_once(*[lambda: queue.claim(5, is_distributed=is_distributed, domain_limit=2)] * 20)
+        running = queue.rows(
+            "SELECT domain, count(*) FROM scrape_jobs WHERE status = 'running' GROUP BY domain"
+        )
+        assert dict(running) == {**dict.fromkeys(domains, 2), "own.example": 1}
 
 
-def test_a_rare_type_is_found_behind_a_flood_of_another(queue: Queue) -> None:
-    queue.fill(*({"priority": 9, "age": 90_000 - n} for n in range(10 * MAX_SKIPPED_JOBS)))
-    (rare,) = queue.fill({"job_type": "rare", "domain": "rare.example", "priority": 1})
-    assert [job.id for job in queue.claim(5, job_types=["rare"])] == [rare]
-
-
-def test_waiting_makes_up_for_priority_at_four_hours_a_step(queue: Queue) -> None:
-    waited = 9 * AGING_SECONDS
-    high, old, less_old = queue.fill(
-        {"priority": 10, "age": 0},
-        {"priority": 1, "age": waited + 60},
-        {"priority": 1, "age": waited - 60},
-    )
-    assert queue.upcoming(3) == [old, high, less_old]
-
-
-def test_only_time_since_a_job_was_there_and_due_counts_as_waiting(queue: Queue) -> None:
-    backdated, late, older = queue.fill(
-        {"age": 10, "due_in": -1e6}, {"age": 1e6, "due_in": -5}, {"age": 20}
-    )
-    assert queue.upcoming(3) == [older, backdated, late]
-
-
-def test_the_second_form_takes_the_same_jobs_in_the_same_way(queue: Queue) -> None:
-    jobs = [
-        {"priority": 1 + n % 4, "domain": f"d{n % 5}.example", "age": 500 - n} for n in range(40)
-    ]
-    ids = queue.fill(*jobs)
-    expected = queue.upcoming(7, domain_limit=3)
-    taken = queue.claim(7, spread=True, domain_limit=3)
-    assert [job.id for job in taken] == expected
-    assert set(expected) < set(ids)
-    held = queue.rows(
-        "SELECT id, lease_token FROM scrape_jobs WHERE status = 'running' AND lease_seconds = 60"
-    )
-    assert sorted(held) == sorted((job.id, job.token) for job in taken)
-    assert queue.rows("SELECT count(*) FROM outbox") == [(7,)]
-
-
-def test_the_second_form_gives_each_job_once(queue: Queue) -> None:
-    queue.fill(*({"age": 900 - n} for n in range(200)))
-    taken: list[UUID] = []
+def test_claim_in_larger_transaction_keeps_the_limits(queue: ClaimQueue) -> None:
+    queue.fill({"jobs": 60})
 
     def work() -> None:
-        while jobs := queue.claim(5, spread=True):
-            taken.extend(job.id for job in jobs)
+        with own_work(queue.app), database.transaction():
+            service.claim(ClaimRequest("w", ClaimFilter(domain_limit=3), 2), PROVENANCE)
+            time.sleep(0.005)
 
-    at_once(*[work] * 8)
-    assert len(taken) == len(set(taken)) == 200
-
-
-JOBS = st.lists(
-    st.fixed_dictionaries(
-        {
-            "domain": st.sampled_from(["a.example", "b.example", "c.example"]),
-            "job_type": st.sampled_from(["page", "feed"]),
-            "priority": st.integers(1, 10),
-            "max_concurrent": st.sampled_from([None, 1, 3]),
-            "due_in": st.sampled_from([None, -30.0, 3600.0]),
-            "age": st.integers(0, 200_000),
-        }
-    ),
-    max_size=25,
-)
-WANTED = st.fixed_dictionaries(
-    {
-        "domains": st.sampled_from([None, ["a.example"], ["b.example", "c.example"]]),
-        "job_types": st.sampled_from([None, ["feed"]]),
-        "domain_limit": st.sampled_from([None, 1, 2]),
-    }
-)
-
-
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(JOBS, st.sets(st.integers(0, 24), max_size=4), WANTED)
-def test_what_comes_next_is_what_the_rules_say(
-    queue: Queue, jobs: list[dict[str, Any]], running: set[int], wanted: dict[str, Any]
-) -> None:
-    queue.rows("TRUNCATE scrape_jobs, job_events, outbox, uncounted_events")
-    ids = queue.fill(*jobs) if jobs else []
-    busy = [job_id for number, job_id in enumerate(ids) if number in running]
-    queue.rows(
-        "UPDATE scrape_jobs SET status = 'running', scheduled_for = NULL WHERE id = ANY(%s::uuid[])",
-        [busy],
-    )
-    expected = straight(queue, **wanted)
-    shown = queue.upcoming(30, **wanted)
-    assert shown == [job_id for job_id in expected if job_id in shown]
-    assert bool(shown) == bool(expected)
-    assert [job.id for job in queue.claim(30, **wanted)] == expected
-
-
-def straight(
-    queue: Queue,
-    domains: Sequence[str] | None,
-    job_types: Sequence[str] | None,
-    domain_limit: int | None,
-) -> list[UUID]:
-    """Return what comes next by the rules, one after another, each with those before it running."""
-    rows = queue.rows(
-        "SELECT id, status, domain, job_type, priority, max_concurrent,"
-        " extract(epoch FROM greatest(scheduled_for, created_at))::float8, extract(epoch FROM now())::float8"
-        " FROM scrape_jobs"
-    )
-    running = Counter(domain for _, status, domain, *_ in rows if status == "running")
-    found = []
-    for job_id, status, domain, job_type, _, own, due, now in sorted(
-        rows, key=lambda row: (round(row[6] - row[4] * AGING_SECONDS, 3), row[0])
-    ):
-        limits = [limit for limit in (domain_limit, own) if limit is not None]
-        if (
-            status == "pending"
-            and due <= now
-            and (domains is None or domain in domains)
-            and (job_types is None or job_type in job_types)
-            and all(running[domain] < limit for limit in limits)
-        ):
-            found.append(job_id)
-            running[domain] += 1
-    return found
+    at_once(*[work] * 20)
+    assert queue.rows("SELECT count(*) FROM scrape_jobs WHERE status = 'running'") == [(3,)]

@@ -1,5 +1,4 @@
-"""What a claim reads where many jobs of one domain wait, and the statistics are from a time when
-none did."""
+"""Query plans of the queue, with many pending jobs that PostgreSQL's statistics do not include."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,17 +21,18 @@ DONE = 20_000
 CUSTOMER = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"
 
 FILL = f"""
-INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, status, priority, max_retries,
-    completed_at, created_at, updated_at)
-SELECT gen_random_uuid(), gen_random_uuid(), '{CUSTOMER}', %(domain)s, 'domain_scrape', %(status)s, 1 + n %% 10, 3,
-    CASE WHEN %(status)s = 'completed' THEN now() END, now() - n * interval '1 second', now()
+INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, status, priority,
+    max_retries, completed_at, created_at, updated_at)
+SELECT gen_random_uuid(), gen_random_uuid(), '{CUSTOMER}', %(domain)s, 'domain_scrape', %(status)s,
+    1 + n %% 10, 3, CASE WHEN %(status)s = 'completed' THEN now() END,
+    now() - n * interval '1 second', now()
 FROM generate_series(1, %(jobs)s) AS n
 """
 
 
 @pytest.fixture(scope="module")
 def waiting(server_url: str) -> Iterator[Database]:
-    """Many jobs of one domain that wait, of which PostgreSQL knows nothing."""
+    """A database with many pending jobs of one domain, inserted after the last ANALYZE."""
     for url in new_database(server_url):
         migrate(url)
         database = Database(url)
@@ -45,7 +45,7 @@ def waiting(server_url: str) -> Iterator[Database]:
 
 
 DOMAINS = ["one.example", "two.example"]
-WANTED: Mapping[str, tuple[str, ClaimFilter]] = {
+FILTERS: Mapping[str, tuple[str, ClaimFilter]] = {
     "any": ("all", ClaimFilter()),
     "a type": ("types", ClaimFilter(job_types=["domain_scrape"])),
     "a customer": ("customer", ClaimFilter()),
@@ -70,9 +70,9 @@ INDEXES = {
 }
 
 
-def parameters(lanes: str, wanted: ClaimFilter) -> dict[str, Any]:
+def parameters(partitioning: str, claim_filter: ClaimFilter) -> dict[str, Any]:
     return {
-        **wanted.parameters(),
+        **claim_filter.parameters(),
         "limit": 1,
         "candidates": 9,
         "shown": 9,
@@ -80,7 +80,7 @@ def parameters(lanes: str, wanted: ClaimFilter) -> dict[str, Any]:
         "tokens": ["token"],
         "worker_id": "w",
         "lease_seconds": 60,
-        PARAMETER: CUSTOMER if lanes == "customer" else None,
+        PARAMETER: CUSTOMER if partitioning == "customer" else None,
         **provenance_parameters("claimed", Provenance(ANONYMOUS, "r")),
     }
 
@@ -90,26 +90,30 @@ def run(database: Database, statement: Statement, values: Mapping[str, Any]) -> 
 
 
 def pages_read(plan: str) -> int:
-    """Return how many pages a plan that was carried out looked at, in memory or not."""
+    """Return how many pages an executed plan has read, from memory or disk."""
     root = next(nodes(plan))
     return int(root["Shared Hit Blocks"] + root["Shared Read Blocks"])
 
 
 @pytest.mark.parametrize("kind", ["claim", "next"])
-@pytest.mark.parametrize("name", WANTED)
-def test_a_claim_reads_only_its_lanes_heads(waiting: Database, name: str, kind: str) -> None:
-    lanes, wanted = WANTED[name]
-    plans = run(waiting, statements()[f"{kind}_{lanes}"], parameters(lanes, wanted))
-    assert_plans_use(plans, INDEXES[lanes])
+@pytest.mark.parametrize("name", FILTERS)
+def test_claim_reads_only_the_first_jobs(waiting: Database, name: str, kind: str) -> None:
+    partitioning, claim_filter = FILTERS[name]
+    plans = run(
+        waiting, statements()[f"{kind}_{partitioning}"], parameters(partitioning, claim_filter)
+    )
+    assert_plans_use(plans, INDEXES[partitioning])
     for plan in plans:
         assert pages_read(plan) < WAITING / 20, plan
 
 
-def test_every_way_to_claim_is_planned() -> None:
-    assert {lanes for lanes, _ in WANTED.values()} == set(PARTITIONINGS) == set(INDEXES)
+def test_every_partitioning_has_a_plan_test() -> None:
+    assert (
+        {partitioning for partitioning, _ in FILTERS.values()} == set(PARTITIONINGS) == set(INDEXES)
+    )
 
 
-def test_a_worker_s_filters_choose_the_lanes() -> None:
+def test_filter_chooses_the_partitioning() -> None:
     types = ["a", "b"]
     assert ClaimFilter(domains=DOMAINS).partitioning == "domains"
     assert ClaimFilter(domains=DOMAINS, job_types=types).partitioning == "domains_and_types"
@@ -119,11 +123,11 @@ def test_a_worker_s_filters_choose_the_lanes() -> None:
     )
 
 
-def test_the_queue_s_depth_goes_by_an_index(waiting: Database) -> None:
+def test_queue_depth_uses_an_index(waiting: Database) -> None:
     assert_plans_use(run(waiting, DEPTH, {}), "scrape_jobs_status_created")
 
 
-def test_a_job_s_place_goes_by_the_lanes(waiting: Database) -> None:
+def test_queue_position_uses_the_partition_index(waiting: Database) -> None:
     job_id = waiting.rows(
         "SELECT id FROM scrape_jobs WHERE status = 'pending' ORDER BY created_at DESC LIMIT 1"
     )[0][0]
