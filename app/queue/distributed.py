@@ -10,7 +10,8 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from app import database
@@ -91,7 +92,7 @@ CLAIM_JOB = Statement(
 
 
 class _Candidate(NamedTuple):
-    rank: Any
+    rank: datetime
     id: UUID
     domain: str
     limit: int | None

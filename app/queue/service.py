@@ -1,6 +1,5 @@
 """The operations of the queue. They know no HTTP."""
 
-import logging
 import random
 import secrets
 import time
@@ -18,8 +17,6 @@ from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest, UpcomingJob
 from app.queue.explanation import explain
 from app.queue.position_queries import QueueDepth
 from app.queue.waiting import NothingYet, WaitingRequests
-
-log = logging.getLogger(__name__)
 
 EXTRA_CANDIDATES = (8, 50, 100, 200, 400, 800, 1600, 1600)
 """How many more jobs each attempt of a claim considers than it claims, because other claims may
