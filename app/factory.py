@@ -27,11 +27,10 @@ from app.http.shutdown import worker_is_stopping
 from app.jobs import outages
 from app.jobs.routes import blueprint as jobs
 from app.periodic import PeriodicTask, PeriodicTasks
+from app.queue import routes as queue
 from app.queue import sweeper
 from app.queue.metrics import queue_metrics
-from app.queue.routes import Options as QueueOptions
-from app.queue.routes import blueprint as queue
-from app.queue.waiting import WaitingRoom
+from app.queue.waiting import WaitingRequests
 from app.rate_limits.policy import RateLimiter, RateLimits
 from app.server import shared_metrics
 from app.statistics import service as totals
@@ -85,10 +84,10 @@ def create_app(settings: Settings) -> Flask:
 
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault, settings.webhook_limit))
-    room = WaitingRoom(settings.threads // 2, worker_is_stopping)
-    work_came.connect(lambda _: room.announce(), weak=False)
-    app.register_blueprint(
-        queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault)
+    waiting = WaitingRequests(settings.threads // 2, worker_is_stopping)
+    work_came.connect(lambda _: waiting.notify(), weak=False)
+    queue.register(
+        app, queue.QueueSettings(settings.domain_limit, settings.distributed), waiting, vault
     )
     app.register_blueprint(statistics)
     metrics.register(
@@ -99,16 +98,16 @@ def create_app(settings: Settings) -> Flask:
     dispatcher = Dispatcher(own_work, _dispatch_options(settings, vault, policy))
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     tasks = [
-        PeriodicTask("the sweeper", 1.0, sweeper.sweep),
-        PeriodicTask("the count of statistics", 2.0, totals.count_round),
+        PeriodicTask("sweeper", 1.0, sweeper.sweep),
+        PeriodicTask("statistics count", 2.0, totals.count_round),
     ]
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = PeriodicTasks(own_work, tasks)
     app.extensions["pulse"] = PeriodicTasks(
-        own_work, [PeriodicTask("the pulse", outages.BEAT_SECONDS, outages.beat)]
+        own_work, [PeriodicTask("pulse", outages.BEAT_SECONDS, outages.beat)]
     )
     app.extensions["note_of_use"] = PeriodicTasks(
-        own_work, [PeriodicTask("the note of the keys' use", 10.0, keys.note_use)]
+        own_work, [PeriodicTask("API key usage", 10.0, keys.note_use)]
     )
     cli.register(app, settings)
     return app

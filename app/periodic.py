@@ -1,4 +1,4 @@
-"""Work that has to be done every few seconds, in a thread beside the requests."""
+"""Tasks that run every few seconds, in a thread beside the requests."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Context(Protocol):
-    """What makes the database usable in a thread of our own, such as Flask's
+    """A context that makes the database usable in another thread, such as Flask's
     ``app.app_context``."""
 
     def __call__(self) -> AbstractContextManager[object]: ...  # noqa: D102
@@ -23,8 +23,14 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """Something to be done every `seconds`; it has to be safe to do in many processes at once, and
-    to break off."""
+    """A task that runs at an interval.
+
+    Attributes:
+        name: The task's name in the log.
+        seconds: The time from the end of one run to the start of the next.
+        work: Does the work. It may run in several processes at the same time, and may be
+            interrupted at any point.
+    """
 
     name: str
     seconds: float
@@ -32,8 +38,10 @@ class PeriodicTask:
 
 
 class PeriodicTasks:
-    """A thread that does its tasks one after another until it is stopped; a failure is logged, and
-    tried again."""
+    """A thread that runs tasks one after another until it is stopped.
+
+    The failure of a task is logged, and the task runs again after its interval.
+    """
 
     def __init__(self, context: Context, tasks: Sequence[PeriodicTask]) -> None:
         self._context = context
@@ -42,12 +50,12 @@ class PeriodicTasks:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Run in a thread of its own."""
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        """Start the thread; each task runs at once."""
+        self._thread = threading.Thread(target=self._run, name="periodic-tasks", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Let it finish what it is at, and wait until it has."""
+        """Wait until the current task has finished, and stop the thread."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -59,16 +67,16 @@ class PeriodicTasks:
                 task = min(due, key=due.__getitem__)
                 if self._stopping.wait(max(due[task] - time.monotonic(), 0)):
                     return
-                self._do(task)
+                self._run_task(task)
                 due[task] = time.monotonic() + task.seconds
 
-    def _do(self, task: PeriodicTask) -> None:
+    def _run_task(self, task: PeriodicTask) -> None:
         try:
             task.work()
         except DatabaseFailure as failure:
-            text = "%s waits for the database: %s"
+            text = "periodic task %s failed: %s"
             log_failure(
                 log, logging.WARNING, text, task.name, failure.details, cause=failure.__cause__
             )
-        except Exception:  # a mistake in one round must not end the task for this process
-            log.exception("%s goes on after an unexpected error", task.name)
+        except Exception:  # an error in one run must not end the task for this process
+            log.exception("periodic task %s failed", task.name)

@@ -1,5 +1,4 @@
-"""What the measurements stand on: a PostgreSQL of their own, SQL that fills it, and how figures are
-told."""
+"""The basis of all benchmarks: a PostgreSQL server with databases, and the output of results."""
 
 import statistics
 import sys
@@ -14,30 +13,33 @@ import psycopg2
 from support.database import migrate, new_database
 from support.postgres import Postgres
 
-ID = "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || right(md5(random()::text), 19))::uuid"
-"""SQL for a new id that is ordered by the time `at`, as the service's are."""
+TIME_ORDERED_ID = (
+    "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7'"
+    " || right(md5(random()::text), 19))::uuid"
+)
+"""SQL for a new id in the order of the time `at`, as in the service's UUIDs (version 7)."""
 
 
-def say(text: str) -> None:
-    """Show how far it is."""
+def show_progress(text: str) -> None:
+    """Show the current step on standard error, in place of the last one."""
     sys.stderr.write(f"\r\x1b[K{text}")
     sys.stderr.flush()
 
 
-def tell(text: str) -> None:
-    """Print a figure on a line of its own."""
-    say("")
+def print_result(text: str) -> None:
+    """Print a line of results on standard output."""
+    show_progress("")
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-def told(ratios: Sequence[float]) -> str:
-    """Return the ratios of paired rounds as one: the median, and from where to where they reach."""
+def summarize(ratios: Sequence[float]) -> str:
+    """Return the median and the range of the ratios of paired rounds."""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def execute(url: str, *statements: tuple[str, Sequence[object] | Mapping[str, Any]]) -> None:
-    """Run statements in one transaction."""
+    """Run statements, each with its parameters, in one transaction."""
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         for sql, values in statements:
             cursor.execute(sql, values)
@@ -45,7 +47,7 @@ def execute(url: str, *statements: tuple[str, Sequence[object] | Mapping[str, An
 
 
 def vacuum(url: str) -> None:
-    """Let PostgreSQL tidy up and count, as it does by itself in time."""
+    """Vacuum and analyze the database, as autovacuum would do in time."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -55,8 +57,10 @@ def vacuum(url: str) -> None:
 
 @contextmanager
 def databases(count: int) -> Iterator[list[str]]:
-    """Start a PostgreSQL that does not wait for the disk (fsync is off), with empty databases that
-    have the schema."""
+    """Start a PostgreSQL server and yield the URLs of empty databases that have the schema.
+
+    The server does not wait for the disk: fsync is off.
+    """
     postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-bench-")))
     try:
         server = postgres.start()

@@ -27,7 +27,7 @@ from app.config import Settings
 from app.events.queries import event_hash
 from app.factory import create_app
 from app.jobs import queries
-from bench.ground import databases, execute, say, tell, told, vacuum
+from bench.ground import databases, execute, print_result, show_progress, summarize, vacuum
 from support.factories import new_domain
 
 JOBS = 2_000
@@ -165,7 +165,7 @@ def main() -> None:
             seconds(services, ids, options.times, f"round {number} of {count}")
             for number in range(count + 1)
         ][1:]
-        tell(f"cost of each protection ({count} paired rounds of {options.times} calls):")
+        print_result(f"cost of each protection ({count} paired rounds of {options.times} calls):")
         for what, other, base in (
             *(
                 (f"{name}, {method}", (name, method), ("open", method))
@@ -178,14 +178,16 @@ def main() -> None:
             slow, quick = (
                 statistics.median(one[which] for one in found) * 1000 for which in (other, base)
             )
-            tell(f"  {what}: {slow:.2f} ms and {quick:.2f} ms without, ratio {told(ratios)}")
+            print_result(
+                f"  {what}: {slow:.2f} ms and {quick:.2f} ms without, ratio {summarize(ratios)}"
+            )
 
 
 def seconds(
     services: Mapping[str, ProtectedService], ids: list[str], times: int, label: str
 ) -> dict[tuple[str, str], float]:
     """Return the seconds of a call by service and method, measured once in a random order."""
-    say(label)
+    show_progress(label)
     measures = [
         *((name, method) for name in services for method in ("GET", "PUT")),
         ("unchained", "PUT"),

@@ -15,7 +15,15 @@ from typing import Any
 from app.config import Settings
 from app.factory import create_app
 from app.statistics import service
-from bench.ground import ID, databases, execute, say, tell, told, vacuum
+from bench.ground import (
+    TIME_ORDERED_ID,
+    databases,
+    execute,
+    print_result,
+    show_progress,
+    summarize,
+    vacuum,
+)
 from support.service import own_work
 
 SIZES = (10_000, 1_000_000)
@@ -51,7 +59,7 @@ JOBS = f"""
     INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, priority,
         max_retries, status, retry_count, stats, error_message, started_at, completed_at,
         created_at, updated_at, version, status_seq)
-    SELECT {ID}, md5('d' || d)::uuid, md5('c' || d %% %(customers)s)::uuid, 'd' || d || '.example',
+    SELECT {TIME_ORDERED_ID}, md5('d' || d)::uuid, md5('c' || d %% %(customers)s)::uuid, 'd' || d || '.example',
         (%(types)s)[t], p, 3,
         CASE WHEN e IS NULL THEN 'completed' ELSE 'failed' END, retries,
         jsonb_build_object('pagesProcessed', pages, 'performance', jsonb_build_object(
@@ -134,7 +142,9 @@ def rounds(
         seconds = {}
         for what, window in WINDOWS.items():
             for name in list(histories) if number % 2 else reversed(histories):
-                say(f"round {number} of {count}: {what}, {name}" if number else "warming up")
+                show_progress(
+                    f"round {number} of {count}: {what}, {name}" if number else "warming up"
+                )
                 seconds[what, name] = histories[name].read(window, times)
         found.append(seconds)
     return found[1:]
@@ -167,24 +177,24 @@ def main() -> None:
         for url, size in zip(urls, SIZES, strict=True):
             jobs = size // scale
             name = f"{jobs:,}"
-            say(f"filling: {name} jobs")
+            show_progress(f"filling: {name} jobs")
             histories[name] = History(url, jobs, begin, days)
-            say(f"counting the events of {name} jobs")
+            show_progress(f"counting the events of {name} jobs")
             rate = histories[name].count()
-            tell(f"counting {jobs * EVENTS_OF_A_JOB:,} events: {rate:.0f} a second")
+            print_result(f"counting {jobs * EVENTS_OF_A_JOB:,} events: {rate:.0f} a second")
         found = rounds(histories, count, options.times)
         small, large = histories
         spread = "one day" if options.one_day else "30 days"
-        tell(
+        print_result(
             f"statistics of {small} and of {large} jobs in {spread}"
             f" ({count} paired rounds of {options.times}):"
         )
         for what in WINDOWS:
             low, high = ([seconds[what, name] for seconds in found] for name in (small, large))
-            tell(
+            print_result(
                 f"  {what}: {statistics.median(low) * 1000:.2f} ms"
                 f" and {statistics.median(high) * 1000:.2f} ms,"
-                f" ratio {told([mine / base for mine, base in zip(high, low, strict=True)])}"
+                f" ratio {summarize([mine / base for mine, base in zip(high, low, strict=True)])}"
             )
         for history in histories.values():
             history.close()

@@ -20,7 +20,7 @@ import psycopg2
 import requests
 
 from app.signing import new_secret
-from bench.ground import databases, execute, say, tell
+from bench.ground import databases, execute, print_result, show_progress
 from support.receiver import Receiver
 from support.service import Dispatcher, Service, free_port
 
@@ -137,7 +137,7 @@ def rounds(url: str, count: int, puts: int, backlog: int) -> list[tuple[float, f
         for number in range(count):
             pair = {}
             for with_endpoints in (True, False) if number % 2 else (False, True):
-                say(
+                show_progress(
                     f"(b) round {number + 1} of {count}, {'with' if with_endpoints else 'without'} bad endpoints"
                 )
                 execute(url, *none)
@@ -193,16 +193,16 @@ def main() -> None:
         if options.only != "b":
             rates = []
             for number in range(options.repeats):
-                say(f"(a) {options.events} deliveries, {number + 1} of {options.repeats}")
+                show_progress(f"(a) {options.events} deliveries, {number + 1} of {options.repeats}")
                 rates.append(throughput(url, options.events))
-            tell(
+            print_result(
                 f"(a) one dispatcher to one receiver: {statistics.median(rates):.0f} deliveries a second"
                 f" ({min(rates):.0f} to {max(rates):.0f}; {options.events} each)"
             )
         if options.only != "a":
             pairs = rounds(url, options.rounds, options.puts, options.backlog)
             ratios = [bad / good for bad, good in pairs]
-            tell(
+            print_result(
                 f"(b) PUT beside bad endpoints: {statistics.median(bad for bad, _ in pairs):.2f} ms, without any:"
                 f" {statistics.median(good for _, good in pairs):.2f} ms, ratio {statistics.median(ratios):.3f}"
                 f" ({min(ratios):.3f} to {max(ratios):.3f}; medians of {options.rounds} paired rounds)"

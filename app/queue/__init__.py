@@ -1,2 +1,1 @@
-"""The queue: which pending job a worker gets next, and what becomes of jobs whose worker is
-silent."""
+"""The queue: workers claim pending jobs, and the sweeper rescues jobs whose lease has expired."""

@@ -1,15 +1,20 @@
-"""When a job whose worker fell silent is tried again."""
+"""Exponential backoff of jobs whose lease has expired."""
 
 BASE_SECONDS = 15.0
-LONGEST_SECONDS = 3600.0
-SPREAD = 0.2
+MAX_BACKOFF_SECONDS = 3600.0
+MAX_DOUBLINGS = 16
+JITTER = 0.2
 
 
 def delay_seconds(retry_count: int, chance: float) -> float:
-    """Return the seconds until the next attempt of a job that has been retried `retry_count` times.
+    """Return the seconds until the next attempt of a job.
 
-    15 s, doubled with every retry up to an hour, and spread by a fifth to either side as `chance`,
-    from 0 to 1, has it: jobs that were lost together must not come back together.
+    The delay is 15 s, doubled with every retry up to one hour, and then varied by up to 20 % in
+    either direction, so that jobs that were lost together do not all come back together.
+
+    Args:
+        retry_count: How often the job has been retried.
+        chance: A random number from 0 to 1; it chooses the variation.
     """
-    delay = min(BASE_SECONDS * 2.0 ** min(retry_count, 16), LONGEST_SECONDS)
-    return delay * (1 + SPREAD * (2 * chance - 1))
+    delay = min(BASE_SECONDS * 2.0 ** min(retry_count, MAX_DOUBLINGS), MAX_BACKOFF_SECONDS)
+    return delay * (1 + JITTER * (2 * chance - 1))

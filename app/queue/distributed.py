@@ -1,14 +1,17 @@
-"""The claim's second form, for jobs that are spread over several machines (Citus).
+"""The claim on a distributed table (Citus), where jobs are spread over several machines.
 
-There no statement may lock rows of more than one shard, so candidates are found without a lock,
-best first, and each is taken by its id. Limits are kept by the same lock as in the first form, with
-the look and the taking in its transaction.
+There, a statement must not lock rows of more than one shard. Candidates are therefore found without
+a lock, in the queue's order, and each is claimed by its id in a transaction of its own. Concurrency
+limits are kept with the same advisory lock as in `queries.claim`: the transaction that holds it
+counts the running jobs and claims the candidate.
 """
 
 import random
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from app import database
@@ -18,60 +21,70 @@ from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY, pending_in
 from app.jobs.queries import job_json
-from app.queue.order import DUE, LIMIT, RANK, WANTED
-from app.queue.queries import Leased, Wanted
+from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
+from app.queue.order import DUE_AT, JOB_LIMIT, MATCHES_FILTER, RANK
 
-SPARE = 64
-"""How many more candidates of each priority are looked at than are to be taken: others take at the
-same time."""
+EXTRA_CANDIDATES = 64
+"""How many more jobs of each priority to consider than to claim, because other claims may take
+some."""
 
-ROUNDS = 6
-"""How often candidates are looked for, where the last ones could not all be had."""
+MAX_ROUNDS = 6
+"""How often to look for candidates if some of the last ones could not be claimed."""
 
-PAUSE_SECONDS = 0.02
+MAX_PAUSE_SECONDS = 0.02
 
-RUNNING = Statement(
+COUNT_RUNNING_BY_DOMAIN = Statement(
     "count_running_by_domain",
-    # Promises: how many jobs of each domain run.
-    "SELECT j.domain, count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE GROUP BY j.domain",
+    # Promises: the number of running jobs of each domain.
+    """
+    SELECT j.domain, count(*) FROM scrape_jobs j
+    WHERE (j.status = 'running') IS TRUE GROUP BY j.domain
+    """,
     past_row_security=True,
 )
 
-CANDIDATES = Statement(
+FIND_CANDIDATES = Statement(
     "find_candidates",
     # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains
-    # that are not full.
+    # that have not reached their limit.
     f"""
-    SELECT {RANK}, j.id, j.domain, {LIMIT} FROM scrape_jobs j
-    WHERE {pending_in("due", "j.status")} AND j.priority = %(priority)s::int AND {DUE} <= now() AND {WANTED}
-        AND NOT EXISTS (SELECT FROM unnest(%(busy_domains)s::text[], %(running_jobs)s::bigint[]) AS r (domain, jobs)
-            WHERE r.domain = j.domain AND r.jobs >= {LIMIT})
-    ORDER BY {DUE}, j.id LIMIT %(candidates)s::int
+    SELECT {RANK}, j.id, j.domain, {JOB_LIMIT} FROM scrape_jobs j
+    WHERE {pending_in("due", "j.status")} AND j.priority = %(priority)s::int
+        AND {DUE_AT} <= now() AND {MATCHES_FILTER}
+        AND NOT EXISTS (
+            SELECT FROM unnest(%(busy_domains)s::text[], %(running_jobs)s::bigint[])
+                AS r (domain, jobs)
+            WHERE r.domain = j.domain AND r.jobs >= {JOB_LIMIT})
+    ORDER BY {DUE_AT}, j.id LIMIT %(candidates)s::int
     """,
 )
 
-LOCK = Statement(
+LOCK_DOMAIN = Statement(
     "lock_domain",
-    # Promises: nobody else who asks looks at this domain's limit until the transaction ends; or
-    # false.
+    # Promises: true, and no other claim checks the limit of this domain until the transaction
+    # ends; or false if another claim checks it now.
     "SELECT pg_try_advisory_xact_lock(hashtextextended('queue ' || %(domain)s::text, 0))",
 )
 
-COUNT = Statement(
+COUNT_RUNNING = Statement(
     "count_running",
-    # Promises: how many jobs of the domain run.
-    "SELECT count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE AND j.domain = %(domain)s::text",
+    # Promises: the number of running jobs of the domain.
+    """
+    SELECT count(*) FROM scrape_jobs j
+    WHERE (j.status = 'running') IS TRUE AND j.domain = %(domain)s::text
+    """,
     past_row_security=True,
 )
 
-TAKE = Statement(
+CLAIM_JOB = Statement(
     "take_job",
-    # Promises: the job runs from now on, leased to this worker; or no row: it is not due and
-    # pending any more, or somebody else has it locked.
+    # Promises: the job runs from now on, leased to this worker; or no row: it is no longer due and
+    # pending, or another transaction has locked it.
     f"""
     WITH picked AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t, %(token)s::text AS token FROM scrape_jobs j
-        WHERE j.id = %(id)s::uuid AND j.status = 'pending' AND {DUE} <= now() FOR NO KEY UPDATE SKIP LOCKED
+        WHERE j.id = %(id)s::uuid AND j.status = 'pending' AND {DUE_AT} <= now()
+        FOR NO KEY UPDATE SKIP LOCKED
     ), {take("AND j.id = %(id)s::uuid")}
     SELECT job.id, {job_json("job")} FROM job
     """,
@@ -79,62 +92,71 @@ TAKE = Statement(
 
 
 class _Candidate(NamedTuple):
-    rank: Any
+    rank: datetime
     id: UUID
     domain: str
     limit: int | None
 
 
 def claim(
-    wanted: Wanted,
-    worker_id: str,
-    lease_seconds: int,
-    tokens: Sequence[str],
-    provenance: Provenance,
-) -> Sequence[Leased]:
-    """Lease at most as many jobs to the worker as there are `tokens`; see `queries.claim`."""
-    jobs: list[Leased] = []
-    for _ in range(ROUNDS):
-        candidates = _candidates(wanted, len(tokens) + SPARE)
-        passed_over = _take(candidates, jobs, worker_id, lease_seconds, tokens, provenance)
-        if len(jobs) == len(tokens) or not passed_over:
+    request: ClaimRequest, tokens: Sequence[str], provenance: Provenance
+) -> Sequence[ClaimedJob]:
+    """Claim at most one job for each of the `tokens`; see `queries.claim`."""
+    claimed = _ClaimedJobs(request, tokens, provenance)
+    for _ in range(MAX_ROUNDS):
+        skipped = claimed.add(_candidates(request.filter, len(tokens) + EXTRA_CANDIDATES))
+        if claimed.is_complete or not skipped:
             break
-        time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - lets rivals pass, hides nothing
-    return sorted(jobs)
+        time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - spreads, hides nothing
+    return sorted(claimed.jobs)
 
 
-def _take(
-    candidates: Sequence[_Candidate],
-    jobs: list[Leased],
-    worker_id: str,
-    lease_seconds: int,
-    tokens: Sequence[str],
-    provenance: Provenance,
-) -> int:
-    """Take candidates, one after another, until there are enough `jobs`; return how many could not
-    be had."""
-    work = {
-        "worker_id": worker_id,
-        "lease_seconds": lease_seconds,
-        **events.provenance_parameters("claimed", provenance),
-    }
-    passed_over = 0
-    for candidate in candidates:
-        if len(jobs) == len(tokens):
-            break
-        token, taken = tokens[len(jobs)], []
+@dataclass
+class _ClaimedJobs:
+    """The jobs that a request has claimed so far."""
+
+    request: ClaimRequest
+    tokens: Sequence[str]
+    provenance: Provenance
+    jobs: list[ClaimedJob] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.jobs) == len(self.tokens)
+
+    def add(self, candidates: Sequence[_Candidate]) -> int:
+        """Claim candidates until there are enough; return how many could not be claimed."""
+        skipped = 0
+        for candidate in candidates:
+            if self.is_complete:
+                break
+            skipped += not self._claim(candidate)
+        return skipped
+
+    def _claim(self, candidate: _Candidate) -> bool:
+        """Return whether the candidate was claimed: not if it is gone or its domain is full."""
+        parameters = {
+            "id": str(candidate.id),
+            "token": self.tokens[len(self.jobs)],
+            "worker_id": self.request.worker_id,
+            "lease_seconds": self.request.lease_seconds,
+            **events.provenance_parameters("claimed", self.provenance),
+        }
         with database.transaction():
-            if candidate.limit is None or _has_room(candidate.domain, candidate.limit):
-                taken = database.run(TAKE, {**work, "id": str(candidate.id), "token": token})
-        jobs.extend(Leased(candidate.rank, job_id, token, text) for job_id, text in taken)
-        passed_over += not taken
-    return passed_over
+            if candidate.limit is not None and not _may_start(candidate.domain, candidate.limit):
+                return False
+            rows = database.run(CLAIM_JOB, parameters)
+        self.jobs.extend(
+            ClaimedJob(candidate.rank, job_id, parameters["token"], text) for job_id, text in rows
+        )
+        return bool(rows)
 
 
-def _candidates(wanted: Wanted, count: int) -> Sequence[_Candidate]:
-    running = database.run(RUNNING, {})
+def _candidates(claim_filter: ClaimFilter, count: int) -> Sequence[_Candidate]:
+    """Return at most `count` due jobs of each priority, in the queue's order."""
+    running = database.run(COUNT_RUNNING_BY_DOMAIN, {})
     parameters = {
-        **wanted.parameters(),
+        **claim_filter.parameters(),
         "busy_domains": [domain for domain, _ in running],
         "running_jobs": [jobs for _, jobs in running],
         "candidates": count,
@@ -142,11 +164,12 @@ def _candidates(wanted: Wanted, count: int) -> Sequence[_Candidate]:
     found = [
         _Candidate(*row)
         for priority in range(1, MAX_PRIORITY + 1)
-        for row in database.run(CANDIDATES, {**parameters, "priority": priority})
+        for row in database.run(FIND_CANDIDATES, {**parameters, "priority": priority})
     ]
     return sorted(found, key=lambda candidate: (candidate.rank, candidate.id))
 
 
-def _has_room(domain: str, limit: int) -> bool:
-    locked = database.run(LOCK, {"domain": domain})[0][0]
-    return bool(locked) and database.run(COUNT, {"domain": domain})[0][0] < limit
+def _may_start(domain: str, limit: int) -> bool:
+    """Return whether a job of the domain may start in the open transaction."""
+    locked = database.run(LOCK_DOMAIN, {"domain": domain})[0][0]
+    return bool(locked) and database.run(COUNT_RUNNING, {"domain": domain})[0][0] < limit

@@ -1,11 +1,13 @@
-"""The queue's endpoints."""
+"""The endpoints of the queue."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
 
 from app.api_keys.scopes import Scope
 from app.errors import RetriesUsedUp
@@ -24,126 +26,159 @@ from app.jobs import leases
 from app.jobs.queries import Representation, Retry
 from app.jobs.responses import job_answer, preconditions
 from app.queue import schemas, service
-from app.queue.queries import Leased, Wanted
-from app.queue.service import Worker
-from app.queue.waiting import WaitingRoom
+from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
+from app.queue.service import WaitingClient
+from app.queue.waiting import WaitingRequests
 from app.vault import Vault
+
+blueprint = Blueprint("queue", __name__, url_prefix="/api/scrape-jobs")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How the queue works: jobs of one domain that may run at once (None: any), and whether the
-    table is spread."""
+class QueueSettings:
+    """The settings of the queue.
+
+    Attributes:
+        domain_limit: How many jobs of one domain may run at the same time; None for no limit.
+        is_distributed: Whether the jobs' table is distributed over several machines (Citus).
+    """
 
     domain_limit: int | None = None
-    spread: bool = False
+    is_distributed: bool = False
 
 
-class _NothingYet(Exception):
-    """There is no work, and time left to wait for some; what was begun is to be undone."""
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    settings: QueueSettings
+    waiting: WaitingRequests
+    vault: Vault
 
 
-def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
-    """Return the endpoints of a queue in whose `room` requests wait, and whose kept answers are
-    sealed by `vault`."""
-    routes = Blueprint("queue", __name__, url_prefix="/api/scrape-jobs")
+def register(app: Flask, settings: QueueSettings, waiting: WaitingRequests, vault: Vault) -> None:
+    """Add the endpoints of the queue to `app`.
 
-    @routes.post("/next")
-    @operation("Failed to take scrape jobs", Scope.QUEUE_WORK)
-    def take_jobs() -> Response:
-        """Take the jobs that come next, or wait for some."""
-        asked = schemas.NEXT.parse(object_of(json_body(sanitised=schemas.NEXT.sanitised)))
-        wanted = _wanted(asked["job_types"], asked["domains"])
-        worker, limit = Worker(asked["worker_id"], asked["lease_seconds"]), asked["limit"]
+    Args:
+        app: The application.
+        settings: The settings of the queue.
+        waiting: The requests of this process that wait for jobs.
+        vault: Encrypts the stored responses to claims, because they contain lease tokens.
+    """
+    app.extensions["queue"] = _Queue(settings, waiting, vault)
+    app.register_blueprint(blueprint)
 
-        def take(*, is_last: bool) -> Response:
-            jobs = service.claim(wanted, worker, limit, provenance(), spread=options.spread)
-            if not jobs and not is_last:
-                raise _NothingYet
-            return _jobs(jobs)
 
-        def attempt(is_last: bool) -> Response | None:
-            reauthenticate()
-            try:
-                return once(lambda: take(is_last=is_last), vault)
-            except _NothingYet:
-                return None
+def _queue() -> _Queue:
+    queue: _Queue = current_app.extensions["queue"]
+    return queue
 
-        return room.wait(attempt, asked["wait_seconds"], client_disconnected) or _jobs(())
 
-    @routes.get("/next")
-    @operation("Failed to fetch the next scrape jobs", Scope.JOBS_READ, Scope.QUEUE_WORK)
-    def upcoming_jobs() -> Response:
-        """Show the jobs that come next, and take none."""
-        asked = query(schemas.UPCOMING)
-        return _jobs(
-            service.upcoming(_wanted(asked["job_types"], asked["domains"]), asked["limit"])
-        )
-
-    @routes.get("/<id>/queue")
-    @operation("Failed to fetch the place in the queue", Scope.JOBS_READ, subject="job")
-    def job_place(id: str) -> Response:
-        """Show where a job stands in the queue, and why it has not started."""
-        return response.success(json.dumps(service.place(parse_id(id), options.domain_limit)))
-
-    @routes.post("/<id>/heartbeat")
-    @operation("Failed to extend the lease", Scope.QUEUE_WORK, subject="job")
-    @idempotent()
-    def heartbeat(id: str) -> Response:
-        """Extend a lease."""
-        job_id = parse_id(id)
-        schemas.EMPTY.parse(object_of(optional_json_body()))
-        return job_answer(leases.heartbeat(job_id, required_lease_token(), provenance()))
-
-    @routes.post("/<id>/retry")
-    @operation(
-        "Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
+@blueprint.post("/next")
+@operation("Failed to take scrape jobs", Scope.QUEUE_WORK)
+def claim_jobs() -> Response:
+    """Claim the jobs that come next, or wait for some."""
+    body = object_of(json_body(sanitised=schemas.NEXT.sanitised))
+    return service.claim_or_wait(
+        _claim_request(schemas.NEXT.parse(body)),
+        provenance(),
+        _waiting_client(),
+        _queue().waiting,
+        is_distributed=_queue().settings.is_distributed,
     )
-    @idempotent()
-    def retry_job(id: str) -> Response:
-        """Send a failed job, or with its token a running one, back to pending."""
-        job_id, body = parse_id(id), optional_json_body(sanitised=schemas.RETRY.sanitised)
-        asked = schemas.RETRY.parse(object_of(body))
-        how = Retry(asked["delay_seconds"], resets=asked["reset_retry_count"])
-        try:
-            job = _retry(job_id, schemas.error_message(asked), how)
-        except RetriesUsedUp as error:
-            return error_response(error)  # not raised: the attempt stays ended as failed
-        return job_answer(job, "Job queued for retry")
-
-    @routes.post("/<id>/release")
-    @operation("Failed to release scrape job", Scope.QUEUE_WORK, subject="job")
-    @idempotent()
-    def release_job(id: str) -> Response:
-        """Give a running job back unfinished."""
-        job_id = parse_id(id)
-        schemas.EMPTY.parse(object_of(optional_json_body()))
-        required_lease_token()
-        return job_answer(
-            leases.release(job_id, preconditions(), provenance()), "Job released successfully"
-        )
-
-    def _wanted(job_types: Sequence[str] | None, domains: Sequence[str] | None) -> Wanted:
-        return Wanted(job_types, domains, domain_limit=options.domain_limit)
-
-    return routes
 
 
-def _retry(job_id: UUID, error_message: dict[str, str | None], how: Retry) -> Representation:
-    asked = preconditions()
-    if asked.lease_token is None:
-        return leases.retry(job_id, error_message, how, asked, provenance())
-    return leases.give_up(job_id, error_message.get("error_message"), how, asked, provenance())
-
-
-def _jobs(jobs: Sequence[Leased]) -> Response:
-    """Answer with jobs; each that was taken has its token, which no other answer shows."""
-    return response.success(f"[{','.join(map(_job, jobs))}]")
-
-
-def _job(job: Leased) -> str:
-    return (
-        job.json
-        if job.token is None
-        else f'{job.json[:-1]},"lease_token":{json.dumps(job.token)}}}'
+def _claim_request(fields: Mapping[str, Any]) -> ClaimRequest:
+    return ClaimRequest(
+        fields["worker_id"],
+        _claim_filter(fields),
+        limit=fields["limit"],
+        lease_seconds=fields["lease_seconds"],
+        wait_seconds=fields["wait_seconds"],
     )
+
+
+def _claim_filter(fields: Mapping[str, Any]) -> ClaimFilter:
+    limit = _queue().settings.domain_limit
+    return ClaimFilter(fields["job_types"], fields["domains"], domain_limit=limit)
+
+
+def _waiting_client() -> WaitingClient[Response]:
+    return WaitingClient(
+        reauthenticate=reauthenticate,
+        is_disconnected=client_disconnected,
+        run_once=partial(once, vault=_queue().vault),
+        respond=_claimed_jobs,
+    )
+
+
+def _claimed_jobs(jobs: Sequence[ClaimedJob]) -> Response:
+    """Return the claimed jobs with their lease tokens, which no other response shows."""
+    return _job_list([f'{job.json[:-1]},"lease_token":{json.dumps(job.token)}}}' for job in jobs])
+
+
+def _job_list(jobs: Sequence[str]) -> Response:
+    return response.success(f"[{','.join(jobs)}]")
+
+
+@blueprint.get("/next")
+@operation("Failed to fetch the next scrape jobs", Scope.JOBS_READ, Scope.QUEUE_WORK)
+def list_upcoming_jobs() -> Response:
+    """List the jobs that come next, without claiming them."""
+    fields = query(schemas.UPCOMING)
+    jobs = service.upcoming(_claim_filter(fields), fields["limit"])
+    return _job_list([job.json for job in jobs])
+
+
+@blueprint.get("/<id>/queue")
+@operation("Failed to fetch the place in the queue", Scope.JOBS_READ, subject="job")
+def get_position(id: str) -> Response:
+    """Show the position of a job in the queue, and why it has not started."""
+    position = service.position(parse_id(id), _queue().settings.domain_limit)
+    return response.success(json.dumps(position))
+
+
+@blueprint.post("/<id>/heartbeat")
+@operation("Failed to extend the lease", Scope.QUEUE_WORK, subject="job")
+@idempotent()
+def heartbeat(id: str) -> Response:
+    """Extend the lease of a job."""
+    job_id = parse_id(id)
+    schemas.EMPTY.parse(object_of(optional_json_body()))
+    return job_answer(leases.heartbeat(job_id, required_lease_token(), provenance()))
+
+
+@blueprint.post("/<id>/retry")
+@operation(
+    "Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
+)
+@idempotent()
+def retry_job(id: str) -> Response:
+    """Return a failed job to pending; with the lease token, a running job."""
+    job_id, body = parse_id(id), optional_json_body(sanitised=schemas.RETRY.sanitised)
+    fields = schemas.RETRY.parse(object_of(body))
+    try:
+        job = _retry(job_id, fields)
+    except RetriesUsedUp as error:
+        return error_response(error)  # not raised: the attempt stays ended as failed
+    return job_answer(job, "Job queued for retry")
+
+
+def _retry(job_id: UUID, fields: Mapping[str, Any]) -> Representation:
+    how = Retry(fields["delay_seconds"], resets=fields["reset_retry_count"])
+    conditions = preconditions()
+    if conditions.lease_token is not None:
+        message = fields.get("error_message")
+        return leases.give_up(job_id, message, how, conditions, provenance())
+    report = {name: fields[name] for name in ("error_message",) if name in fields}
+    return leases.retry(job_id, report, how, conditions, provenance())
+
+
+@blueprint.post("/<id>/release")
+@operation("Failed to release scrape job", Scope.QUEUE_WORK, subject="job")
+@idempotent()
+def release_job(id: str) -> Response:
+    """Return a running job to pending, unfinished and without counting a retry."""
+    job_id = parse_id(id)
+    schemas.EMPTY.parse(object_of(optional_json_body()))
+    required_lease_token()
+    job = leases.release(job_id, preconditions(), provenance())
+    return job_answer(job, "Job released successfully")

@@ -1,6 +1,4 @@
-"""What requests may say about the queue."""
-
-from typing import Any
+"""The schemas of the queue's requests."""
 
 from app.http.fields import (
     ListOf,
@@ -19,8 +17,8 @@ MAX_LIMIT = 100
 MAX_DELAY_SECONDS = 365 * 24 * 3600
 
 
-class NextSchema(StrictSchema):
-    """A worker that asks for work."""
+class ClaimSchema(StrictSchema):
+    """The body of a worker's request for jobs."""
 
     worker_id = Name(required=True)
     job_types = ListOf(Pattern(**JOB_TYPE), "job types", allow_none=True, load_default=None)
@@ -31,7 +29,7 @@ class NextSchema(StrictSchema):
 
 
 class UpcomingSchema(StrictSchema):
-    """The query of what comes next."""
+    """The query of a request for the upcoming jobs."""
 
     job_types = ListOfInQuery(Pattern(**JOB_TYPE), "job types", load_default=None)
     domains = ListOfInQuery(Domain(), "host names", load_default=None)
@@ -39,7 +37,7 @@ class UpcomingSchema(StrictSchema):
 
 
 class RetrySchema(StrictSchema):
-    """How a job is to be retried."""
+    """The body of a retry."""
 
     error_message = Message(allow_none=True)
     delay_seconds = WholeNumber(0, MAX_DELAY_SECONDS, allow_none=True, load_default=None)
@@ -47,15 +45,10 @@ class RetrySchema(StrictSchema):
 
 
 class EmptySchema(StrictSchema):
-    """A body that has nothing to say."""
+    """A body without fields."""
 
 
-NEXT = NextSchema()
+NEXT = ClaimSchema()
 UPCOMING = UpcomingSchema()
 RETRY = RetrySchema()
 EMPTY = EmptySchema()
-
-
-def error_message(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the error_message among the fields of a retry, if there is one."""
-    return {name: asked[name] for name in ("error_message",) if name in asked}

@@ -1,148 +1,154 @@
-"""What can be done with the queue: each function is one use, and knows no HTTP."""
+"""The operations of the queue. They know no HTTP."""
 
-import logging
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from app.errors import JobNotFound
 from app.events.provenance import Provenance
 from app.jobs.changes import record
 from app.jobs.states import Status
-from app.queue import distributed, queries
-from app.queue.queries import MOST_COUNTED, Leased, Wanted
+from app.queue import distributed, position_queries, queries
+from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest, UpcomingJob
+from app.queue.explanation import explain
+from app.queue.position_queries import QueueDepth
+from app.queue.waiting import NothingYet, WaitingRequests
 
-log = logging.getLogger(__name__)
+EXTRA_CANDIDATES = (8, 50, 100, 200, 400, 800, 1600, 1600)
+"""How many more jobs each attempt of a claim considers than it claims, because other claims may
+take some."""
 
-SPARES = (8, 50, 100, 200, 400, 800, 1600, 1600)
-"""How many more candidates each try of a claim looks at than it takes: others take at the same
-time."""
+EXTRA_UPCOMING = 200
+"""How many more jobs to consider than to show as upcoming, because a limit may exclude some."""
 
-SHOWN_SPARE = 200
-"""Likewise of a look at what comes next, of which some may be more than a limit allows."""
+MAX_PAUSE_SECONDS = 0.02
 
-PAUSE_SECONDS = 0.02
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """Who asks for work: its name, and how long each job is its own without a sign of life."""
+class WaitingClient(Generic[T]):
+    """The client of a request that may wait for jobs, as functions of the HTTP layer.
 
-    id: str
-    lease_seconds: int
+    Attributes:
+        reauthenticate: Raises NotAuthenticated if the client's API key is no longer valid.
+        is_disconnected: Returns whether the client has closed its connection.
+        run_once: Runs a function and returns its response, in one transaction with the request's
+            idempotency key. A repeated request gets the first response, without a new run. If the
+            function raises, the transaction is rolled back, including the use of the key.
+        respond: Returns the response that shows the claimed jobs.
+    """
+
+    reauthenticate: Callable[[], None]
+    is_disconnected: Callable[[], bool]
+    run_once: Callable[[Callable[[], T]], T]
+    respond: Callable[[Sequence[ClaimedJob]], T]
+
+
+def claim_or_wait(
+    request: ClaimRequest,
+    provenance: Provenance,
+    client: WaitingClient[T],
+    waiting: WaitingRequests,
+    *,
+    is_distributed: bool,
+) -> T:
+    """Claim jobs, and wait for up to `request.wait_seconds` while none is due.
+
+    The API key is checked again before each attempt: it may be revoked during the wait.
+
+    Returns:
+        The response with the claimed jobs; without jobs if none became due in time.
+
+    Raises:
+        NotAuthenticated: The API key is no longer valid.
+        DatabaseFailure: The database did not answer, or refused the statement.
+    """
+
+    def attempt(is_last: bool) -> T:
+        client.reauthenticate()
+        return client.run_once(lambda: claim_and_respond(is_last))
+
+    def claim_and_respond(is_last: bool) -> T:
+        jobs = claim(request, provenance, is_distributed=is_distributed)
+        if not jobs and not is_last:
+            raise NothingYet
+        return client.respond(jobs)
+
+    response = waiting.wait(attempt, request.wait_seconds, client.is_disconnected)
+    return client.respond(()) if response is None else response
 
 
 def claim(
-    wanted: Wanted, worker: Worker, limit: int, provenance: Provenance, *, spread: bool = False
-) -> Sequence[Leased]:
-    """Lease at most `limit` of the due jobs that come next to the worker; `spread` is for a
-    distributed table.
+    request: ClaimRequest, provenance: Provenance, *, is_distributed: bool = False
+) -> Sequence[ClaimedJob]:
+    """Lease at most `request.limit` of the due jobs that come next to the worker.
 
-    Raises DatabaseFailure.
+    Args:
+        request: The worker's request.
+        provenance: The provenance of the events.
+        is_distributed: Whether the jobs' table is distributed over several machines.
+
+    Returns:
+        The claimed jobs, in the queue's order.
+
+    Raises:
+        DatabaseFailure: The database did not answer, or refused the statement.
     """
-    tokens = [secrets.token_urlsafe(24) for _ in range(limit)]
-    take = distributed.claim if spread else _claim
-    jobs = take(wanted, worker.id, worker.lease_seconds, tokens, provenance)
+    tokens = [secrets.token_urlsafe(24) for _ in range(request.limit)]
+    claim_jobs = distributed.claim if is_distributed else _claim
+    jobs = claim_jobs(request, tokens, provenance)
     for job in jobs:
         record("claimed", str(job.id), Status.PENDING, Status.RUNNING, provenance)
     return jobs
 
 
 def _claim(
-    wanted: Wanted,
-    worker_id: str,
-    lease_seconds: int,
-    tokens: Sequence[str],
-    provenance: Provenance,
-) -> Sequence[Leased]:
-    jobs: list[Leased] = []
-    lanes = wanted.lanes
-    for spare in SPARES:
-        found = queries.claim(
-            lanes, wanted, worker_id, lease_seconds, tokens[len(jobs) :], spare, provenance
-        )
-        jobs.extend(found.jobs)
-        if found.cut_off:
-            lanes = "all_domains"
-        elif len(jobs) == len(tokens) or not (found.passed_over or found.goes_on):
+    request: ClaimRequest, tokens: Sequence[str], provenance: Provenance
+) -> Sequence[ClaimedJob]:
+    jobs: list[ClaimedJob] = []
+    partitioning = request.filter.partitioning
+    for extra in EXTRA_CANDIDATES:
+        attempt = queries.claim(partitioning, request, tokens[len(jobs) :], extra, provenance)
+        jobs.extend(attempt.jobs)
+        if attempt.cut_off:
+            partitioning = "all_domains"
+        elif len(jobs) == len(tokens) or not (attempt.skipped or attempt.has_more):
             break
-        elif not found.jobs:
-            time.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311 - lets rivals pass, hides nothing
+        elif not attempt.jobs:
+            time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - spreads, hides nothing
     return sorted(jobs)
 
 
-def upcoming(wanted: Wanted, limit: int) -> Sequence[Leased]:
-    """Return at most `limit` of the jobs that come next, as many as fit a page, and take none.
+def upcoming(claim_filter: ClaimFilter, limit: int) -> Sequence[UpcomingJob]:
+    """Return at most `limit` of the jobs that come next, as many as fit a page; claim none.
 
-    Raises DatabaseFailure.
+    Raises:
+        DatabaseFailure: The database did not answer, or refused the statement.
     """
-    found = queries.upcoming(wanted.lanes, wanted, limit, SHOWN_SPARE)
+    found = queries.upcoming(claim_filter.partitioning, claim_filter, limit, EXTRA_UPCOMING)
     if found.cut_off:
-        found = queries.upcoming("all_domains", wanted, limit, SHOWN_SPARE)
+        found = queries.upcoming("all_domains", claim_filter, limit, EXTRA_UPCOMING)
     return found.jobs
 
 
-def depth() -> queries.Depth:
-    """Return how much work waits. Raises DatabaseFailure."""
-    return queries.depth()
+def depth() -> QueueDepth:
+    """Return how many jobs are due, and for how long. Raises DatabaseFailure."""
+    return position_queries.depth()
 
 
-def place(job_id: UUID, domain_limit: int | None) -> dict[str, Any]:
-    """Return where the job stands in the queue, and why it has not started.
+def position(job_id: UUID, domain_limit: int | None) -> dict[str, Any]:
+    """Return the position of the job in the queue, and why it has not started.
 
-    Raises JobNotFound or DatabaseFailure.
+    Raises:
+        JobNotFound: The job does not exist.
+        DatabaseFailure: The database did not answer, or refused the statement.
     """
-    found = queries.place(job_id, domain_limit)
+    found = position_queries.position(job_id, domain_limit)
     if found is None:
         raise JobNotFound
-    pending = found.status == Status.PENDING
-    waits = pending and found.is_due
-    full = (
-        pending
-        and found.limit is not None
-        and found.running is not None
-        and found.running >= found.limit
-    )
-    held_back_by = None
-    if full:
-        own = found.max_concurrent is not None and found.max_concurrent == found.limit
-        held_back_by = {
-            "limit": "config.maxConcurrent" if own else "SCRAPE_JOBS_DOMAIN_LIMIT",
-            "domain": found.domain,
-            "allowed": found.limit,
-            "running": found.running,
-        }
-    return {
-        "id": str(job_id),
-        "status": found.status,
-        "priority": found.priority,
-        "due_at": found.due_at if pending else None,
-        "position": found.ahead + 1 if waits else None,
-        "position_is_exact": found.ahead < MOST_COUNTED if waits else None,
-        "held_back_by": held_back_by,
-        "reason": _reason(found, held_back_by),
-    }
-
-
-def _reason(found: queries.Place, held_back_by: dict[str, Any] | None) -> str:
-    if found.status != Status.PENDING:
-        return f"The job is {found.status}, and only pending jobs wait"
-    if not found.is_due:
-        return f"The job is not due before {found.due_at}"
-    if held_back_by is not None:
-        running = (
-            "1 job of {domain} is"
-            if held_back_by["running"] == 1
-            else "{running} jobs of {domain} are"
-        )
-        return (running + " running, and {limit} allows {allowed}").format(**held_back_by)
-    if found.ahead == 0:
-        return "The job is the next: it starts when a worker asks for work of its domain and type"
-    if found.ahead == 1:
-        return "1 due job comes before it"
-    more = "at least " if found.ahead >= MOST_COUNTED else ""
-    return f"{more}{found.ahead} due jobs come before it"
+    return explain(job_id, found)

@@ -1,5 +1,7 @@
-"""The sweeper: takes jobs back from workers that give no sign of life. Any number may run, in any
-processes."""
+"""The sweeper: rescues jobs from workers whose lease has expired.
+
+Any number of sweepers may run at the same time, in any processes.
+"""
 
 import logging
 import random
@@ -13,37 +15,43 @@ from app.queue.backoff import delay_seconds
 
 log = logging.getLogger(__name__)
 
-BATCH = 100
-MOST = 1000
-"""Jobs after which a sweep ends, and the next one goes on."""
+SWEEP_BATCH = 100
+MAX_SWEPT_JOBS = 1000
+"""After how many jobs a sweep ends; the next sweep continues."""
 
 
 def sweep() -> int:
-    """Rescue the jobs whose lease has run out and return how many there were. Raises
-    DatabaseFailure.
+    """Rescue the jobs whose lease has expired, and return how many were rescued.
 
-    Each is a transaction of its own, which looks again under the row's lock: sweepers may meet at a
-    job, and its worker may come back just then. A job that another transaction holds is passed over
-    until the next sweep.
+    Each rescue is a transaction of its own, which checks the lease again under the row's lock:
+    another sweeper may rescue the same job, and its worker may send a heartbeat just then. A job
+    that another transaction has locked is skipped until the next sweep.
+
+    Raises:
+        DatabaseFailure: The database did not answer, or refused a statement.
     """
     rescued = 0
-    held: set[UUID] = set()
+    locked: set[UUID] = set()
     while True:
-        limit = BATCH + len(held)
-        found = lease_queries.expired(limit)
-        fresh = [job for job in found if job[0] not in held]
-        random.shuffle(fresh)  # two sweepers should not follow each other from row to row
-        for job_id, worker_id, retry_count in fresh:
-            how = Retry(delay_seconds=delay_seconds(retry_count, random.random()))  # noqa: S311 - spreads, hides nothing
+        limit = SWEEP_BATCH + len(locked)
+        expired = lease_queries.expired(limit)
+        new = [job for job in expired if job[0] not in locked]
+        random.shuffle(new)  # two sweepers should not follow each other from row to row
+        for job_id, worker_id, retry_count in new:
             try:
-                rescued += leases.rescue(job_id, worker_id, how, Provenance(SYSTEM, None))
+                rescued += _rescue(job_id, worker_id, retry_count)
             except LockTimeout:
-                held.add(job_id)
-        if len(found) < limit or not fresh or rescued + len(held) >= MOST:
+                locked.add(job_id)
+        if len(expired) < limit or not new or rescued + len(locked) >= MAX_SWEPT_JOBS:
             break
-    if held:
+    if locked:
         log.warning(
-            "%d expired jobs are locked by other transactions: the next sweep looks at them again",
-            len(held),
+            "%d expired jobs are locked by other transactions and wait for the next sweep",
+            len(locked),
         )
     return rescued
+
+
+def _rescue(job_id: UUID, worker_id: str, retry_count: int) -> bool:
+    delay = delay_seconds(retry_count, random.random())  # noqa: S311 - varies, hides nothing
+    return leases.rescue(job_id, worker_id, Retry(delay_seconds=delay), Provenance(SYSTEM, None))

@@ -1,4 +1,4 @@
-"""Requests that wait for work: how many may, how they hear of it, and when they stop."""
+"""Requests that wait for jobs: how many may wait, what wakes them, and when they stop."""
 
 import threading
 import time
@@ -8,50 +8,72 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
-"""How often a waiting request looks by itself: work may come by another process, or with time."""
+"""Interval at which a waiting request looks for jobs without being notified: another process may
+have added one, or a scheduled job may have become due."""
 
 
-class WaitingRoom:
-    """Holds at most `places` requests of this process at a time; `closed` tells that the process is
-    to end."""
+class NothingYet(Exception):
+    """No job is due, and there is time left to wait. It rolls the attempt's transaction back."""
 
-    def __init__(self, places: int, closed: Callable[[], bool]) -> None:
-        self._places = threading.Semaphore(places)
-        self._closed = closed
-        self._news = threading.Condition()
-        self._count = 0
 
-    def announce(self) -> None:
-        """Let everybody look again at once: there may be work."""
-        with self._news:
-            self._count += 1
-            self._news.notify_all()
+class WaitingRequests:
+    """The requests of this process that wait for jobs.
+
+    Each of them occupies a thread, therefore their number is limited.
+
+    Args:
+        max_waiting: How many requests may wait at a time.
+        is_stopping: Returns whether this process is about to end. Requests then stop waiting.
+    """
+
+    def __init__(self, max_waiting: int, is_stopping: Callable[[], bool]) -> None:
+        self._free_places = threading.Semaphore(max_waiting)
+        self._is_stopping = is_stopping
+        self._notified = threading.Condition()
+        self._notifications = 0
+
+    def notify(self) -> None:
+        """Wake all waiting requests: there may be a job for them."""
+        with self._notified:
+            self._notifications += 1
+            self._notified.notify_all()
 
     def wait(
-        self, attempt: Callable[[bool], T | None], seconds: float, is_gone: Callable[[], bool]
+        self, attempt: Callable[[bool], T], seconds: float, is_disconnected: Callable[[], bool]
     ) -> T | None:
-        """Return what `attempt` returns as soon as it is something, trying again for `seconds`.
+        """Call `attempt` until it returns a result, for at most `seconds`.
 
-        `attempt` is told whether it is the last one; where no place is free it is the first, too.
-        None comes back where the last one found nothing, or where nobody waits for an answer any
-        more.
+        Args:
+            attempt: Looks for jobs and returns a result, or raises NothingYet. Its argument says
+                whether it is the last attempt, which must return a result. The first attempt is
+                the last one if too many requests wait already.
+            seconds: How long to wait.
+            is_disconnected: Returns whether the client has closed its connection.
+
+        Returns:
+            The result, or None if the client disconnected.
         """
-        if seconds <= 0 or not self._places.acquire(blocking=False):
+        if seconds <= 0 or not self._free_places.acquire(blocking=False):
             return attempt(True)
         try:
-            deadline = time.monotonic() + seconds
-            while not is_gone():
-                seen = self._count
-                last = self._closed() or time.monotonic() >= deadline
-                found = attempt(last)
-                if found is not None or last:
-                    return found
-                self._wait_for_news(seen, deadline)
-            return None
+            return self._repeat(attempt, time.monotonic() + seconds, is_disconnected)
         finally:
-            self._places.release()
+            self._free_places.release()
 
-    def _wait_for_news(self, seen: int, deadline: float) -> None:
-        with self._news:
+    def _repeat(
+        self, attempt: Callable[[bool], T], deadline: float, is_disconnected: Callable[[], bool]
+    ) -> T | None:
+        while not is_disconnected():
+            notifications = self._notifications
+            is_last = self._is_stopping() or time.monotonic() >= deadline
+            try:
+                return attempt(is_last)
+            except NothingYet:
+                self._wait_for_notification(notifications, deadline)
+        return None
+
+    def _wait_for_notification(self, known: int, deadline: float) -> None:
+        """Return after the next notification, or after POLL_SECONDS, or at the deadline."""
+        with self._notified:
             seconds = min(POLL_SECONDS, max(deadline - time.monotonic(), 0))
-            self._news.wait_for(lambda: self._count != seen, seconds)
+            self._notified.wait_for(lambda: self._notifications != known, seconds)

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 import app as package
 from app.api_keys.scopes import Scope
 from app.config import Settings
-from app.http.errors import ANSWERS
+from app.http.errors import ERROR_RESPONSES
 from app.jobs.queries import FIELDS
 from support.documents import Page, pages
 from support.openapi import ENDPOINTS
@@ -73,7 +73,7 @@ def test_every_fixed_error_text_is_documented() -> None:
     source = Path(str(package.__file__)).with_name("http") / "errors.py"
     texts = set(re.findall(r'\(\s*\d{3},\s*"([A-Z][^"{]*)"', source.read_text()))
     assert len(texts) > 10
-    assert len(ANSWERS) > 20
+    assert len(ERROR_RESPONSES) > 20
     missing = {text for text in texts if text not in API.text}
     assert missing <= {"Key not found"}  # of the commands alone
 
