@@ -1,6 +1,10 @@
 """Gunicorn's configuration, which `gunicorn wsgi:app` reads: settings and hooks of app.server."""
 
-from app.server import shared_metrics
+import gc
+
+gc.disable()  # during the imports, as in wsgi.py
+
+from app.server import shared_metrics  # noqa: E402
 
 shared_metrics.share()  # before another import makes a metric
 
@@ -20,3 +24,6 @@ from app.server.settings import server_settings  # noqa: E402
 
 globals().update(configuration(server_settings()))
 prepare_process(server_settings())
+
+gc.freeze()
+gc.enable()

@@ -16,11 +16,14 @@ from support.nginx import nginx
 from support.service import Service, free_port, wait_until
 
 PAUSE_SECONDS = 1.5
-"""Longer than nginx leaves an instance alone that has refused a connection."""
+"""Longer than nginx avoids an instance that has refused a connection."""
+
+CALLER_PAUSE_SECONDS = 0.01
+"""Pause of a caller after each request; without it, the callers slow down the restarts."""
 
 
 class Callers:
-    """Threads that read and change jobs without a pause; a context manager."""
+    """Threads that read and change jobs all the time; a context manager."""
 
     def __init__(self, url: str, count: int) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -58,6 +61,7 @@ class Callers:
                 ):
                     answer = session.request(method, f"{self._url}{path}", json=body, timeout=30)
                     self.answers[method, answer.status_code] += 1
+                    time.sleep(CALLER_PAUSE_SECONDS)
             self.changed[job["id"]] = number
 
 
