@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from click import ClickException
 from flask import Flask
+from flask.cli import AppGroup
 from flask_migrate import Migrate
 
 from app import cli, database, leftovers
@@ -53,22 +54,6 @@ from app.webhooks.settings import WebhookSettings
 TABLES = (ApiKey, JobEvent, WebhookEndpoint, JobTotals)
 """Models that no other module imports; the migrations need all models to be imported."""
 
-COMMANDS = (
-    key_commands.group,
-    audit_commands.group,
-    job_commands(
-        FurtherRows(
-            prune_unsendable=leftovers.prune_unsendable,
-            prune_jobless=leftovers.prune_jobless,
-            prune_keys=leftovers.prune_keys,
-        )
-    ),
-    queue_commands.group,
-    statistics_commands.group,
-    webhook_commands.group,
-)
-"""The groups of commands, one per package."""
-
 
 def create_app(settings: Settings) -> Flask:
     """Return the application for `settings`.
@@ -86,7 +71,7 @@ def create_app(settings: Settings) -> Flask:
     _register_endpoints(app, settings, webhook)
     _create_background_threads(app, webhook, keys)
     cli.register(app, settings)
-    for group in COMMANDS:
+    for group in _command_groups():
         app.cli.add_command(group)
     return app
 
@@ -193,3 +178,20 @@ def _create_background_threads(app: Flask, webhook: WebhookSettings, keys: ApiKe
     app.extensions["key_use_recorder"] = periodic(
         PeriodicTask("the record of key use", 10.0, keys.note_use)
     )
+
+
+def _command_groups() -> list[AppGroup]:
+    """Return the groups of commands, one per package."""
+    further_rows = FurtherRows(
+        prune_unsendable=leftovers.prune_unsendable,
+        prune_jobless=leftovers.prune_jobless,
+        prune_keys=leftovers.prune_keys,
+    )
+    return [
+        audit_commands.group,
+        job_commands(further_rows),
+        key_commands.group,
+        queue_commands.group,
+        statistics_commands.group,
+        webhook_commands.group,
+    ]

@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, as a person starts it in a window."""
+"""A command in its own terminal, as a user starts it in a window."""
 
 import os
 import pty
@@ -21,8 +21,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """A shell that runs a command in the foreground of a terminal; a context manager, which kills
-    what is left."""
+    """A shell that runs a command in the foreground of a terminal.
+
+    A context manager, which kills the remaining processes at its end.
+    """
 
     def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
         self._controller, terminal = pty.openpty()
@@ -50,22 +52,22 @@ class Terminal:
         self._shell.wait(10)
 
     def processes(self) -> list[psutil.Process]:
-        """Return the shell and all that it has started."""
+        """Return the shell and all its descendants."""
         shell = psutil.Process(self._shell.pid)
         found = [shell, *shell.children(recursive=True)]
         self._started |= set(found)
         return found
 
     def close(self) -> None:
-        """Close the window."""
+        """Close the terminal, as closing its window does."""
         if self._is_open:
             self._is_open = False
-            self._reader.join()  # a read that waits would keep it open
+            self._reader.join()  # a waiting read would keep the terminal open
             os.close(self._controller)
             threading.Thread(target=self._shell.wait, daemon=True).start()
 
     def output(self) -> str:
-        """Return what has been shown."""
+        """Return the output so far."""
         return self._output.decode(errors="replace")
 
     def _read(self) -> None:

@@ -19,7 +19,8 @@ from support.tree import SECONDS, Run, Tree, processes_in, wait_for
 def test_make_alone_lists_the_targets(tree: Tree) -> None:
     code, lines = tree.finished("make")
     assert code == 0
-    for target in ("run", "serve", "migrate", "test", "lint", "clean"):
+    targets = ("run", "serve", "migrate", "psql", "quick", "check", "test", "fix", "lint", "clean")
+    for target in targets:
         assert any(
             line.split()[:2] == ["make", target] and len(line.split()) > 2 for line in lines
         ), lines
