@@ -1,8 +1,8 @@
 """The settings of the service, read from the environment.
 
 `Settings` declares each setting with its name, check, default and purpose. Nothing else reads the
-environment. A package that checks its own settings is given to `Settings.from_environ` as a `Check`,
-so that this module imports no higher layer.
+environment. A package that checks its own settings passes a `Check` to `Settings.from_environ`, so
+that this module imports no higher layer.
 """
 
 import dataclasses
@@ -165,7 +165,7 @@ class Settings:
         "SCRAPE_JOBS_DRAIN_SECONDS",
         _number(0, 300),
         1,
-        "Seconds for which a stopping server still accepts connections, so that load balancers notice",
+        "Seconds for which a stopping server accepts connections, so that load balancers notice",
     )
     log_level: str = _setting(
         "LOG_LEVEL",
@@ -177,7 +177,7 @@ class Settings:
         "SCRAPE_JOBS_AUTH",
         _one_of("keys", "off"),
         "keys",
-        "keys: requests need an API key (flask keys create); off: no keys, on loopback addresses only",
+        "keys: requests need an API key (flask keys create); off: no keys, only loopback addresses",
     )
     data_dir: str = _setting(
         "SCRAPE_JOBS_DATA_DIR",
@@ -202,7 +202,7 @@ class Settings:
         "SCRAPE_JOBS_WEBHOOK_SECRET",
         fields.String(),
         None,
-        "Secret of these endpoints: whsec_ and 24 to 64 bytes in base64 (flask webhooks new-secret)",
+        "Secret of these endpoints: whsec_ and 24 to 64 bytes in base64; flask webhooks new-secret",
     )
     webhook_allow: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_WEBHOOK_ALLOW",
@@ -268,7 +268,7 @@ class Settings:
         "SCRAPE_JOBS_CORS_ORIGINS",
         _ListOf(_fault_of_origin),
         (),
-        "Origins whose pages may call the API (CORS), such as https://app.example.com, comma-separated",
+        "Origins whose pages may call the API, such as https://app.example.com, comma-separated",
     )
     cors_headers: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_CORS_HEADERS",
@@ -280,7 +280,7 @@ class Settings:
         "SCRAPE_JOBS_DOMAIN_LIMIT",
         _number(1, 1_000_000),
         None,
-        "Maximum number of running jobs per domain, enforced when workers claim jobs; unset: no limit",
+        "Maximum number of running jobs per domain, checked when jobs are claimed; unset: no limit",
     )
     housekeeping: bool = _setting(
         "SCRAPE_JOBS_HOUSEKEEPING",
@@ -298,7 +298,7 @@ class Settings:
         "SCRAPE_JOBS_SECRETS_KEY",
         _ListOf(_fault_of_key),
         (),
-        "Keys that encrypt stored secrets, comma-separated; the first encrypts. Unset: no encryption",
+        "Keys that encrypt stored secrets, comma-separated, newest first; unset: no encryption",
     )
 
     @classmethod
@@ -337,7 +337,8 @@ class Settings:
         found = [f"{name} is not a setting of this service" for name in self.unknown_names(environ)]
         if not self.secrets_keys:
             found.append(
-                "webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them"
+                "webhook secrets are stored in the clear: "
+                "set SCRAPE_JOBS_SECRETS_KEY to encrypt them"
             )
         return found
 

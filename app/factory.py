@@ -150,7 +150,7 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
 
 
 def _create_background_threads(app: Flask, webhook: WebhookSettings, keys: ApiKeyCache) -> None:
-    """Create the background threads, which the server starts in each worker (`app.server.hooks`)."""
+    """Create the background threads, which `app.server.hooks` starts in each worker."""
 
     @contextmanager
     def context() -> Iterator[None]:

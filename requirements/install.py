@@ -60,11 +60,13 @@ def build(lock: IO[str]) -> None:
         raise Failure("Python 3.11 or newer is needed; name it with make PYTHON=...")
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise Failure(
-            "Python lacks the modules venv and ensurepip; on Debian and Ubuntu: apt install python3-venv"
+            "Python lacks the modules venv and ensurepip; "
+            "on Debian and Ubuntu: apt install python3-venv"
         )
     if VENV.is_symlink():
         raise Failure(
-            f".venv is a link to {os.readlink(VENV)}, which holds no complete environment: remove the link"
+            f".venv is a link to {os.readlink(VENV)}, which has no complete environment: "
+            "remove the link"
         )
     if VENV.exists():
         print("Making .venv anew, for it is incomplete ...", flush=True)

@@ -1,13 +1,13 @@
 """Which tests are quick, and in which order the tests run.
 
-A test is *quick* if it needs nothing but this process and the worker's shared database: `make quick`
-runs these. A test is quick without a mark. It is not quick if
+A test is *quick* if it needs only this process and the worker's shared database. `make quick` runs
+these tests. A new test is quick by default. It is not quick if
 
-- it uses a fixture that starts a process or creates a database (`SLOW_FIXTURES`);
-- its module imports something that starts processes (`PROCESS_MODULES`): keep such tests in a
-  module of their own;
-- it is a property test, which runs many examples;
-- it, its class or its module has the mark `slow`.
+- it uses a fixture that starts a process or creates a database (`SLOW_FIXTURES`),
+- its module imports something that starts processes (`PROCESS_MODULES`, `PROCESS_CLASSES`), so keep
+  such tests in separate modules,
+- it is a property test, which runs many examples, or
+- it or its module has the mark `slow`.
 """
 
 from collections import defaultdict

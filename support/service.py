@@ -57,7 +57,8 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.jobs = f"{self.url}/api/scrape-jobs"
         self._settings = {"DATABASE_URL": database_url, "PORT": str(self.port), **settings}
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the service
+        # Closed with the service.
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -160,7 +161,8 @@ class Dispatcher:
 
     def __init__(self, database_url: str, **settings: str) -> None:
         self._settings = {"DATABASE_URL": database_url, **settings}
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the dispatcher
+        # Closed with the dispatcher.
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:

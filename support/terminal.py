@@ -30,8 +30,13 @@ class Terminal:
         self._controller, terminal = pty.openpty()
         self._shell = subprocess.Popen(
             [sys.executable, "-c", OWN, "bash", "-c", f"{shlex.join(command)}; true"],
-            cwd=cwd, env=env, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-        )  # fmt: skip
+            cwd=cwd,
+            env=env,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
         os.close(terminal)
         self._output = b""
         self._started: set[psutil.Process] = set()

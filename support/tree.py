@@ -116,9 +116,13 @@ class Run:
         self._output = tree.folder / f"output-{self.port}"
         with self._output.open("w") as output:
             self.make = subprocess.Popen(
-                [*under, "make", "run"], cwd=tree.folder, env=tree.environment(PORT=str(self.port), **settings),
-                stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+                [*under, "make", "run"],
+                cwd=tree.folder,
+                env=tree.environment(PORT=str(self.port), **settings),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> "Run":
         assert wait_for(lambda: self.make.poll() is not None or self.is_ready()), self.output()

@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: one PostgreSQL per run, one database per worker, the service on it.
+"""Fixtures of all tests: one PostgreSQL per run, and a database and a service per worker.
 
 TEST_DATABASE_URL names a server to use instead of the embedded one; its role must be allowed to
 create databases.

@@ -49,7 +49,8 @@ class Site:
                 # A missing page links to nothing, so the start page knows what would be behind it.
                 if number == 0:
                     links += "".join(f'<a href="/page/{n}">{n}</a>' for n in range(1, PAGES))
-                page = f"<h1>Page {number}</h1>{links}<img src='/i.png'><p class=product>{number}</p>".encode()
+                product = f"<img src='/i.png'><p class=product>{number}</p>"
+                page = f"<h1>Page {number}</h1>{links}{product}".encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(page)))
                 self.end_headers()
@@ -154,9 +155,7 @@ def crawl(job_url: str, start: str) -> dict[str, Any]:
         return stats
 
 
-def test_a_crawl_is_told_exactly_by_its_job_its_history_and_the_list(
-    service: Service, site: Site
-) -> None:
+def test_crawl_is_recorded_exactly(service: Service, site: Site) -> None:
     domain = new_domain()
     created = requests.post(
         service.jobs,

@@ -16,7 +16,7 @@ from support.terminal import Terminal
 from support.tree import SECONDS, Run, Tree, processes_in, wait_for
 
 
-def test_make_alone_lists_the_targets(tree: Tree) -> None:
+def test_make_lists_its_targets(tree: Tree) -> None:
     code, lines = tree.finished("make")
     assert code == 0
     targets = ("run", "serve", "migrate", "psql", "quick", "check", "test", "fix", "lint", "clean")
@@ -26,7 +26,7 @@ def test_make_alone_lists_the_targets(tree: Tree) -> None:
         ), lines
 
 
-def test_make_run_tells_how_to_call_it_and_its_curl_works(tree: Tree) -> None:
+def test_make_run_prints_a_working_curl(tree: Tree) -> None:
     with Run(tree) as run:
         assert wait_for(lambda: "curl" in run.output(), 5)
         said = run.output()
@@ -64,7 +64,7 @@ STOPS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has_the_data(
+def test_every_stop_ends_all_and_keeps_data(
     tree: Tree,
 ) -> None:
     jobs: list[str] = []
@@ -86,7 +86,7 @@ def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_closed_terminal_stops_all_that_it_started(tree: Tree) -> None:
+def test_closed_terminal_ends_all_processes(tree: Tree) -> None:
     port = free_port()
     with Terminal(["make", "run"], tree.folder, tree.environment(PORT=str(port))) as terminal:
         assert wait_for(lambda: f"http://127.0.0.1:{port}" in terminal.output()), terminal.output()
@@ -108,7 +108,7 @@ def test_terminal_closed_at_start_leaves_nothing(tree: Tree) -> None:
         assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
 
 
-def test_ctrl_c_stops_it_soon_even_while_its_workers_start(tree: Tree) -> None:
+def test_ctrl_c_during_worker_start_ends_soon(tree: Tree) -> None:
     run = Run(tree)
     assert wait_for(lambda: "Booting worker" in run.output())
     run.interrupt()
@@ -118,7 +118,7 @@ def test_ctrl_c_stops_it_soon_even_while_its_workers_start(tree: Tree) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_sigterm_while_it_starts_leaves_no_postgresql_behind(tree: Tree) -> None:
+def test_sigterm_during_start_ends_postgresql(tree: Tree) -> None:
     run = Run(tree)
     pid_file = tree.folder / "var" / "postgres" / "postmaster.pid"
     assert wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text()), run.output()
@@ -127,7 +127,7 @@ def test_sigterm_while_it_starts_leaves_no_postgresql_behind(tree: Tree) -> None
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations_work(
+def test_second_run_is_rejected_but_migrations_work(
     tree: Tree,
 ) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
@@ -152,13 +152,13 @@ def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations
         run.create()
 
 
-def test_the_migrations_work_without_a_run_and_leave_nothing_behind(tree: Tree) -> None:
+def test_migrations_without_run_leave_no_processes(tree: Tree) -> None:
     code, lines = tree.finished("make", "migrate")
     assert code == 0, lines
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_a_port_in_use_is_told_and_no_postgresql_is_left_behind(tree: Tree) -> None:
+def test_port_in_use_is_reported(tree: Tree) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         code, lines = tree.finished("make", "run", PORT=port)
@@ -168,9 +168,7 @@ def test_a_port_in_use_is_told_and_no_postgresql_is_left_behind(tree: Tree) -> N
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_with_a_database_url_it_uses_that_and_starts_no_postgresql(
-    tree: Tree, empty_database: str
-) -> None:
+def test_database_url_replaces_embedded_postgresql(tree: Tree, empty_database: str) -> None:
     with Run(tree, DATABASE_URL=empty_database, WEB_CONCURRENCY="1") as run:
         job = run.create()
         assert not any("postgres" in line for line in processes_in(tree.folder))
@@ -182,7 +180,7 @@ def test_with_a_database_url_it_uses_that_and_starts_no_postgresql(
         connection.close()
 
 
-def test_an_address_that_others_reach_is_refused_in_one_line(tree: Tree) -> None:
+def test_public_address_without_keys_is_rejected(tree: Tree) -> None:
     code, lines = tree.finished("make", "run", HOST="0.0.0.0", PORT=str(free_port()))
     assert code != 0
     assert len(lines) == 1, lines

@@ -29,7 +29,10 @@ def test_workers_end_after_master_is_killed(database_url: str) -> None:
         ):
             assert idle.get(f"{service.jobs}/{job['id']}", timeout=10).status_code == 200
             body = b'{"worker_id": "w", "domains": ["no-work.example"], "wait_seconds": 20}'
-            head = "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            head = (
+                "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\n"
+                "Content-Type: application/json\r\n"
+            )
             waiting.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             sending.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
             time.sleep(0.5)
