@@ -20,12 +20,15 @@ SECONDS = 60
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
-    """Wait until `condition` holds and return True; return False after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """Wait until `condition` holds and return True; return False after `seconds`.
+
+    The checks become less frequent, because a condition may be expensive.
+    """
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < seconds:
         if condition():
             return True
-        time.sleep(0.05)
+        time.sleep(min(0.05 + waited / 20, 0.25))
     return False
 
 

@@ -1,17 +1,13 @@
-"""The settings: defaults, faults of values, documentation, and the commands that use them."""
+"""The settings: defaults, faults of values, and documentation."""
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 
 from app.config import Settings, SettingsError
 from app.factory import create_app
 from app.server.settings import read_settings
-from app.signing import is_secret
-from app.vault import is_key
-from support.service import ROOT, environment
+from support.service import ROOT
 
 NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -29,18 +25,6 @@ def faults_of(**environ: str) -> list[str]:
         read(**environ)
     assert str(caught.value) == "\n".join(caught.value.lines)
     return caught.value.lines
-
-
-def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", **settings}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_no_setting_is_required() -> None:
@@ -329,51 +313,6 @@ def test_invalid_database_url_is_rejected(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         create_app(read(DATABASE_URL=url))
     assert caught.value.lines == [URL_NEEDED]
-
-
-def test_command_prints_every_setting() -> None:
-    done = run("-m", "flask", "--app", "wsgi", "settings")
-    assert (done.returncode, done.stdout) == (0, f"{Settings.as_text()}\n")
-    done = run("-m", "flask", "--app", "wsgi", "settings", "--markdown")
-    assert (done.returncode, done.stdout) == (0, f"{Settings.as_markdown()}\n")
-
-
-@pytest.mark.parametrize("command", [["-c", "import wsgi"], ["-m", "gunicorn", "wsgi:app"]])
-def test_service_does_not_start_with_invalid_settings(command: list[str]) -> None:
-    done = run(*command, PORT="http", THREADS="many", SCRAPE_JOBS_WEBHOOK_SECRET="x")
-    assert done.returncode != 0
-    output = done.stdout + done.stderr
-    assert (
-        "PORT: must be a whole number from 1 to 65535\n"
-        "SCRAPE_JOBS_WEBHOOK_SECRET: must be whsec_ and 24 to 64 bytes in base64\n"
-        "THREADS: must be a whole number from 1 to 256\n"
-    ) in output
-    assert "Traceback" not in output
-
-
-def test_fault_of_database_url_does_not_contain_it() -> None:
-    done = run("-c", "import wsgi", DATABASE_URL="secret-nonsense")
-    assert (done.returncode, done.stderr) == (1, f"{URL_NEEDED}\n")
-
-
-def test_webhooks_help_lists_its_commands() -> None:
-    done = run("-m", "flask", "--app", "wsgi", "webhooks", "--help")
-    assert done.returncode == 0
-    for command in ("dispatch", "new-secret", "new-key"):
-        assert f"  {command} " in done.stdout
-
-
-def test_printed_secrets_and_keys_are_valid_settings() -> None:
-    secret, key = (
-        run("-m", "flask", "--app", "wsgi", "webhooks", name) for name in ("new-secret", "new-key")
-    )
-    assert (secret.returncode, key.returncode) == (0, 0)
-    assert is_secret(secret.stdout.removesuffix("\n"))
-    assert is_key(key.stdout.removesuffix("\n"))
-    settings = read(
-        SCRAPE_JOBS_WEBHOOK_SECRET=secret.stdout.strip(), SCRAPE_JOBS_SECRETS_KEY=key.stdout.strip()
-    )
-    assert settings.secrets_keys == (key.stdout.strip(),)
 
 
 @pytest.mark.parametrize(

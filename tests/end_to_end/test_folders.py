@@ -1,4 +1,4 @@
-"""`make run` in folders, and with environments, that are as odd as people's are."""
+"""`make run` in folders with unusual names and in unusual environments."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ LONG = "/".join(["long" * 12] * 3)
 
 
 class OwnProgramsTree(Tree):
-    """A copy of the project that has PostgreSQL's programs inside it, and not by a link."""
+    """A copy of the project that contains PostgreSQL's programs instead of a link to them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -60,7 +60,7 @@ def make_folder(path: Path) -> Path:
 
 
 def assert_runs(tree: Tree, **settings: str) -> None:
-    """Start the service, use it by HTTP and by a command beside it, and stop it."""
+    """Start the service, use it by HTTP and by a command, and stop it."""
     with Run(tree, WEB_CONCURRENCY="1", **settings) as run:
         job = run.create()
         assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200

@@ -1,4 +1,4 @@
-"""The installation into .venv: complete, or made anew the next time, whatever interrupted it."""
+"""The installation into .venv: either complete, or repeated the next time."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ SCRIPT = Path("requirements") / "install.py"
 
 
 def make_wheel(folder: Path, name: str) -> str:
-    """Make a package without content, and return the line of a requirements file that names it."""
+    """Make an empty package; return its line for a requirements file."""
     wheel = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -36,8 +36,7 @@ def make_wheel(folder: Path, name: str) -> str:
 
 
 class Project:
-    """A project with the real Makefile and installer, and with requirements that need no
-    network."""
+    """A project with the real Makefile and installer; its requirements need no network."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +57,7 @@ class Project:
         )  # fmt: skip
 
     def install(self, kind: str = "run") -> str:
-        """Install, which has to succeed, and return what is printed."""
+        """Install successfully and return the output."""
         process = self.start(kind)
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output

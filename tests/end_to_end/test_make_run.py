@@ -1,5 +1,4 @@
-"""`make run` as people use it, in a copy of the tree: it starts everything, says so, and leaves
-nothing behind."""
+"""`make run` in a copy of the project: it starts everything and leaves no processes behind."""
 
 import signal
 import socket
@@ -29,17 +28,17 @@ def test_make_lists_its_targets(tree: Tree) -> None:
 def test_make_run_prints_a_working_curl(tree: Tree) -> None:
     with Run(tree) as run:
         assert wait_for(lambda: "curl" in run.output(), 5)
-        said = run.output()
-        assert f"{run.port}" in said
-        assert str(tree.folder / "var") in said
-        assert "authentication: off" in said
-        (curl,) = (line.partition("curl")[2] for line in said.splitlines() if "curl" in line)
+        output = run.output()
+        assert f"{run.port}" in output
+        assert str(tree.folder / "var") in output
+        assert "authentication: off" in output
+        (curl,) = (line.partition("curl")[2] for line in output.splitlines() if "curl" in line)
         done = subprocess.run(
             ["bash", "-c", f"curl -sS -i {curl}"], capture_output=True, text=True, check=True
         )
         assert " 201 " in done.stdout
         assert '"success":true' in done.stdout
-        assert "Installing" not in said
+        assert "Installing" not in output
 
 
 def is_over(tree: Tree, what: str) -> bool:
@@ -76,7 +75,7 @@ def test_every_stop_ends_all_and_keeps_data(
             assert any("postgres" in line for line in processes_in(tree.folder))
             stop(run)
             run.make.wait(SECONDS)
-            # Killed, it cannot stop PostgreSQL: the next run takes that over, and stops it.
+            # A killed service cannot stop PostgreSQL; the next run takes it over and stops it.
             what, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
             assert wait_for(partial(is_over, tree, what), seconds), (how, processes_in(tree.folder))
     with Run(tree) as again:
@@ -136,7 +135,7 @@ def test_second_run_is_rejected_but_migrations_work(
         assert code != 0
         (reason,) = (
             line for line in lines if not line.startswith("{")
-        )  # gunicorn logs that it starts
+        )  # gunicorn's own lines are JSON
         assert "another service runs on the data" in reason
         assert str(tree.folder / "var") in reason
 

@@ -1,4 +1,4 @@
-"""The example configuration for nginx, in a real one before the service."""
+"""The example configuration for nginx, in front of the service."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ from support.service import Service
 
 @pytest.fixture
 def front(folder: Path, service: Service) -> Iterator[str]:
-    """The URL of nginx before the service."""
+    """The URL of an nginx in front of the service."""
     with nginx(folder, service.port) as url:
         yield url
 
@@ -123,7 +123,7 @@ def test_error_of_nginx_has_common_format(front: str) -> None:
 
 
 class Dying:
-    """An upstream that answers GET, and breaks off in the middle of its answer to anything else."""
+    """An upstream that answers GET and breaks off its response to any other method."""
 
     def __init__(self) -> None:
         self.heads: list[str] = []
@@ -170,7 +170,7 @@ def dying() -> Iterator[Dying]:
 def test_change_with_lost_response_is_not_repeated(folder: Path, dying: Dying, method: str) -> None:
     with nginx(folder, dying.port) as front:
         for _ in range(3):
-            # The connection to the upstream is kept: this is the one that nginx would try again.
+            # nginx would repeat a request on a kept-alive connection to the upstream.
             assert requests.get(f"{front}/healthz", timeout=10).status_code == 200
             dying.heads.clear()
             answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=10)

@@ -1,4 +1,4 @@
-"""Two instances behind nginx are restarted one after the other, and no caller notices."""
+"""Rolling restart: two instances behind nginx restart one after the other, without failures."""
 
 import signal
 import socket
@@ -129,8 +129,7 @@ def test_reloading_server_stays_ready(database_url: str) -> None:
 
 
 def test_request_under_way_does_not_keep_listeners_open(database_url: str) -> None:
-    """A connection that no worker will accept has to be refused: then a load balancer chooses
-    another server."""
+    """A connection that no worker will accept is refused, so that a proxy tries another server."""
     with (
         Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="1", THREADS="2") as service,
         socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,

@@ -1,5 +1,4 @@
-"""What goes over the wire where no route is asked: broken requests, large bodies, kept connections,
-and the logs."""
+"""HTTP below the routes: malformed requests, large and incomplete bodies, connections, logs."""
 
 import json
 import socket
@@ -23,7 +22,7 @@ MANY_HEADERS = b"".join(b"X-%d: a\r\n" % n for n in range(200))
 
 
 def talk(service: Service, request: bytes) -> tuple[HTTPResponse, bytes]:
-    """Send `request` as it is, and return the answer and its body."""
+    """Send the bytes `request`; return the response and its body."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(request)
         response = HTTPResponse(connection)
@@ -309,8 +308,7 @@ def test_unauthenticated_stalled_requests_block_no_worker(database_url: str) -> 
 
 
 def hang_up_after(service: Service, request: bytes) -> tuple[int, dict[str, Any]]:
-    """Send `request` and say that nothing more comes; return the status and document of the
-    answer."""
+    """Send `request`, close the sending direction, and return status and document."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
