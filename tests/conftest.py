@@ -30,12 +30,13 @@ SERVER = "TEST_DATABASE_URL"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL that all workers share; they inherit its URL."""
-    # Compiled code is kept, even if the environment forbids it: the tests start about 800 Python
-    # processes, and each would compile the application anew.
+    # Keep compiled code, even if the environment says otherwise: the tests start hundreds of Python
+    # processes, and each would compile the application again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    gc.disable()  # until the tests are collected, and never for what is loaded by then
-    if not hasattr(config, "workerinput") and SERVER not in os.environ:
+    if hasattr(config, "workerinput"):
+        gc.disable()  # until the tests are collected; see pytest_collection_finish
+    elif SERVER not in os.environ:
         server = Postgres(Path(tempfile.mkdtemp(prefix="scrape-jobs-test-")))
         os.environ[SERVER] = server.start()
         config.add_cleanup(lambda: os.unsetenv(SERVER))
@@ -53,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Exclude modules and tests from garbage collection, which would take seconds to examine."""
+    """Exclude modules and tests from garbage collection: each run would examine all of them."""
     gc.freeze()
     gc.enable()
 
