@@ -13,8 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import click
-from flask import Flask, current_app
-from flask.cli import with_appcontext
+from flask import current_app
 
 from app.config import Settings
 from app.database.tenant_scope import all_customers
@@ -52,31 +51,6 @@ class BackgroundRunner(Protocol):
     def start(self) -> None: ...  # noqa: D102
 
     def stop(self) -> None: ...  # noqa: D102
-
-
-def register(app: Flask, settings: Settings) -> None:
-    """Add the commands that belong to no package: `settings` and `housekeeping`."""
-    app.extensions["settings"] = settings
-    app.cli.add_command(show_settings)
-    app.cli.add_command(housekeeping)
-
-
-@click.command("settings")
-@click.option("--markdown", is_flag=True, help="Print a Markdown table, for the documentation.")
-def show_settings(markdown: bool) -> None:
-    """Print all settings with their defaults and purposes."""
-    click.echo(Settings.as_markdown() if markdown else Settings.as_text())
-
-
-@click.command("housekeeping")
-@with_appcontext
-def housekeeping() -> None:
-    """Rescue expired leases and count statistics until SIGTERM or Ctrl-C.
-
-    Any number of these processes may run, in addition to the service's workers or instead of them
-    (SCRAPE_JOBS_HOUSEKEEPING=off).
-    """
-    run_until_stopped("housekeeping", "Rescuing expired leases and counting statistics")
 
 
 def run_until_stopped(extension: str, activity: str) -> None:

@@ -1,15 +1,14 @@
-"""Composes the application: database, request hooks, endpoints, background threads, commands."""
+"""Composes the application: database, request hooks, endpoints, background runners, commands."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from click import ClickException
+from click import ClickException, Command
 from flask import Flask
-from flask.cli import AppGroup
 from flask_migrate import Migrate
 
-from app import cli, database, leftovers
+from app import database, leftovers
 from app.api_keys import commands as key_commands
 from app.api_keys.models import ApiKey
 from app.api_keys.service import ApiKeyCache
@@ -39,6 +38,7 @@ from app.queue.routes import blueprint as queue
 from app.queue.waiting import WaitingRoom
 from app.rate_limits import policy as rate_limits
 from app.rate_limits.policy import Limits
+from app.server import commands as server_commands
 from app.statistics import commands as statistics_commands
 from app.statistics import service as totals
 from app.statistics.models import JobTotals
@@ -69,10 +69,10 @@ def create_app(settings: Settings) -> Flask:
     _connect_database(app, settings)
     _register_request_hooks(app, settings, keys)
     _register_endpoints(app, settings, webhook)
-    _create_background_threads(app, webhook, keys)
-    cli.register(app, settings)
-    for group in _command_groups():
-        app.cli.add_command(group)
+    _create_background_runners(app, webhook, keys)
+    app.extensions["settings"] = settings
+    for command in _commands():
+        app.cli.add_command(command)
     return app
 
 
@@ -149,8 +149,8 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
     app.register_blueprint(monitoring)
 
 
-def _create_background_threads(app: Flask, webhook: WebhookSettings, keys: ApiKeyCache) -> None:
-    """Create the background threads, which `app.server.hooks` starts in each worker."""
+def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKeyCache) -> None:
+    """Create the background runners, which `app.server.hooks` starts in each worker."""
 
     @contextmanager
     def context() -> Iterator[None]:
@@ -180,8 +180,8 @@ def _create_background_threads(app: Flask, webhook: WebhookSettings, keys: ApiKe
     )
 
 
-def _command_groups() -> list[AppGroup]:
-    """Return the groups of commands, one per package."""
+def _commands() -> list[Command]:
+    """Return the commands of all packages."""
     further_rows = FurtherRows(
         prune_unsendable=leftovers.prune_unsendable,
         prune_jobless=leftovers.prune_jobless,
@@ -192,6 +192,8 @@ def _command_groups() -> list[AppGroup]:
         job_commands(further_rows),
         key_commands.group,
         queue_commands.group,
+        server_commands.housekeeping,
+        server_commands.settings,
         statistics_commands.group,
         webhook_commands.group,
     ]

@@ -1,4 +1,4 @@
-"""Gunicorn's hooks: what happens before, between and after the workers.
+"""Gunicorn's hooks, which it calls at the start and end of the master and of each worker.
 
 Without DATABASE_URL the embedded PostgreSQL is started before the workers and stopped after them.
 """
@@ -7,20 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
+from app.cli import BackgroundRunner
 from app.config import NOT_LOOPBACK, is_loopback
 from app.database.embedded.errors import CannotStart
 from app.server import shared_metrics, signals
 from app.server.settings import embedded_postgres, server_settings
-
-
-class BackgroundThread(Protocol):
-    """A thread of a worker, beside its requests."""
-
-    def start(self) -> None: ...  # noqa: D102
-
-    def stop(self) -> None: ...  # noqa: D102
 
 
 def on_starting(server: Any) -> None:
@@ -126,22 +119,22 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the worker's background threads: webhook delivery and periodic tasks."""
-    for thread in _background_threads(worker):
-        thread.start()
+    """Start the worker's background runners: webhook delivery and periodic tasks."""
+    for runner in _background_runners(worker):
+        runner.start()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Stop the background threads; they finish their current task first.
+    """Stop the background runners; they finish their current task first.
 
     A worker that is stopped before it has loaded the application has none.
     """
     if getattr(worker, "wsgi", None) is not None:
-        for thread in _background_threads(worker):
-            thread.stop()
+        for runner in _background_runners(worker):
+            runner.stop()
 
 
-def _background_threads(worker: Any) -> list[BackgroundThread]:
+def _background_runners(worker: Any) -> list[BackgroundRunner]:
     settings = server_settings()
     is_enabled = {
         "outage_recorder": True,
