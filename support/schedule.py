@@ -63,7 +63,8 @@ def deal(items: Sequence[pytest.Item], workers: int) -> list[list[pytest.Item]]:
 
     xdist (`--dist worksteal`) first gives each worker an equal part of the tests in their order.
     Towards the end, idle workers take over tests of others, which works best with quick tests. The
-    tests of a module stay together, because they share the fixtures of their module.
+    tests of a module stay together, because they share the fixtures of their module. Modules that
+    start processes come first, because they are the slowest.
     """
     slow: dict[str, list[pytest.Item]] = defaultdict(list)
     quick = []
@@ -73,7 +74,8 @@ def deal(items: Sequence[pytest.Item], workers: int) -> list[list[pytest.Item]]:
         else:
             slow[str(item.path)].append(item)
     parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    for module in sorted(slow.values(), key=len, reverse=True):
+    order = sorted(slow.values(), key=lambda tests: (_starts_processes(tests[0]), len(tests)))
+    for module in reversed(order):
         min(parts, key=len).extend(module)
     length = -(-len(items) // workers)
     for part in parts:
