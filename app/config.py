@@ -23,6 +23,9 @@ from app.vault import is_key
 
 PREFIX = "SCRAPE_JOBS_"
 
+NOT_LOOPBACK = "{} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+"""The fault of HOST, or of another address that is listened on."""
+
 
 class SettingsError(Exception):
     """Invalid settings, which the service does not start with; `lines` has one line for each."""
@@ -365,9 +368,6 @@ class Settings:
     def _rows(cls) -> list[tuple[str, str, str]]:
         declared = [f.metadata for f in dataclasses.fields(cls)]
         return [(d["name"], _text(d["default"]), d["purpose"]) for d in declared]
-
-
-NOT_LOOPBACK = "{} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
 
 
 def _load(environ: Mapping[str, str]) -> tuple[dict[str, Any], defaultdict[str, list[str]]]:

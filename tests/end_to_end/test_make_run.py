@@ -41,8 +41,9 @@ def test_make_run_prints_a_working_curl(tree: Tree) -> None:
         assert "Installing" not in output
 
 
-def is_over(tree: Tree, what: str) -> bool:
-    return not any(what in line for line in processes_in(tree.folder))
+def has_ended(tree: Tree, command: str) -> bool:
+    """Return whether no process runs in the tree with `command` in its command line."""
+    return not any(command in line for line in processes_in(tree.folder))
 
 
 def reload_and_terminate(run: Run) -> None:
@@ -63,9 +64,7 @@ STOPS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def test_every_stop_ends_all_and_keeps_data(
-    tree: Tree,
-) -> None:
+def test_every_stop_ends_all_and_keeps_data(tree: Tree) -> None:
     jobs: list[str] = []
     for how, stop in STOPS.items():
         with Run(tree) as run:
@@ -76,8 +75,9 @@ def test_every_stop_ends_all_and_keeps_data(
             stop(run)
             run.make.wait(SECONDS)
             # A killed service cannot stop PostgreSQL; the next run takes it over and stops it.
-            what, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
-            assert wait_for(partial(is_over, tree, what), seconds), (how, processes_in(tree.folder))
+            command, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
+            ended = partial(has_ended, tree, command)
+            assert wait_for(ended, seconds), (how, processes_in(tree.folder))
     with Run(tree) as again:
         for job in jobs:
             assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
@@ -126,9 +126,7 @@ def test_sigterm_during_start_ends_postgresql(tree: Tree) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_second_run_is_rejected_but_migrations_work(
-    tree: Tree,
-) -> None:
+def test_second_run_is_rejected_but_migrations_work(tree: Tree) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
         job = run.create()
         code, lines = tree.finished("make", "run", PORT=str(free_port()))

@@ -94,9 +94,7 @@ def test_large_body_gets_same_error_from_both(front: str, size: int) -> None:
         }
 
 
-def test_rejected_body_does_not_harm_other_requests(
-    front: str,
-) -> None:
+def test_rejected_body_does_not_harm_other_requests(front: str) -> None:
     headers = {"Content-Type": "application/json"}
     for _ in range(30):
         refused = requests.post(

@@ -190,9 +190,7 @@ def lines_about(service: Service, request_id: str) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("request_id") == request_id]
 
 
-def test_modification_logs_request_and_change(
-    service: Service,
-) -> None:
+def test_modification_logs_request_and_change(service: Service) -> None:
     job = service.create()
     request_id = f"r-{uuid.uuid4()}"
     url = f"{service.jobs}/{job['id']}"
@@ -261,9 +259,7 @@ def test_log_contains_no_body_or_secret(service: Service) -> None:
     assert [name for name, mark in marks.items() if mark in logged] == []
 
 
-def test_without_keys_inherited_socket_must_be_loopback(
-    database_url: str,
-) -> None:
+def test_without_keys_inherited_socket_must_be_loopback(database_url: str) -> None:
     with socket.create_server(("0.0.0.0", 0)) as handed_over:  # as systemd does it
         found = subprocess.run(
             ["bash", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" -m gunicorn wsgi:app 3<&"$1"',
@@ -335,9 +331,7 @@ def test_incomplete_body_is_a_client_error(service: Service, rest: bytes) -> Non
     assert (line["message"], line["status"]) == ("request", 400)
 
 
-def test_change_succeeds_despite_incomplete_unread_body(
-    service: Service,
-) -> None:
+def test_change_succeeds_despite_incomplete_unread_body(service: Service) -> None:
     job = service.create()
     status, answer = hang_up_after(
         service, f"DELETE /api/scrape-jobs/{job['id']}".encode() + CHUNKED + b"5\r\nab"
