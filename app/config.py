@@ -1,10 +1,16 @@
-"""The settings: one declared object, the sole reader of the environment."""
+"""The settings of the service, read from the environment.
+
+`Settings` declares each setting with its name, check, default and purpose. Nothing else reads the
+environment. A package that checks its own settings passes a `Check` to `Settings.from_environ`, so
+that this module imports no higher layer.
+"""
 
 import dataclasses
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -13,15 +19,16 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range
 
 from app.database import database_url
-from app.signing import is_secret
-from app.targets import fault_of_exception, fault_of_url
 from app.vault import is_key
 
 PREFIX = "SCRAPE_JOBS_"
 
+NOT_LOOPBACK = "{} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+"""The fault of HOST, or of another address that is listened on."""
+
 
 class SettingsError(Exception):
-    """Settings that the service cannot start with, one line each in `lines`."""
+    """Invalid settings, which the service does not start with; `lines` has one line for each."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
@@ -54,12 +61,12 @@ def _one_of(*choices: str) -> fields.String:
     return fields.String(validate=OneOf(choices, error=f"must be one of {', '.join(choices)}"))
 
 
-class _List(fields.Field[tuple[str, ...]]):
-    """Several values with commas between them, each of which `check` takes or complains of."""
+class _ListOf(fields.Field[tuple[str, ...]]):
+    """Comma-separated values; `fault_of` returns the fault of one value, or None."""
 
-    def __init__(self, check: Callable[[str], str | None]) -> None:
+    def __init__(self, fault_of: Callable[[str], str | None] | None = None) -> None:
         super().__init__()
-        self._check = check
+        self._fault_of = fault_of
 
     def _deserialize(
         self,
@@ -69,15 +76,10 @@ class _List(fields.Field[tuple[str, ...]]):
         **kwargs: Any,
     ) -> tuple[str, ...]:
         values = tuple(part.strip() for part in value.split(",") if part.strip())
-        faults = [fault for fault in map(self._check, values) if fault]
+        faults = [fault for fault in map(self._fault_of, values) if fault] if self._fault_of else []
         if faults:
             raise ValidationError(faults[0])
         return values
-
-
-def _secret_fault(text: str) -> None:
-    if not is_secret(text):
-        raise ValidationError("must be whsec_ and 24 to 64 bytes in base64")
 
 
 def _check_database_url(text: str) -> None:
@@ -90,14 +92,14 @@ def _check_redis_url(text: str) -> None:
         parts = urlsplit(text)
         (parts.hostname or "").encode("idna")
         fits = parts.scheme in ("redis", "rediss", "redis+unix") and (parts.port or 1) > 0
-    except ValueError:  # of the host, its name, or the port
+    except ValueError:  # invalid host, host name or port
         fits = False
     if not fits:
         raise ValidationError("must be a URL such as redis://host:6379/0")
 
 
 def _check_ca_file(path: str) -> None:
-    """Check that `path` names a file of certificates. Raises ValidationError."""
+    """Check that `path` is a PEM file with certificates. Raises ValidationError."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:  # an unreadable file, or one without certificates
@@ -105,17 +107,17 @@ def _check_ca_file(path: str) -> None:
         raise ValidationError(f"must be a PEM file of certificates ({reason})") from None
 
 
-def _key_fault(text: str) -> str | None:
+def _fault_of_key(text: str) -> str | None:
     return None if is_key(text) else "must be keys as flask webhooks new-key prints them"
 
 
-def _origin_fault(text: str) -> str | None:
+def _fault_of_origin(text: str) -> str | None:
     fits = re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text)
     return None if fits else "must be origins such as https://app.example.com"
 
 
-def _header_fault(text: str) -> str | None:
-    """Return the fault of a header's name (RFC 9110, section 5.1), or None."""
+def _fault_of_header(text: str) -> str | None:
+    """Return the fault of a header name (RFC 9110, section 5.1), or None."""
     fits = re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", text)
     return (
         None if fits else "must be names of headers such as traceparent, with commas between them"
@@ -123,7 +125,7 @@ def _header_fault(text: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host`, a name or an address, is reached from this machine alone."""
+    """Return whether `host`, a name or an address, is reachable from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
@@ -132,15 +134,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+Check = Callable[["Settings"], Sequence[tuple[str, str]]]
+"""Returns the faults of some settings, each as the name of a field of `Settings` and its fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator may choose; `Settings.described()` prints it with its defaults."""
+    """All settings; `Settings.as_text()` lists them with their defaults and purposes."""
 
     database_url: str | None = _setting(
         "DATABASE_URL",
         fields.String(validate=_check_database_url),
         None,
-        "The PostgreSQL to use; unset, an embedded one is started in the data folder",
+        "PostgreSQL database; unset: an embedded PostgreSQL is started in the data folder",
     )
     host: str = _setting(
         "HOST",
@@ -150,215 +156,237 @@ class Settings:
     )
     port: int = _setting("PORT", _number(1, 65535), 3000, "TCP port to listen on")
     workers: int = _setting(
-        "WEB_CONCURRENCY", _number(1, 256), 2, "Worker processes; about one a core"
+        "WEB_CONCURRENCY", _number(1, 256), 2, "Number of worker processes; about one per CPU core"
     )
     threads: int = _setting(
         "THREADS",
         _number(1, 256),
         4,
-        "Threads of each worker; it has two database connections more",
+        "Threads per worker; each worker uses two database connections more than that",
     )
     drain_seconds: int = _setting(
         "SCRAPE_JOBS_DRAIN_SECONDS",
         _number(0, 300),
         1,
-        "How long a server that was told to stop accepts connections, until load balancers know of it",
+        "Seconds for which a stopping server accepts connections, so that load balancers notice",
     )
     log_level: str = _setting(
         "LOG_LEVEL",
         _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
         "INFO",
-        "Least severity that is logged",
+        "Minimum log level",
     )
     auth: str = _setting(
         "SCRAPE_JOBS_AUTH",
         _one_of("keys", "off"),
         "keys",
-        "keys: every call needs a key (flask keys create); off: none does, allowed on loopback addresses alone",
+        "keys: requests need an API key (flask keys create); off: no keys, only loopback addresses",
     )
     data_dir: str = _setting(
         "SCRAPE_JOBS_DATA_DIR",
         fields.String(validate=Length(min=1, error="must be the path of a folder")),
         "var",
-        "Folder of the embedded PostgreSQL's data",
+        "Data folder of the embedded PostgreSQL",
     )
     migrate: bool = _setting(
         "SCRAPE_JOBS_MIGRATE",
         _switch(),
         False,
-        "Bring the schema up to date before serving (embedded: always)",
+        "Run the migrations before serving (always on with the embedded PostgreSQL)",
     )
 
     webhook_urls: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_WEBHOOK_URLS",
-        _List(fault_of_url),
+        _ListOf(),
         (),
-        "Webhook endpoints that need no call, with commas between",
+        "Webhook endpoints that exist without an API call, comma-separated URLs",
     )
     webhook_secret: str | None = _setting(
         "SCRAPE_JOBS_WEBHOOK_SECRET",
-        fields.String(validate=_secret_fault),
+        fields.String(),
         None,
-        "Their secret: whsec_ and 24 to 64 bytes in base64 (flask webhooks new-secret prints one)",
+        "Secret of these endpoints: whsec_ and 24 to 64 bytes in base64; flask webhooks new-secret",
     )
     webhook_allow: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_WEBHOOK_ALLOW",
-        _List(fault_of_exception),
+        _ListOf(),
         (),
-        "Targets allowed beside public ones: CIDRs, hosts",
+        "Webhook targets allowed in addition to public addresses: CIDRs and hosts, comma-separated",
     )
     webhook_limit: int = _setting(
         "SCRAPE_JOBS_WEBHOOK_LIMIT",
         _number(1, 1_000_000),
         100,
-        "Webhook endpoints that one customer may have",
+        "Maximum number of webhook endpoints per customer",
     )
     webhook_dispatch: bool = _setting(
         "SCRAPE_JOBS_WEBHOOK_DISPATCH",
         _switch(),
         True,
-        "Deliver webhooks in the workers; off: by flask webhooks dispatch",
+        "Deliver webhooks in the workers; off: run flask webhooks dispatch",
     )
     webhook_ca: str | None = _setting(
         "SCRAPE_JOBS_WEBHOOK_CA",
         fields.String(validate=_check_ca_file),
         None,
-        "PEM file of certificate authorities that webhooks trust beside the public ones",
+        "PEM file of certificate authorities that webhooks trust in addition to the public ones",
     )
     redis_url: str | None = _setting(
         "REDIS_URL",
         fields.String(validate=_check_redis_url),
         None,
-        "The Redis through which all processes share the rate limits; unset, each keeps its own",
+        "Redis that shares the rate limits between processes; unset: each process counts alone",
     )
     rate_limit: bool = _setting(
-        "SCRAPE_JOBS_RATE_LIMIT", _switch(), True, "Limit how often callers may call"
+        "SCRAPE_JOBS_RATE_LIMIT", _switch(), True, "Enforce the rate limits"
     )
     rate_limit_reads: int = _setting(
         "SCRAPE_JOBS_RATE_LIMIT_READS",
         _number(1, 10_000_000),
         12_000,
-        "Reads a minute of one key, or address",
+        "Reads per minute per key, or per address without keys",
     )
     rate_limit_updates: int = _setting(
         "SCRAPE_JOBS_RATE_LIMIT_UPDATES",
         _number(1, 10_000_000),
         6_000,
-        "Updates a minute of one key, or address",
+        "Updates per minute per key, or per address without keys",
     )
     rate_limit_creations: int = _setting(
         "SCRAPE_JOBS_RATE_LIMIT_CREATIONS",
         _number(1, 10_000_000),
         600,
-        "Creations a minute of one key, or address",
+        "Creations per minute per key, or per address without keys",
     )
     rate_limit_job: int = _setting(
-        "SCRAPE_JOBS_RATE_LIMIT_JOB", _number(1, 10_000_000), 300, "Updates a minute of one job"
+        "SCRAPE_JOBS_RATE_LIMIT_JOB", _number(1, 10_000_000), 300, "Updates per minute per job"
     )
     trusted_proxies: int = _setting(
         "SCRAPE_JOBS_TRUSTED_PROXIES",
         _number(0, 10),
         0,
-        "Proxies in front whose X-Forwarded-For is believed; with nginx before it, 1",
+        "Number of proxies in front whose X-Forwarded-For is trusted; 1 behind nginx",
     )
     cors_origins: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_CORS_ORIGINS",
-        _List(_origin_fault),
+        _ListOf(_fault_of_origin),
         (),
-        "Origins such as https://app.example.com whose pages may call, with commas between",
+        "Origins whose pages may call the API, such as https://app.example.com, comma-separated",
     )
     cors_headers: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_CORS_HEADERS",
-        _List(_header_fault),
+        _ListOf(_fault_of_header),
         ("baggage", "sentry-trace", "traceparent", "tracestate"),
-        "Request headers that these pages may send beside the API's own, with commas between",
+        "Request headers that these pages may send in addition to the API's own, comma-separated",
     )
     domain_limit: int | None = _setting(
         "SCRAPE_JOBS_DOMAIN_LIMIT",
         _number(1, 1_000_000),
         None,
-        "Jobs of one domain that may run at once, as far as workers take them; unset: any number",
+        "Maximum number of running jobs per domain, checked when jobs are claimed; unset: no limit",
     )
     housekeeping: bool = _setting(
         "SCRAPE_JOBS_HOUSEKEEPING",
         _switch(),
         True,
-        "Rescue expired leases and count statistics in the workers; off: by flask housekeeping",
+        "Rescue expired leases and count statistics in the workers; off: run flask housekeeping",
     )
     distributed: bool = _setting(
         "SCRAPE_JOBS_DISTRIBUTED",
         _switch(),
         False,
-        "Take jobs one by one, as a table needs that is spread over machines (Citus)",
+        "Claim jobs one at a time, as a distributed table needs (Citus)",
     )
     secrets_keys: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_SECRETS_KEY",
-        _List(_key_fault),
+        _ListOf(_fault_of_key),
         (),
-        "Keys that encrypt stored secrets, the first for new ones; unset: they are kept in the clear",
+        "Keys that encrypt stored secrets, comma-separated, newest first; unset: no encryption",
     )
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings from `environ`, where an empty value counts as none.
+    def from_environ(cls, environ: Mapping[str, str], *checks: Check) -> Self:
+        """Return the settings in `environ`; an empty value counts as unset.
 
-        Raises SettingsError, which names every wrong value.
+        Args:
+            environ: The environment, such as `os.environ`.
+            checks: Further checks, which run on the settings whose values are valid so far.
+
+        Raises:
+            SettingsError: Some values are invalid; it names all of them.
         """
-        declared = {f.metadata["name"]: f for f in dataclasses.fields(cls)}
-        schema = Schema.from_dict({name: f.metadata["field"] for name, f in declared.items()})(
-            unknown=EXCLUDE
-        )
-        written = {
-            name: value for name, value in environ.items() if name in declared and value.strip()
-        }
-        faults: dict[str, list[str]] = {}
-        given: dict[str, Any] = {}
-        try:
-            given = schema.load(written)
-        except ValidationError as error:
-            faults.update(error.messages_dict)
-        host = written.get("HOST", "127.0.0.1")
-        if written.get("SCRAPE_JOBS_AUTH") == "off" and not is_loopback(host):
-            complaint = f"{host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
-            faults.setdefault("HOST", []).append(complaint)
-        if given.get("SCRAPE_JOBS_WEBHOOK_URLS") and "SCRAPE_JOBS_WEBHOOK_SECRET" not in given:
-            faults["SCRAPE_JOBS_WEBHOOK_SECRET"] = ["must be set where SCRAPE_JOBS_WEBHOOK_URLS is"]
+        values, faults = _load(environ)
+        settings = cls(**values)
+        if settings.auth == "off" and not is_loopback(settings.host):
+            faults["HOST"].append(NOT_LOOPBACK.format(settings.host))
+        names = {f.name: f.metadata["name"] for f in dataclasses.fields(cls)}
+        for check in checks:
+            for field, fault in check(settings):
+                faults[names[field]].append(fault)
         if faults:
             raise SettingsError(
                 [f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]
             )
-        return cls(**{declared[name].name: value for name, value in given.items()})
+        return settings
 
     @classmethod
-    def unknown(cls, environ: Mapping[str, str]) -> list[str]:
-        """Return the names in `environ` that look like this service's settings but are none of
-        them."""
+    def unknown_names(cls, environ: Mapping[str, str]) -> list[str]:
+        """Return the names in `environ` that have the prefix of settings but are none."""
         declared = {f.metadata["name"] for f in dataclasses.fields(cls)}
         return sorted(name for name in environ if name.startswith(PREFIX) and name not in declared)
 
     def warnings(self, environ: Mapping[str, str]) -> list[str]:
-        """Return what the operator should know at start, though the service starts with it."""
-        found = [f"{name} is no setting of this service" for name in self.unknown(environ)]
+        """Return warnings about valid settings, to log at start."""
+        found = [f"{name} is not a setting of this service" for name in self.unknown_names(environ)]
         if not self.secrets_keys:
             found.append(
-                "webhook secrets are stored in the clear: set SCRAPE_JOBS_SECRETS_KEY to encrypt them"
+                "webhook secrets are stored in the clear: "
+                "set SCRAPE_JOBS_SECRETS_KEY to encrypt them"
             )
         return found
 
     @classmethod
-    def described(cls) -> str:
-        """Return every setting with its default and purpose, for people."""
-        rows = [
-            (f.metadata["name"], _shown(f.metadata["default"])) for f in dataclasses.fields(cls)
-        ]
-        width = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    def as_text(cls) -> str:
+        """Return a table of all settings with defaults and purposes, for a terminal."""
+        rows = cls._rows()
+        widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
         return "\n".join(
-            f"{name:{width[0]}}  {default:{width[1]}}  {f.metadata['purpose']}"
-            for (name, default), f in zip(rows, dataclasses.fields(cls), strict=True)
+            f"{name:{widths[0]}}  {default:{widths[1]}}  {purpose}"
+            for name, default, purpose in rows
         )
 
+    @classmethod
+    def as_markdown(cls) -> str:
+        """Return the same table in Markdown, as the documentation has it."""
+        rows = "\n".join(
+            f"| `{name}` | {default} | {purpose} |".replace("|  |", "| |")
+            for name, default, purpose in cls._rows()
+        )
+        return f"| setting | default | purpose |\n|---|---|---|\n{rows}"
 
-def _shown(value: object) -> str:
+    @classmethod
+    def _rows(cls) -> list[tuple[str, str, str]]:
+        declared = [f.metadata for f in dataclasses.fields(cls)]
+        return [(d["name"], _text(d["default"]), d["purpose"]) for d in declared]
+
+
+def _load(environ: Mapping[str, str]) -> tuple[dict[str, Any], defaultdict[str, list[str]]]:
+    """Return the valid values in `environ` by field of `Settings`, and the faults by setting."""
+    declared = {f.metadata["name"]: f for f in dataclasses.fields(Settings)}
+    schema = Schema.from_dict({name: f.metadata["field"] for name, f in declared.items()})(
+        unknown=EXCLUDE
+    )
+    present = {name: value for name, value in environ.items() if name in declared and value.strip()}
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    try:
+        valid = schema.load(present)
+    except ValidationError as error:
+        valid = error.valid_data or {}
+        faults.update(error.messages_dict)
+    return {declared[name].name: value for name, value in valid.items()}, faults
+
+
+def _text(value: object) -> str:
     match value:
         case None | ():
             return ""

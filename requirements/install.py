@@ -1,12 +1,11 @@
-"""Make .venv hold what requirements/run.txt names (or dev.txt, too): python3
-requirements/install.py run|dev.
+"""Install the locked requirements into .venv: python3 requirements/install.py run|dev.
 
-`make` calls it before everything else, with the machine's Python, so it needs the standard library
-alone. It may be interrupted at any moment: an environment that is not complete is marked, and built
-anew the next time.
+`run` stands for requirements/run.txt, `dev` for dev.txt as well. `make` calls this first, with the
+machine's Python, so it uses only the standard library. It may be interrupted at any moment: an
+incomplete environment is marked, and built again the next time.
 """
 
-from __future__ import annotations  # an older Python must come as far as the check of its version
+from __future__ import annotations  # so that an older Python reaches the check of its version
 
 import fcntl
 import hashlib
@@ -23,22 +22,21 @@ REQUIREMENTS = Path(__file__).resolve().parent
 VENV = REQUIREMENTS.parent / ".venv"
 PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "unfinished"
-"""Exists while something is installed. Found later, it says that the installation was
-interrupted."""
+"""Exists during an installation; if it exists later, the installation was interrupted."""
 
 NEEDED = {"run": ["run"], "dev": ["run", "dev"]}
 PURPOSES = {"run": "the service needs", "dev": "the tests need"}
 
 
 class Failure(Exception):
-    """The environment cannot be made; the message is one line for people."""
+    """The environment cannot be made; the message is one line for the user."""
 
 
 def main(kind: str) -> None:
-    """Make the environment complete for `kind`, where it is not."""
+    """Complete the environment for `kind`."""
     with Path(__file__).open() as lock:
-        with suppress(OSError):  # not every shared folder knows locks
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two calls of make at once: the second waits
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of two simultaneous calls, the second one waits
         if not is_sound():
             build(lock)
         for part in NEEDED[kind]:
@@ -47,8 +45,7 @@ def main(kind: str) -> None:
 
 
 def is_sound() -> bool:
-    """Tell whether the environment exists, was not interrupted, and still has the Python that it
-    was made for."""
+    """Return whether the environment exists, is complete and still has its Python."""
     if UNFINISHED.exists() or not PYTHON.exists():
         return False
     return (
@@ -58,16 +55,18 @@ def is_sound() -> bool:
 
 
 def build(lock: IO[str]) -> None:
-    """Make the environment anew, with pip alone."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - make may name an older one
+    """Make a new environment that contains only pip."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - PYTHON may name an older one
         raise Failure("Python 3.11 or newer is needed; name it with make PYTHON=...")
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise Failure(
-            "Python lacks the modules venv and ensurepip; on Debian and Ubuntu: apt install python3-venv"
+            "Python lacks the modules venv and ensurepip; "
+            "on Debian and Ubuntu: apt install python3-venv"
         )
     if VENV.is_symlink():
         raise Failure(
-            f".venv is a link to {os.readlink(VENV)}, which holds no complete environment: remove the link"
+            f".venv is a link to {os.readlink(VENV)}, which has no complete environment: "
+            "remove the link"
         )
     if VENV.exists():
         print("Making .venv anew, for it is incomplete ...", flush=True)
@@ -83,13 +82,13 @@ def build(lock: IO[str]) -> None:
 
 
 def is_installed(part: str) -> bool:
-    """Tell whether the environment holds what the requirements of `part` name today."""
+    """Return whether the current requirements of `part` are installed."""
     marker = VENV / part
     return marker.is_file() and marker.read_text() == digest(part)
 
 
 def install(part: str, lock: IO[str]) -> None:
-    """Install the requirements of `part` with pip, and note that they are complete."""
+    """Install the requirements of `part` with pip, and mark them as complete."""
     print(f"Installing what {PURPOSES[part]} into .venv ...", flush=True)
     UNFINISHED.touch()
     words: list[str | Path] = [
@@ -101,20 +100,19 @@ def install(part: str, lock: IO[str]) -> None:
         "--disable-pip-version-check",
     ]
     done = call([*words, "--require-hashes", "-r", REQUIREMENTS / f"{part}.txt"], lock)
-    UNFINISHED.unlink()  # pip puts back what was there before it failed
+    UNFINISHED.unlink()  # a pip that fails restores the previous packages
     if done.returncode:
         raise Failure("The installation failed: see above")
     (VENV / part).write_text(digest(part))
 
 
 def digest(part: str) -> str:
-    """Return what the requirements of `part` are recognised by."""
+    """Return the hash by which the requirements of `part` are recognised."""
     return hashlib.sha256((REQUIREMENTS / f"{part}.txt").read_bytes()).hexdigest()
 
 
 def call(words: list[str | Path], lock: IO[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run a program that keeps the lock, so that it is waited for even where this process is
-    killed."""
+    """Run a program that inherits the lock, so that others wait for it if this one is killed."""
     return subprocess.run(words, check=False, pass_fds=[lock.fileno()])
 
 

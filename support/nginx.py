@@ -1,4 +1,4 @@
-"""A real nginx with the example configuration before the service."""
+"""A real nginx with the example configuration, in front of the service."""
 
 import os
 import re
@@ -33,16 +33,20 @@ http {{
 
 
 def replaced(text: str, old: str, new: str) -> str:
+    """Return `text` with its only occurrence of `old` replaced."""
     assert text.count(old) == 1, old
     return text.replace(old, new)
 
 
 @contextmanager
 def nginx(folder: Path, *upstreams: int, **changes: str) -> Iterator[str]:
-    """Run nginx with the example before services on these ports, and give its URL.
+    """Run nginx with the example configuration in front of these ports, and yield its URL.
 
-    `changes` replace values of the example's directives, by their names; `http` and `server` are
-    added there.
+    Args:
+        folder: For its configuration and temporary files.
+        upstreams: The ports of the services.
+        changes: New values for directives of the example, by name. The values of `http` and
+            `server` are added to these blocks.
     """
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:

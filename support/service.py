@@ -1,4 +1,4 @@
-"""The service as processes of its own, called over real HTTP."""
+"""The service as separate processes, called over real HTTP."""
 
 import os
 import signal
@@ -28,14 +28,14 @@ READY_SECONDS = 30
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on."""
+    """Return a free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this process's environment with none of the service's settings but these."""
+    """Return the environment of this process, with only these settings of the service."""
     ours = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL", "REDIS_URL")
     inherited = {
         k: v for k, v in os.environ.items() if k not in ours and not k.startswith("SCRAPE_JOBS_")
@@ -57,7 +57,8 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.jobs = f"{self.url}/api/scrape-jobs"
         self._settings = {"DATABASE_URL": database_url, "PORT": str(self.port), **settings}
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the service
+        # Closed with the service.
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -91,11 +92,11 @@ class Service:
         self._log.close()
 
     def logs(self) -> str:
-        """Return what it has written so far."""
+        """Return its output so far."""
         return Path(self._log.name).read_text()
 
     def master(self) -> psutil.Process:
-        """Return the process that supervises the workers."""
+        """Return the master process, which supervises the workers."""
         assert self.process is not None
         return psutil.Process(self.process.pid)
 
@@ -104,7 +105,7 @@ class Service:
         return self.master().children()
 
     def pids(self) -> set[int]:
-        """Return the numbers of its processes."""
+        """Return the ids of its processes."""
         assert self.process is not None
         return {
             self.process.pid,
@@ -112,8 +113,7 @@ class Service:
         }
 
     def at_once(self, *calls: Callable[[requests.Session], T]) -> list[T]:
-        """Make all calls at the same moment, each over a connection of its own that is open
-        already."""
+        """Make all calls at the same moment, each over its own connection, open already."""
         barrier = threading.Barrier(len(calls), timeout=30)
 
         def wait_and_call(call: Callable[[requests.Session], T]) -> T:
@@ -140,7 +140,7 @@ class Service:
         return job
 
     def webhook(self, url: str, **fields: Any) -> dict[str, Any]:
-        """Make a webhook endpoint and return it, with its secret."""
+        """Create a webhook endpoint and return it, with its secret."""
         answer = requests.post(f"{self.url}/api/webhooks", json={"url": url, **fields}, timeout=10)
         assert answer.status_code == 201, answer.text
         webhook: dict[str, Any] = answer.json()["data"]
@@ -161,11 +161,12 @@ class Dispatcher:
 
     def __init__(self, database_url: str, **settings: str) -> None:
         self._settings = {"DATABASE_URL": database_url, **settings}
-        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the dispatcher
+        # Closed with the dispatcher.
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
-        """Start it, without waiting until it works."""
+        """Start it, without waiting until it is ready."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flask", "--app", "wsgi", "webhooks", "dispatch"],
             cwd=ROOT,
@@ -176,13 +177,13 @@ class Dispatcher:
         )
 
     def end(self, seconds: float = 30) -> int:
-        """Tell it to end, wait until it has, and return its exit code."""
+        """Send SIGTERM, wait for the end, and return the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
     def logs(self) -> str:
-        """Return what it has written so far."""
+        """Return its output so far."""
         return Path(self._log.name).read_text()
 
     def __enter__(self) -> Self:
@@ -208,15 +209,15 @@ class Dispatcher:
 
 @contextmanager
 def own_work(app: Flask) -> Iterator[None]:
-    """Do what the service does by itself, for nobody in particular, with the database of `app`."""
+    """Work in the application context, with the rows of all customers, as background tasks do."""
     with app.app_context(), all_customers():
         yield
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until `condition` holds, and fail where it does not within `seconds`.
+    """Wait until `condition` holds; fail after `seconds`.
 
-    Who has waited long is asked less often: a condition may be costly.
+    The checks become less frequent, because a condition may be expensive.
     """
     started = time.monotonic()
     while not condition():

@@ -1,4 +1,4 @@
-"""A command in a terminal of its own, as a person starts it in a window."""
+"""A command in its own terminal, as a user starts it in a window."""
 
 import os
 import pty
@@ -21,15 +21,22 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """A shell that runs a command in the foreground of a terminal; a context manager, which kills
-    what is left."""
+    """A shell that runs a command in the foreground of a terminal.
+
+    A context manager, which kills the remaining processes at its end.
+    """
 
     def __init__(self, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
         self._controller, terminal = pty.openpty()
         self._shell = subprocess.Popen(
             [sys.executable, "-c", OWN, "bash", "-c", f"{shlex.join(command)}; true"],
-            cwd=cwd, env=env, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
-        )  # fmt: skip
+            cwd=cwd,
+            env=env,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
         os.close(terminal)
         self._output = b""
         self._started: set[psutil.Process] = set()
@@ -50,22 +57,22 @@ class Terminal:
         self._shell.wait(10)
 
     def processes(self) -> list[psutil.Process]:
-        """Return the shell and all that it has started."""
+        """Return the shell and all its descendants."""
         shell = psutil.Process(self._shell.pid)
         found = [shell, *shell.children(recursive=True)]
         self._started |= set(found)
         return found
 
     def close(self) -> None:
-        """Close the window."""
+        """Close the terminal, as closing its window does."""
         if self._is_open:
             self._is_open = False
-            self._reader.join()  # a read that waits would keep it open
+            self._reader.join()  # a waiting read would keep the terminal open
             os.close(self._controller)
             threading.Thread(target=self._shell.wait, daemon=True).start()
 
     def output(self) -> str:
-        """Return what has been shown."""
+        """Return the output so far."""
         return self._output.decode(errors="replace")
 
     def _read(self) -> None:

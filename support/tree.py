@@ -19,17 +19,21 @@ from support.service import ROOT, environment, free_port
 SECONDS = 60
 
 
-def wait_for(what: Callable[[], bool], seconds: float = SECONDS) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if what():
+def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
+    """Wait until `condition` holds and return True; return False after `seconds`.
+
+    The checks become less frequent, because a condition may be expensive.
+    """
+    started = time.monotonic()
+    while (waited := time.monotonic() - started) < seconds:
+        if condition():
             return True
-        time.sleep(0.05)
+        time.sleep(min(0.05 + waited / 20, 0.25))
     return False
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Return what runs in `folder` or was started with it, as command lines."""
+    """Return the command lines of processes that run in `folder` or name it in their command."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -42,15 +46,17 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def end_processes_in(folder: Path) -> None:
-    """Kill what a failed test has left."""
+    """Kill the processes that a failed test has left running."""
     for line in processes_in(folder):
         with suppress(psutil.Error):
             psutil.Process(int(line.split()[0])).kill()
 
 
 def without_make(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables without those that `make test` hands to a make below it, which prints
-    more then."""
+    """Return the variables without those that `make test` passes on.
+
+    With them, a make that a test starts would print more.
+    """
     return {
         name: value
         for name, value in variables.items()
@@ -59,7 +65,7 @@ def without_make(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 class Tree:
-    """A copy of the project, uncommitted files included, with what is installed already."""
+    """A copy of the project, including uncommitted files, with a complete environment."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,23 +77,28 @@ class Tree:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
+        self._copy_compiled_code()
         (folder / ".venv").mkdir()
         for entry in Path(sys.prefix).iterdir():
             if entry.name not in ("run", "dev"):
                 (folder / ".venv" / entry.name).symlink_to(entry)
-        for part in (
-            "run",
-            "dev",
-        ):  # as requirements/install.py notes it, so that nothing is installed
+        for part in ("run", "dev"):  # the marks of requirements/install.py for a complete part
             requirements = (folder / "requirements" / f"{part}.txt").read_bytes()
             (folder / ".venv" / part).write_text(hashlib.sha256(requirements).hexdigest())
 
+    def _copy_compiled_code(self) -> None:
+        """Copy the compiled code, so that the processes of each tree need not compile it again."""
+        for package in ("app", "migrations"):
+            for cache in (ROOT / package).rglob("__pycache__"):
+                target = self.folder / cache.relative_to(ROOT)
+                shutil.copytree(cache, target, dirs_exist_ok=True)
+
     def environment(self, **settings: str) -> dict[str, str]:
+        """Return the environment of commands in this tree, with these settings."""
         return without_make(environment(**settings))
 
     def finished(self, *words: str, **settings: str) -> tuple[int, list[str]]:
-        """Run a command to its end and return its code and the lines that it said, make's own left
-        out."""
+        """Run a command and return its exit code and its lines, without those of make itself."""
         done = subprocess.run(
             words, cwd=self.folder, env=self.environment(**settings), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False,
@@ -98,8 +109,7 @@ class Tree:
 
 
 class Run:
-    """`make run` in a tree, in a process group of its own as a terminal would give it; a context
-    manager."""
+    """`make run` in a tree, in a process group of its own as in a terminal; a context manager."""
 
     def __init__(self, tree: Tree, under: Sequence[str] = (), **settings: str) -> None:
         self.tree = tree
@@ -109,9 +119,13 @@ class Run:
         self._output = tree.folder / f"output-{self.port}"
         with self._output.open("w") as output:
             self.make = subprocess.Popen(
-                [*under, "make", "run"], cwd=tree.folder, env=tree.environment(PORT=str(self.port), **settings),
-                stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+                [*under, "make", "run"],
+                cwd=tree.folder,
+                env=tree.environment(PORT=str(self.port), **settings),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> "Run":
         assert wait_for(lambda: self.make.poll() is not None or self.is_ready()), self.output()
@@ -124,27 +138,29 @@ class Run:
             self.make.wait(SECONDS)
 
     def is_ready(self) -> bool:
+        """Return whether the service can handle requests."""
         try:
             return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
         except (requests.ConnectionError, requests.Timeout):
             return False
 
     def output(self) -> str:
+        """Return the output so far."""
         return self._output.read_text()
 
     def gunicorn(self) -> psutil.Process:
-        """Return the process that make waits for."""
+        """Return gunicorn's master, the child of make."""
         (process,) = psutil.Process(self.make.pid).children()
         return process
 
     def postmaster(self) -> int:
-        """Return the process number of the embedded PostgreSQL."""
+        """Return the process id of the embedded PostgreSQL."""
         return int(
             (self.tree.folder / "var" / "postgres" / "postmaster.pid").read_text().split()[0]
         )
 
     def answers(self) -> bool:
-        """Tell whether a job can be created."""
+        """Return whether a job can be created."""
         try:
             return (
                 requests.post(self.jobs, json={"domain": "example.com"}, timeout=10).status_code
@@ -154,11 +170,11 @@ class Run:
             return False
 
     def interrupt(self) -> None:
-        """Do what Ctrl-C does."""
+        """Send SIGINT to the process group, as Ctrl-C does."""
         os.killpg(self.make.pid, signal.SIGINT)
 
     def create(self) -> str:
-        """Create a job and return its address."""
+        """Create a job and return its path."""
         answer = requests.post(self.jobs, json={"domain": "example.com"}, timeout=10)
         assert answer.status_code == 201, answer.text
         return answer.headers["Location"]

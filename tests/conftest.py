@@ -1,15 +1,16 @@
-"""The tests' ground: one PostgreSQL for the run, a database of its own for every worker, and the
-service on it.
+"""Fixtures of all tests: one PostgreSQL per run, and a database and a service per worker.
 
-TEST_DATABASE_URL names a server to use instead of the embedded one; its role has to be allowed to
+TEST_DATABASE_URL names a server to use instead of the embedded one; its role must be allowed to
 create databases.
 """
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from app.config import Settings
 from app.factory import create_app
 from support.database import migrate, new_database
 from support.postgres import Postgres
+from support.schedule import deal, is_quick
 from support.service import Service
 from support.tree import Tree, end_processes_in
 
@@ -28,38 +30,38 @@ SERVER = "TEST_DATABASE_URL"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the PostgreSQL that all workers share; they inherit its URL."""
-    if not hasattr(config, "workerinput") and SERVER not in os.environ:
+    # Keep compiled code, even if the environment says otherwise: the tests start hundreds of Python
+    # processes, and each would compile the application again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    if hasattr(config, "workerinput"):
+        gc.disable()  # until the tests are collected; see pytest_collection_finish
+    elif SERVER not in os.environ:
         server = Postgres(Path(tempfile.mkdtemp(prefix="scrape-jobs-test-")))
         os.environ[SERVER] = server.start()
         config.add_cleanup(lambda: os.unsetenv(SERVER))
         config.add_cleanup(server.delete)
 
 
-SLOW = (
-    ("test_webhook_crashes", "test_database_restart", "test_migrations"),
-    ("test_make_run", "test_installation"),
-    ("test_folders", "test_embedded_restart", "test_embedded_upgrade"),
-    ("test_webhook_delivery",),
-    ("test_leases", "test_metrics", "test_webhook_targets"),
-)
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the quick tests, and give each worker its share of the slow modules at the start."""
+    for item in items:
+        if is_quick(item):
+            item.add_marker("quick")
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = chain.from_iterable(deal(items, workers))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each of four workers begin with slow tests: towards the end, quick ones are easier to
-    share."""
-    slow = [[item for name in names for item in items if item.path.stem == name] for names in SLOW]
-    taken = {id(item) for part in slow for item in part}
-    quick = iter([item for item in items if id(item) not in taken])
-    share = -(-len(items) // len(slow))  # what a worker is given at first
-    items[:] = [
-        *chain(*((*part, *islice(quick, max(share - len(part), 0))) for part in slow)),
-        *quick,
-    ]
+def pytest_collection_finish() -> None:
+    """Exclude modules and tests from garbage collection: each run would examine all of them."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
 def server_url() -> str:
-    """The PostgreSQL server's URL."""
+    """The URL of the PostgreSQL server, for tests that need a database of their own."""
     return os.environ[SERVER]
 
 
@@ -70,9 +72,9 @@ def empty_database(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url(server_url: str) -> Iterator[str]:
-    """The URL of this worker's database, its schema up to date."""
-    for url in new_database(server_url):
+def database_url() -> Iterator[str]:
+    """The URL of this worker's database, with the current schema."""
+    for url in new_database(os.environ[SERVER]):
         migrate(url)
         yield url
 
@@ -94,14 +96,14 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def service(database_url: str) -> Iterator[Service]:
-    """The service as it runs in production: gunicorn with two processes, on a port of its own."""
+    """The service as in production: gunicorn with two workers, on a port of its own."""
     with Service(database_url) as service:
         yield service
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path, so that a socket fits in."""
+    """A temporary folder with a short path, because the path of a socket is limited."""
     path = Path(tempfile.mkdtemp(prefix="sj-"))
     path.chmod(0o755)
     yield path

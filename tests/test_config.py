@@ -1,16 +1,13 @@
-"""The settings: their defaults, what is wrong with a value, and the commands that read them."""
+"""The settings: defaults, faults of values, and documentation."""
 
 import dataclasses
-import subprocess
-import sys
 
 import pytest
 
 from app.config import Settings, SettingsError
 from app.factory import create_app
-from app.signing import is_secret
-from app.vault import is_key
-from support.service import ROOT, environment
+from app.server.settings import read_settings
+from support.service import ROOT
 
 NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -20,29 +17,17 @@ URL_NEEDED = "DATABASE_URL: must be a URL such as postgresql://user@host/name"
 
 
 def read(**environ: str) -> Settings:
-    return Settings.from_environ(environ)
+    return read_settings(environ)
 
 
-def complaints(**environ: str) -> list[str]:
+def faults_of(**environ: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         read(**environ)
     assert str(caught.value) == "\n".join(caught.value.lines)
     return caught.value.lines
 
 
-def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    settings = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing", **settings}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_nothing_has_to_be_set() -> None:
+def test_no_setting_is_required() -> None:
     settings = read()
     assert settings == Settings()
     assert (settings.database_url, settings.host, settings.port) == (None, "127.0.0.1", 3000)
@@ -53,7 +38,7 @@ def test_nothing_has_to_be_set() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", ["", " ", "\t"])
-def test_an_empty_value_counts_as_none(name: str, value: str) -> None:
+def test_empty_value_means_unset(name: str, value: str) -> None:
     assert read(**{name: value}) == Settings()
 
 
@@ -95,16 +80,14 @@ def test_an_empty_value_counts_as_none(name: str, value: str) -> None:
         ("SCRAPE_JOBS_SECRETS_KEY", f"{OTHER_KEY}, {KEY}", "secrets_keys", (OTHER_KEY, KEY)),
     ],
 )
-def test_a_value_of_the_environment_is_taken(
-    name: str, value: str, field: str, expected: object
-) -> None:
+def test_valid_value_is_read(name: str, value: str, field: str, expected: object) -> None:
     settings = read(**{name: value})
     assert getattr(settings, field) == expected
     assert settings == dataclasses.replace(Settings(), **{field: expected})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "fault"),
     [
         *(
             ("PORT", value, "must be a whole number from 1 to 65535")
@@ -164,8 +147,8 @@ def test_a_value_of_the_environment_is_taken(
         ),
     ],
 )
-def test_a_wrong_value_is_named_in_one_line(name: str, value: str, complaint: str) -> None:
-    assert complaints(**{name: value}) == [f"{name}: {complaint}"]
+def test_invalid_value_is_reported_in_one_line(name: str, value: str, fault: str) -> None:
+    assert faults_of(**{name: value}) == [f"{name}: {fault}"]
 
 
 @pytest.mark.parametrize(
@@ -178,13 +161,13 @@ def test_a_wrong_value_is_named_in_one_line(name: str, value: str, complaint: st
         ),
     ],
 )
-def test_webhook_urls_come_with_their_secret(value: str, urls: tuple[str, ...]) -> None:
+def test_webhook_urls_with_secret_are_read(value: str, urls: tuple[str, ...]) -> None:
     settings = read(SCRAPE_JOBS_WEBHOOK_URLS=value, SCRAPE_JOBS_WEBHOOK_SECRET=SECRET)
     assert settings == dataclasses.replace(Settings(), webhook_urls=urls, webhook_secret=SECRET)
 
 
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("value", "fault"),
     [
         ("example.com", "must be an http or https URL such as https://example.com/hook"),
         (
@@ -203,33 +186,33 @@ def test_webhook_urls_come_with_their_secret(value: str, urls: tuple[str, ...]) 
         ("https://example.com:x/", "must be a URL such as https://example.com/hook"),
     ],
 )
-def test_a_wrong_webhook_url_is_told(value: str, complaint: str) -> None:
-    lines = complaints(SCRAPE_JOBS_WEBHOOK_URLS=value, SCRAPE_JOBS_WEBHOOK_SECRET=SECRET)
-    assert lines == [f"SCRAPE_JOBS_WEBHOOK_URLS: {complaint}"]
+def test_invalid_webhook_url_is_reported(value: str, fault: str) -> None:
+    lines = faults_of(SCRAPE_JOBS_WEBHOOK_URLS=value, SCRAPE_JOBS_WEBHOOK_SECRET=SECRET)
+    assert lines == [f"SCRAPE_JOBS_WEBHOOK_URLS: {fault}"]
 
 
 @pytest.mark.parametrize("secret", ["", "  "])
-def test_webhook_urls_without_their_secret_are_refused(secret: str) -> None:
-    lines = complaints(
+def test_webhook_urls_without_secret_are_rejected(secret: str) -> None:
+    lines = faults_of(
         SCRAPE_JOBS_WEBHOOK_URLS="https://example.com/", SCRAPE_JOBS_WEBHOOK_SECRET=secret
     )
     assert lines == ["SCRAPE_JOBS_WEBHOOK_SECRET: must be set where SCRAPE_JOBS_WEBHOOK_URLS is"]
 
 
-def test_webhook_urls_that_are_none_need_no_secret() -> None:
+def test_empty_list_of_webhook_urls_needs_no_secret() -> None:
     assert read(SCRAPE_JOBS_WEBHOOK_URLS=" , ") == Settings()
 
 
-def test_no_complaint_shows_a_secret() -> None:
-    lines = complaints(
+def test_fault_does_not_contain_the_secret() -> None:
+    lines = faults_of(
         SCRAPE_JOBS_WEBHOOK_SECRET="whsec_hunter2", SCRAPE_JOBS_SECRETS_KEY=f"{KEY},hunter2"
     )
     assert "hunter2" not in " ".join(lines)
     assert KEY not in " ".join(lines)
 
 
-def test_several_wrong_values_are_all_named() -> None:
-    lines = complaints(PORT="x", THREADS="0", LOG_LEVEL="LOUD", SCRAPE_JOBS_MIGRATE="maybe")
+def test_all_invalid_values_are_reported() -> None:
+    lines = faults_of(PORT="x", THREADS="0", LOG_LEVEL="LOUD", SCRAPE_JOBS_MIGRATE="maybe")
     assert lines == [
         "LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR",
         "PORT: must be a whole number from 1 to 65535",
@@ -255,31 +238,29 @@ def test_several_wrong_values_are_all_named() -> None:
         "0",
     ],
 )
-def test_without_keys_only_a_loopback_address_is_listened_on(host: str) -> None:
-    (line,) = complaints(HOST=host, SCRAPE_JOBS_AUTH="off")
-    assert (
-        line
-        == f"HOST: {host} is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
-    )
+def test_without_keys_host_must_be_loopback(host: str) -> None:
+    (line,) = faults_of(HOST=host, SCRAPE_JOBS_AUTH="off")
+    fault = "is not a loopback address, and with SCRAPE_JOBS_AUTH=off no other is allowed"
+    assert line == f"HOST: {host} {fault}"
     for auth in ("keys", ""):  # which is the default
         assert read(HOST=host, SCRAPE_JOBS_AUTH=auth).auth == "keys"
 
 
-def test_an_open_host_is_named_beside_what_else_is_wrong() -> None:
-    lines = complaints(HOST="0.0.0.0", PORT="x", SCRAPE_JOBS_AUTH="off")
+def test_public_host_is_reported_with_other_faults() -> None:
+    lines = faults_of(HOST="0.0.0.0", PORT="x", SCRAPE_JOBS_AUTH="off")
     assert [line.partition(":")[0] for line in lines] == ["HOST", "PORT"]
 
 
-def test_an_authentication_that_is_not_known_is_refused() -> None:
-    (line,) = complaints(SCRAPE_JOBS_AUTH="open")
+def test_unknown_authentication_is_rejected() -> None:
+    (line,) = faults_of(SCRAPE_JOBS_AUTH="open")
     assert line.startswith("SCRAPE_JOBS_AUTH: must be one of ")
 
 
-def test_other_programs_variables_are_none_of_ours() -> None:
+def test_other_variables_are_ignored() -> None:
     assert read(PATH="/bin", PORTS="x", port="x", HOME="") == Settings()
 
 
-def test_names_that_look_like_settings_but_are_none_are_found() -> None:
+def test_unknown_names_with_prefix_are_found() -> None:
     environ = dict.fromkeys(NAMES, "x") | {
         "SCRAPE_JOBS_MIGRATION": "on",
         "SCRAPE_JOBS_": "",
@@ -287,15 +268,15 @@ def test_names_that_look_like_settings_but_are_none_are_found() -> None:
         "PATH": "/bin",
         "scrape_jobs_x": "1",
     }
-    assert Settings.unknown(environ) == [
+    assert Settings.unknown_names(environ) == [
         "SCRAPE_JOBS_",
         "SCRAPE_JOBS_MIGRATION",
         "SCRAPE_JOBS_auth",
     ]
 
 
-def test_every_setting_is_described_in_a_line_of_its_own() -> None:
-    lines = Settings.described().splitlines()
+def test_each_setting_has_one_line_of_text() -> None:
+    lines = Settings.as_text().splitlines()
     assert [line.split()[0] for line in lines] == NAMES
     for line, field in zip(lines, dataclasses.fields(Settings), strict=True):
         assert line.endswith(field.metadata["purpose"])
@@ -308,19 +289,18 @@ def test_every_setting_is_described_in_a_line_of_its_own() -> None:
         assert line.removeprefix(field.metadata["name"]).lstrip().startswith(default)
 
 
-def test_every_setting_is_documented_with_default_and_purpose() -> None:
-    page = " ".join((ROOT / "docs" / "settings.md").read_text().split())
-    for line in Settings.described().splitlines():
-        name, rest = line.split(maxsplit=1)
-        field = next(
-            field for field in dataclasses.fields(Settings) if field.metadata["name"] == name
-        )
-        purpose = field.metadata["purpose"]
-        default = rest.removesuffix(purpose).strip()
-        assert f"| `{name}` | {default} | {purpose} |".replace("|  |", "| |") in page
+def test_documentation_lists_every_setting() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    lines = Settings.as_markdown().splitlines()
+    assert len(lines) == 2 + len(NAMES)
+    for line, field in zip(lines[2:], dataclasses.fields(Settings), strict=True):
+        assert line.startswith(f"| `{field.metadata['name']}` | ")
+        assert line.endswith(f" | {field.metadata['purpose']} |")
+        assert line in text
+    assert Settings.as_markdown() in text
 
 
-def test_settings_cannot_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
 
@@ -328,64 +308,22 @@ def test_settings_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     "url", ["nonsense", "postgresql:/x", "postgresql://u@h:port/d", "://", "postgresql"]
 )
-def test_a_database_url_that_is_none_is_refused_at_the_start(url: str) -> None:
+def test_invalid_database_url_is_rejected(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         create_app(read(DATABASE_URL=url))
     assert caught.value.lines == [URL_NEEDED]
-
-
-def test_the_command_prints_every_setting() -> None:
-    done = run("-m", "flask", "--app", "wsgi", "settings")
-    assert (done.returncode, done.stdout) == (0, f"{Settings.described()}\n")
-
-
-@pytest.mark.parametrize("command", [["-c", "import wsgi"], ["-m", "gunicorn", "wsgi:app"]])
-def test_the_service_does_not_start_with_wrong_settings_and_says_why(command: list[str]) -> None:
-    done = run(*command, PORT="http", THREADS="many")
-    assert done.returncode != 0
-    said = done.stdout + done.stderr
-    assert (
-        "PORT: must be a whole number from 1 to 65535\nTHREADS: must be a whole number from 1 to 256\n"
-        in said
-    )
-    assert "Traceback" not in said
-
-
-def test_a_wrong_database_url_is_told_without_a_traceback_and_without_the_url() -> None:
-    done = run("-c", "import wsgi", DATABASE_URL="secret-nonsense")
-    assert (done.returncode, done.stderr) == (1, f"{URL_NEEDED}\n")
-
-
-def test_the_webhooks_commands_are_told() -> None:
-    done = run("-m", "flask", "--app", "wsgi", "webhooks", "--help")
-    assert done.returncode == 0
-    for command in ("dispatch", "new-secret", "new-key"):
-        assert f"  {command} " in done.stdout
-
-
-def test_the_commands_print_secrets_and_keys_that_the_settings_take() -> None:
-    secret, key = (
-        run("-m", "flask", "--app", "wsgi", "webhooks", name) for name in ("new-secret", "new-key")
-    )
-    assert (secret.returncode, key.returncode) == (0, 0)
-    assert is_secret(secret.stdout.removesuffix("\n"))
-    assert is_key(key.stdout.removesuffix("\n"))
-    settings = read(
-        SCRAPE_JOBS_WEBHOOK_SECRET=secret.stdout.strip(), SCRAPE_JOBS_SECRETS_KEY=key.stdout.strip()
-    )
-    assert settings.secrets_keys == (key.stdout.strip(),)
 
 
 @pytest.mark.parametrize(
     "url",
     ["redis://h:port", "redis://h:99999", "redis://[::1", "redis://a..b", "http://h", "h:6379"],
 )
-def test_what_is_no_url_of_a_redis_is_refused(url: str) -> None:
-    assert complaints(REDIS_URL=url) == ["REDIS_URL: must be a URL such as redis://host:6379/0"]
+def test_invalid_redis_url_is_rejected(url: str) -> None:
+    assert faults_of(REDIS_URL=url) == ["REDIS_URL: must be a URL such as redis://host:6379/0"]
 
 
 @pytest.mark.parametrize(
     "url", ["redis://h", "rediss://:secret@h:6380/3", "redis+unix:///run/redis.sock"]
 )
-def test_a_redis_may_be_reached_in_several_ways(url: str) -> None:
+def test_valid_redis_urls_are_read(url: str) -> None:
     assert read(REDIS_URL=url).redis_url == url

@@ -1,2 +1,1 @@
-"""Runs the application under gunicorn: signals, workers, and answers to requests that never reach
-the application."""
+"""Runs the application under gunicorn: settings, hooks, workers, signals and shared metrics."""

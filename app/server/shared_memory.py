@@ -1,4 +1,4 @@
-"""Numbers by name, in memory that several processes share."""
+"""Named numbers in memory that several processes share."""
 
 import mmap
 import os
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 
 REGION_BYTES = 64 * 1024 * 1024
-"""Address space of one process; the kernel provides memory for what is written only."""
+"""Address space of one process; the kernel allocates only the pages that are written."""
 
 _END = struct.Struct("=q")
 _ENTRY = struct.Struct("=dq")  # the value, and the length of the name that follows
@@ -15,17 +15,17 @@ _VALUE = struct.Struct("=d")
 
 
 class SharedFile:
-    """A file without a name, in regions of which each has one writer and any number of readers.
+    """A file without a name, divided into regions with one writer and any number of readers.
 
-    No program that cleans folders can remove it, and none is left behind when its processes are
-    killed. Processes inherit it when they are forked.
+    No program that cleans folders can remove it, and it vanishes with its last process, even if
+    that is killed. Forked processes inherit it.
     """
 
     def __init__(self) -> None:
         self._file = os.memfd_create("shared") if hasattr(os, "memfd_create") else _removed_file()
 
     def extend(self, regions: int) -> None:
-        """Make room for at least `regions` regions."""
+        """Extend the file to at least `regions` regions."""
         if os.fstat(self._file).st_size < regions * REGION_BYTES:
             os.ftruncate(self._file, regions * REGION_BYTES)
 
@@ -34,7 +34,7 @@ class SharedFile:
         return Region(mmap.mmap(self._file, REGION_BYTES, offset=number * REGION_BYTES))
 
     def read(self) -> Iterator[tuple[str, float]]:
-        """Yield each name and value of all regions; a name may come once from each."""
+        """Yield each name and value of all regions; each region may contain the same name."""
         for begin in range(0, os.fstat(self._file).st_size, REGION_BYTES):
             (end,) = _END.unpack(os.pread(self._file, _END.size, begin))
             for name, place in _places(data := os.pread(self._file, end, begin)):
@@ -42,8 +42,11 @@ class SharedFile:
 
 
 class Region:
-    """The numbers of one process. It begins with its end, so a process that is killed halfway
-    spoils nothing."""
+    """The numbers of one process.
+
+    A region begins with the offset of its end, which is written last. A process that is killed
+    while it adds a name therefore leaves a valid region.
+    """
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
@@ -51,8 +54,7 @@ class Region:
         self._placed = dict(_places(memory[: self._end]))
 
     def add(self, name: str) -> int | None:
-        """Return the place of `name`, whose value is 0 if it is new; None where the region is
-        full."""
+        """Return the offset of `name`, added with value 0 if new; None if the region is full."""
         if name not in self._placed:
             text = name.encode()
             text += b" " * (-len(text) % 8)
@@ -70,12 +72,11 @@ class Region:
         return 0.0 if place is None else float(_VALUE.unpack_from(self._memory, place)[0])
 
     def set(self, name: str, value: float) -> None:
-        """Set the value of `name`; nothing happens where the region is full."""
+        """Set the value of `name`; ignored if the region is full."""
         place = self.add(name)
         if place is not None:
-            self._memory[place : place + _VALUE.size] = _VALUE.pack(
-                value
-            )  # at once, for readers in other processes
+            # A single assignment, so that readers in other processes never see half a value.
+            self._memory[place : place + _VALUE.size] = _VALUE.pack(value)
 
     def names(self) -> list[str]:
         """Return all names."""
@@ -83,7 +84,7 @@ class Region:
 
 
 def _places(data: bytes) -> Iterator[tuple[str, int]]:
-    """Yield each name in a region's bytes, and the place of its value."""
+    """Yield each name in the bytes of a region, with the offset of its value."""
     place = _END.size
     while place < len(data):
         _, length = _ENTRY.unpack_from(data, place)
@@ -93,6 +94,6 @@ def _places(data: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _removed_file() -> int:
-    """Return a file that is removed already, on systems without memfd_create."""
+    """Return a file without a name, on systems without memfd_create."""
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

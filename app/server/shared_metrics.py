@@ -1,7 +1,7 @@
-"""The metrics of all processes of one server, in memory that they share.
+"""The metrics of all processes of one server, in shared memory.
 
-prometheus_client by itself keeps them in a folder, which other programs may clean away while the
-server runs, and which a killed server leaves behind.
+The multiprocess mode of prometheus_client keeps them in a folder instead. Other programs may clean
+that folder while the server runs, and a killed server leaves it behind.
 """
 
 import json
@@ -19,8 +19,7 @@ from app.server.shared_memory import SharedFile
 
 
 class SharedMetrics(Collector):
-    """A region of shared memory for each process. The first process makes it and hands the regions
-    out."""
+    """A region of shared memory per process; the master creates them and assigns them."""
 
     def __init__(self) -> None:
         self._file = SharedFile()
@@ -29,16 +28,14 @@ class SharedMetrics(Collector):
         self.enter(self.take())
 
     def take(self) -> int:
-        """Return the number of a region that is free; its counters go on from where its last user
-        left them."""
+        """Return the number of a free region; its counters continue from their last values."""
         number = min(set(range(len(self._taken) + 1)) - self._taken)
         self._taken.add(number)
         self._file.extend(number + 1)
         return number
 
     def release(self, number: int) -> None:
-        """Take back the region of a process that has ended; its gauges are over, its counters
-        stay."""
+        """Free the region of a process that has ended: reset its gauges, keep its counters."""
         region = self._file.region(number)
         for name in region.names():
             if json.loads(name)[0] == "gauge":
@@ -47,15 +44,14 @@ class SharedMetrics(Collector):
 
     def enter(self, number: int) -> None:
         """Count in this region from now on."""
-        self._lock = (
-            threading.Lock()
-        )  # a new one: a thread that held the old one may have stayed in the parent
+        # A new lock: in the parent process, another thread may hold the old one.
+        self._lock = threading.Lock()
         self._region = self._file.region(number)
         for name in self._declared:
             self._region.add(name)
 
     def declare(self, name: str) -> None:
-        """Show the value of `name` even while it is 0."""
+        """Show the value of `name` even if it is 0."""
         with self._lock:
             self._declared.append(name)
             self._region.add(name)
@@ -98,8 +94,7 @@ class SharedMetrics(Collector):
 def _add_buckets(
     metric: Metric, labels: dict[str, str], buckets: list[tuple[float, float]]
 ) -> None:
-    """Add a histogram's buckets, each of which counts all observations up to its bound, and its
-    count."""
+    """Add the cumulative buckets of a histogram and its count."""
     count = 0.0
     for bound, number in sorted(buckets):
         count += number
@@ -109,8 +104,10 @@ def _add_buckets(
 
 
 class _Value:
-    """One value of a metric, as prometheus_client uses it. Gauges are summed over the processes
-    that live."""
+    """One value of a metric, as prometheus_client uses it.
+
+    Gauges are summed over the living processes.
+    """
 
     _multiprocess = True
 
@@ -146,7 +143,7 @@ _shared: list[SharedMetrics] = []
 
 
 def share() -> SharedMetrics:
-    """Keep all metrics that are made from now on in shared memory, and return them."""
+    """Keep all metrics created from now on in shared memory, and return the shared metrics."""
     if not _shared:
         _shared.append(SharedMetrics())
         values.ValueClass = _Value
@@ -154,5 +151,5 @@ def share() -> SharedMetrics:
 
 
 def shared() -> SharedMetrics | None:
-    """Return the metrics in shared memory; None where this process counts for itself alone."""
+    """Return the shared metrics; None if this process counts for itself."""
     return _shared[0] if _shared else None

@@ -1,4 +1,4 @@
-"""Signals to the server's processes."""
+"""Signals to the processes of the server."""
 
 import ctypes
 import functools
@@ -12,14 +12,13 @@ from typing import Any
 from app.http import shutdown
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that the kernel sends to a process when its parent ends."""
+"""prctl(2): sets the signal that the kernel sends to a process when its parent ends."""
 
 
 def exit_while_starting() -> None:
-    """Make a signal that ends a server which still starts do so by an exception, so that it stops
-    what it started.
+    """Make signals end a starting server by an exception, so that it stops its children.
 
-    Gunicorn installs its own handlers later. This leaves them alone: at a reload they must stay. A
+    Gunicorn installs its own handlers later. They are kept, because this also runs at a reload. A
     signal that is ignored, such as SIGHUP under nohup, stays ignored.
     """
     defaults = {
@@ -34,7 +33,7 @@ def exit_while_starting() -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Make the signals that stop a process stop this one, and make the end of its parent stop it.
+    """End this process on a stop signal and when its parent ends.
 
     For a worker that has no handlers of its own yet.
     """
@@ -47,7 +46,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def announce_stop(arbiter: Any) -> None:
-    """Make gunicorn's master say that the server stops before it stops its workers."""
+    """Make gunicorn's master announce a stop to all processes before it stops its workers."""
     stop = arbiter.handle_term
 
     def announce_and_stop() -> None:
@@ -58,18 +57,18 @@ def announce_stop(arbiter: Any) -> None:
 
 
 def terminal_was_closed() -> bool:
-    """Return whether this server was started in a terminal that is gone, without nohup."""
+    """Return whether this server was started without nohup in a terminal that is closed now."""
     return _belongs_to_terminal() and not _has_terminal()
 
 
 @functools.cache
 def _belongs_to_terminal() -> bool:
-    """Return whether this process had a terminal, and heeded SIGHUP, when it started."""
+    """Return whether this process had a terminal and did not ignore SIGHUP when it started."""
     return signal.getsignal(signal.SIGHUP) == signal.SIG_DFL and _has_terminal()
 
 
 def _has_terminal() -> bool:
-    with suppress(OSError):  # ENXIO: there is no controlling terminal, or no longer
+    with suppress(OSError):  # ENXIO: no controlling terminal, or it is closed
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
         return True
     return False

@@ -1,4 +1,4 @@
-"""The worker process of the server: how it accepts connections, and how it stops."""
+"""The worker process: accepts connections, drains them, and stops."""
 
 import os
 import signal
@@ -10,62 +10,70 @@ from gunicorn.errors import AppImportError
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.http.shutdown import begin_worker_shutdown
-from app.server import lifetime
 from app.server.closing import ClosingWorker
+from app.server.settings import server_settings
 
-BLINK_SECONDS = 0.0002
-LONGEST_BLINK = 5
+ACCEPT_DELAY_SECONDS = 0.0002
+"""Delay of a worker per open connection before it accepts another one."""
+
+MAX_DELAYED_CONNECTIONS = 5
+"""Open connections that count for the delay."""
+
 QUIT_SECONDS = 12.0
-"""How long a worker that is to stop at once may take: a webhook under way takes 10 seconds at
-most."""
+"""Time that a worker has to stop at once; an attempt at a webhook takes at most 10 seconds."""
 
 ORPHAN_SECONDS = 1.0
-"""How long a worker whose master was killed may take to finish requests."""
+"""Time that a worker has to finish its requests after its master was killed."""
 
 
 class ServiceWorker(ClosingWorker):
-    """A threaded worker that spreads connections over the workers and loses none when it stops."""
+    """A threaded worker that shares connections evenly and loses none when it stops."""
 
     sockets: list[Any]
 
     def init_signals(self) -> None:
-        """Leave SIGHUP to the master: a closed terminal and ``pkill -HUP gunicorn`` send it to
-        workers as well."""
+        """Ignore SIGHUP, which only the master handles.
+
+        A closed terminal and ``pkill -HUP gunicorn`` send it to the workers as well.
+        """
         super().init_signals()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def load_wsgi(self) -> None:
-        """Load the application; if its settings are wrong, end the whole server instead of starting
-        workers anew."""
+        """Load the application.
+
+        Raises:
+            AppImportError: Its settings are invalid. The whole server ends then, instead of
+                starting workers again and again.
+        """
         try:
             super().load_wsgi()
         except SystemExit as refusal:
             raise AppImportError(refusal.code) from None
 
     def accept(self, listener: Any) -> None:
-        """Accept a connection, unless another worker has done so in the blink that a busy one
-        waits.
+        """Accept a connection, after a short delay that grows with the open connections.
 
-        All workers wake for a new connection, and the quickest takes it: left alone, one that is
-        awake anyway takes all of a burst, and kept-alive connections stay where they are, so that
-        the others idle for as long as the burst lasts.
+        All workers wake for a new connection, and the first one takes it. Without the delay, a
+        worker that is awake already would take all connections of a burst. They are kept alive, so
+        the other workers would idle for as long as the burst lasts.
         """
         if self.nr_conns:
-            time.sleep(BLINK_SECONDS * min(self.nr_conns, LONGEST_BLINK))
+            time.sleep(ACCEPT_DELAY_SECONDS * min(self.nr_conns, MAX_DELAYED_CONNECTIONS))
         super().accept(listener)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop, and answer requests that wait for work."""
+        """Begin to stop, and answer the requests that wait for jobs."""
         begin_worker_shutdown()
         self._end_if_orphaned()
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop at once, and in QUIT_SECONDS at the latest, whatever this process does then.
+        """Stop at once; the kernel ends this process after QUIT_SECONDS.
 
-        Ctrl-C sends SIGINT, and gunicorn's master sends SIGQUIT then: the second must not interrupt
-        the first. Nor may this wait for a lock, which the code that it interrupts may hold:
-        ThreadWorker would shut its pool down here.
+        Ctrl-C sends SIGINT, after which gunicorn's master sends SIGQUIT. The second signal must
+        not interrupt the handler of the first. The handler must not wait for a lock, because the
+        interrupted code may hold it. ThreadWorker would wait: it shuts its pool down here.
         """
         begin_worker_shutdown()
         for number in (signal.SIGINT, signal.SIGQUIT):
@@ -74,13 +82,12 @@ class ServiceWorker(ClosingWorker):
         super(ThreadWorker, self).handle_quit(sig, frame)
 
     def notify(self) -> None:
-        """Show that this worker lives; gunicorn calls this every second, while the worker stops,
-        too."""
+        """Show that this worker is alive; gunicorn calls this every second, also during a stop."""
         super().notify()
         self._end_if_orphaned()
 
     def is_parent_alive(self) -> bool:
-        """Return whether the master lives. Without it this worker begins to stop."""
+        """Return whether the master is alive; if it is not, begin to stop."""
         if super().is_parent_alive():
             return True
         begin_worker_shutdown()
@@ -88,16 +95,15 @@ class ServiceWorker(ClosingWorker):
         return False
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Begin or end to accept connections. A worker that stops drains its listeners first, and
-        closes them.
+        """Start or stop accepting connections; on stopping, drain and close the listeners.
 
-        Gunicorn keeps them open until the last request has ended, and nothing accepts the
-        connections that the kernel queues meanwhile.
+        Gunicorn keeps the listeners open until the last request has ended. The kernel would queue
+        connections meanwhile that no worker accepts.
         """
         if self.alive or enabled:
             super().set_accept_enabled(enabled)
             return
-        self._drain(time.monotonic() + lifetime.settings().drain_seconds)
+        self._drain(time.monotonic() + server_settings().drain_seconds)
         super().set_accept_enabled(False)
         for listener in self.sockets:
             self._accept_queued(listener)
@@ -105,8 +111,7 @@ class ServiceWorker(ClosingWorker):
         self.sockets = []
 
     def _drain(self, deadline: float) -> None:
-        """Serve new connections until `deadline`; each answer says that its connection will be
-        closed."""
+        """Serve new connections until `deadline`; each response closes its connection."""
         while (seconds := deadline - time.monotonic()) > 0 and os.getppid() == self.ppid:
             self.notify()
             super().set_accept_enabled(self.nr_conns < self.worker_connections)
@@ -121,16 +126,16 @@ class ServiceWorker(ClosingWorker):
             super().accept(listener)
 
     def _end_if_orphaned(self) -> None:
-        """End in ORPHAN_SECONDS, whatever this process does then, if its master is gone.
+        """If the master is gone, make the kernel end this process after ORPHAN_SECONDS.
 
-        Nothing supervises an orphan, and a new server needs its port. The kernel ends it: no thread
-        that is busy and no lock that is held can prevent that.
+        Nothing supervises an orphan, and a new server needs its port. Neither a busy thread nor a
+        held lock can delay the kernel.
         """
         if os.getppid() != self.ppid and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
             _end_in(ORPHAN_SECONDS)
 
 
 def _end_in(seconds: float) -> None:
-    """Make the kernel end this process in some seconds."""
+    """Make the kernel end this process after `seconds`."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)

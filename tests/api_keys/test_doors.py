@@ -564,7 +564,7 @@ def test_what_is_no_key_is_said_to_be_none(house: House, words: list[str], id: s
 def test_when_a_key_was_last_used_is_noted(house: House) -> None:
     key = house.key(Scope.JOBS_READ)
     house.ask("GET", JOBS, key)
-    noting = house.app.extensions["note_of_use"]
+    noting = house.app.extensions["key_use_recorder"]
     noting.start()
     seen = "SELECT last_used_at > now() - interval '1 min' FROM api_keys WHERE id = %s"
     wait_until(lambda: house.rows(seen, key.split("_")[1]) == [(True,)])

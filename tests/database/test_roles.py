@@ -482,7 +482,7 @@ def test_the_use_of_keys_is_noted_with_the_service_s_role(realm: Realm) -> None:
     with realm.app("service") as app:
         answer = app.test_client().get(JOBS, headers={"Authorization": f"Bearer {key}"})
         assert answer.status_code == 200
-        (note,) = app.extensions["note_of_use"]._tasks
+        (note,) = app.extensions["key_use_recorder"]._tasks
         with app.app_context():
             note.work()
     used = "SELECT last_used_at IS NOT NULL FROM api_keys WHERE id = %s"

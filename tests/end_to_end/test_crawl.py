@@ -1,5 +1,4 @@
-"""The main job on real input: a worker crawls a real site and reports to the service after every
-page."""
+"""A worker crawls a real site and reports to the service after every page."""
 
 import threading
 import time
@@ -24,8 +23,10 @@ SLOW_SECONDS = 0.2
 
 
 class Site:
-    """A shop of PAGES pages: a start page, and products that link to the next ones; some missing,
-    some slow."""
+    """A shop of PAGES pages, of which some are missing and some are slow.
+
+    The start page and each product page link to the next products.
+    """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -46,10 +47,11 @@ class Site:
                     f'<a href="/page/{n}">{n}</a>' if n else '<a href="/">home</a>'
                     for n in following
                 )
-                # A missing page links to nothing, so the start page knows what would be behind it.
+                # A missing page has no links, so the start page links to all pages.
                 if number == 0:
                     links += "".join(f'<a href="/page/{n}">{n}</a>' for n in range(1, PAGES))
-                page = f"<h1>Page {number}</h1>{links}<img src='/i.png'><p class=product>{number}</p>".encode()
+                product = f"<img src='/i.png'><p class=product>{number}</p>"
+                page = f"<h1>Page {number}</h1>{links}{product}".encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(page)))
                 self.end_headers()
@@ -78,7 +80,7 @@ def site() -> Iterator[Site]:
 
 
 class Page(HTMLParser):
-    """What a worker takes from a page."""
+    """The links, images and products of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -96,8 +98,10 @@ class Page(HTMLParser):
 
 
 def crawl(job_url: str, start: str) -> dict[str, Any]:
-    """Crawl the site from `start`, report to the job after every page, complete it, and return the
-    last statistics."""
+    """Crawl the site from `start` and report to the job after every page; complete the job.
+
+    Returns the last statistics.
+    """
     with requests.Session() as api, requests.Session() as web:
 
         def report(**fields: Any) -> None:
@@ -154,9 +158,7 @@ def crawl(job_url: str, start: str) -> dict[str, Any]:
         return stats
 
 
-def test_a_crawl_is_told_exactly_by_its_job_its_history_and_the_list(
-    service: Service, site: Site
-) -> None:
+def test_crawl_is_recorded_exactly(service: Service, site: Site) -> None:
     domain = new_domain()
     created = requests.post(
         service.jobs,
@@ -171,7 +173,7 @@ def test_a_crawl_is_told_exactly_by_its_job_its_history_and_the_list(
     job_url = service.url + created.headers["Location"]
     reported = crawl(job_url, site.url)
 
-    # What the site itself saw.
+    # The requests that the site received.
     assert sorted(site.requests) == sorted(
         ["/", *(f"/page/{number}" for number in range(1, PAGES))]
     )

@@ -1,4 +1,4 @@
-"""`make run` in folders, and with environments, that are as odd as people's are."""
+"""`make run` in folders with unusual names and in unusual environments."""
 
 import os
 import shutil
@@ -16,13 +16,19 @@ from support.service import free_port
 from support.tree import Run, Tree, end_processes_in, processes_in, wait_for
 
 ODD_NAMES = [
-    "My Projects (1)/scrape+jobs", "100%", "a#b&c;d", "it's \"quoted\"", "Käse/日本", "a,b@c=d?e", "$HOME `x` \\",
-]  # fmt: skip
+    "My Projects (1)/scrape+jobs",
+    "100%",
+    "a#b&c;d",
+    'it\'s "quoted"',
+    "Käse/日本",
+    "a,b@c=d?e",
+    "$HOME `x` \\",
+]
 LONG = "/".join(["long" * 12] * 3)
 
 
 class OwnProgramsTree(Tree):
-    """A copy of the project that has PostgreSQL's programs inside it, and not by a link."""
+    """A copy of the project that contains PostgreSQL's programs instead of a link to them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -54,7 +60,7 @@ def make_folder(path: Path) -> Path:
 
 
 def assert_runs(tree: Tree, **settings: str) -> None:
-    """Start the service, use it by HTTP and by a command beside it, and stop it."""
+    """Start the service, use it by HTTP and by a command, and stop it."""
     with Run(tree, WEB_CONCURRENCY="1", **settings) as run:
         job = run.create()
         assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
@@ -67,17 +73,17 @@ def assert_runs(tree: Tree, **settings: str) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_spaces_a_foreign_locale_and_libpq_variables(anywhere: Path) -> None:
+def test_run_with_spaces_locale_and_libpq_variables(anywhere: Path) -> None:
     settings = {"LC_ALL": "zz_ZZ.UTF-8", "LANG": "zz_ZZ.UTF-8", "LC_CTYPE": "UTF-8"}
     settings |= {"PGPORT": "7777", "PGDATA": "/nowhere", "PGOPTIONS": "-c search_path=nowhere"}
     assert_runs(Tree(make_folder(anywhere / ODD_NAMES[0])), **settings)
 
 
-def test_programs_in_a_long_path_full_of_shell_characters(anywhere: Path) -> None:
+def test_run_in_long_path_with_shell_characters(anywhere: Path) -> None:
     assert_runs(OwnProgramsTree(make_folder(anywhere / "".join(ODD_NAMES).replace("/", "") / LONG)))
 
 
-def test_a_data_folder_with_an_odd_name_serves(tree: Tree) -> None:
+def test_run_with_odd_data_folder(tree: Tree) -> None:
     assert_runs(tree, SCRAPE_JOBS_DATA_DIR=str(tree.folder / ODD_NAMES[0] / "a,b:c%"))
 
 
@@ -93,7 +99,7 @@ def test_any_data_folder_gets_a_url(anywhere: Path, name: str) -> None:
         server.stop()
 
 
-def test_a_folder_with_other_files_is_refused(tree: Tree) -> None:
+def test_data_folder_with_other_files_is_rejected(tree: Tree) -> None:
     thesis = make_folder(tree.folder / "var" / "postgres") / "thesis.txt"
     thesis.write_text("years of work")
     code, lines = tree.finished("make", "run", PORT=str(free_port()))

@@ -1,4 +1,4 @@
-"""The installation into .venv: complete, or made anew the next time, whatever interrupted it."""
+"""The installation into .venv: either complete, or repeated the next time."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ SCRIPT = Path("requirements") / "install.py"
 
 
 def make_wheel(folder: Path, name: str) -> str:
-    """Make a package without content, and return the line of a requirements file that names it."""
+    """Make an empty package; return its line for a requirements file."""
     wheel = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -31,12 +31,12 @@ def make_wheel(folder: Path, name: str) -> str:
         archive.writestr(
             f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
         )
-    return f"./{wheel.relative_to(folder.parent)} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return f"./{wheel.relative_to(folder.parent)} --hash=sha256:{digest}\n"
 
 
 class Project:
-    """A project with the real Makefile and installer, and with requirements that need no
-    network."""
+    """A project with the real Makefile and installer; its requirements need no network."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class Project:
         )  # fmt: skip
 
     def install(self, kind: str = "run") -> str:
-        """Install, which has to succeed, and return what is printed."""
+        """Install successfully and return the output."""
         process = self.start(kind)
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
@@ -80,7 +80,7 @@ def project(folder: Path) -> Iterator[Project]:
     end_processes_in(folder)
 
 
-def test_it_installs_once_and_again_what_changed(project: Project) -> None:
+def test_install_runs_once_and_after_changes(project: Project) -> None:
     assert "Installing what the service needs" in project.install()
     assert project.install() == ""
     assert "Installing what the tests need" in project.install("dev")
@@ -100,7 +100,7 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
     ("moment", "number"),
     [("venv", signal.SIGKILL), ("ensurepip", signal.SIGINT), ("pip", signal.SIGKILL)],
 )
-def test_an_interrupted_installation_is_done_anew(
+def test_interrupted_installation_is_repeated(
     project: Project, moment: str, number: signal.Signals
 ) -> None:
     process = project.start()
@@ -111,14 +111,14 @@ def test_an_interrupted_installation_is_done_anew(
     assert project.install() == ""
 
 
-def test_a_second_installation_waits_for_the_first(project: Project) -> None:
+def test_second_installation_waits_for_first(project: Project) -> None:
     first, second = project.start(), project.start()
     outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert sorted("Installing" in output for output in outputs) == [False, True]
 
 
-def test_a_removed_or_replaced_python_is_noticed(project: Project) -> None:
+def test_missing_or_replaced_python_is_noticed(project: Project) -> None:
     project.install()
     python = project.folder / ".venv" / "bin" / "python"
     python.unlink()
@@ -129,7 +129,7 @@ def test_a_removed_or_replaced_python_is_noticed(project: Project) -> None:
     assert "Making .venv anew" in project.install()
 
 
-def test_a_moved_or_copied_project_keeps_its_environment(project: Project) -> None:
+def test_moved_or_copied_project_keeps_environment(project: Project) -> None:
     project.install()
     copied = project.folder.with_name("copied")
     shutil.copytree(project.folder, copied, symlinks=True)
@@ -140,7 +140,7 @@ def test_a_moved_or_copied_project_keeps_its_environment(project: Project) -> No
         assert "Installing what the tests need" in project.install("dev")
 
 
-def test_a_failed_installation_says_so_and_is_repeated(project: Project) -> None:
+def test_failed_installation_is_reported_and_repeated(project: Project) -> None:
     good = (project.folder / "requirements" / "run.txt").read_text()
     project.require("run", good.replace("sha256:", "sha256:0")[: len(good)])
     process = project.start()
@@ -152,7 +152,7 @@ def test_a_failed_installation_says_so_and_is_repeated(project: Project) -> None
     project.install()
 
 
-def test_a_python_without_ensurepip_names_the_package(project: Project) -> None:
+def test_python_without_ensurepip_names_the_package(project: Project) -> None:
     hidden = (
         "import sys; sys.modules['ensurepip'] = None; sys.argv = [{0!r}, 'run']; import runpy; "
     )
@@ -170,7 +170,7 @@ def test_a_python_without_ensurepip_names_the_package(project: Project) -> None:
     assert not (project.folder / ".venv").exists()
 
 
-def test_a_linked_environment_is_never_removed(project: Project) -> None:
+def test_linked_environment_is_never_removed(project: Project) -> None:
     elsewhere = project.folder / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "file").touch()

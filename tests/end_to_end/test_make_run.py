@@ -1,5 +1,4 @@
-"""`make run` as people use it, in a copy of the tree: it starts everything, says so, and leaves
-nothing behind."""
+"""`make run` in a copy of the project: it starts everything and leaves no processes behind."""
 
 import signal
 import socket
@@ -16,33 +15,35 @@ from support.terminal import Terminal
 from support.tree import SECONDS, Run, Tree, processes_in, wait_for
 
 
-def test_make_alone_lists_the_targets(tree: Tree) -> None:
+def test_make_lists_its_targets(tree: Tree) -> None:
     code, lines = tree.finished("make")
     assert code == 0
-    for target in ("run", "serve", "migrate", "test", "lint", "clean"):
+    targets = ("run", "serve", "migrate", "psql", "quick", "check", "test", "fix", "lint", "clean")
+    for target in targets:
         assert any(
             line.split()[:2] == ["make", target] and len(line.split()) > 2 for line in lines
         ), lines
 
 
-def test_make_run_tells_how_to_call_it_and_its_curl_works(tree: Tree) -> None:
+def test_make_run_prints_a_working_curl(tree: Tree) -> None:
     with Run(tree) as run:
         assert wait_for(lambda: "curl" in run.output(), 5)
-        said = run.output()
-        assert f"{run.port}" in said
-        assert str(tree.folder / "var") in said
-        assert "authentication: off" in said
-        (curl,) = (line.partition("curl")[2] for line in said.splitlines() if "curl" in line)
+        output = run.output()
+        assert f"{run.port}" in output
+        assert str(tree.folder / "var") in output
+        assert "authentication: off" in output
+        (curl,) = (line.partition("curl")[2] for line in output.splitlines() if "curl" in line)
         done = subprocess.run(
             ["bash", "-c", f"curl -sS -i {curl}"], capture_output=True, text=True, check=True
         )
         assert " 201 " in done.stdout
         assert '"success":true' in done.stdout
-        assert "Installing" not in said
+        assert "Installing" not in output
 
 
-def is_over(tree: Tree, what: str) -> bool:
-    return not any(what in line for line in processes_in(tree.folder))
+def has_ended(tree: Tree, command: str) -> bool:
+    """Return whether no process runs in the tree with `command` in its command line."""
+    return not any(command in line for line in processes_in(tree.folder))
 
 
 def reload_and_terminate(run: Run) -> None:
@@ -63,9 +64,7 @@ STOPS: dict[str, Callable[[Run], None]] = {
 }
 
 
-def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has_the_data(
-    tree: Tree,
-) -> None:
+def test_every_stop_ends_all_and_keeps_data(tree: Tree) -> None:
     jobs: list[str] = []
     for how, stop in STOPS.items():
         with Run(tree) as run:
@@ -75,9 +74,10 @@ def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has
             assert any("postgres" in line for line in processes_in(tree.folder))
             stop(run)
             run.make.wait(SECONDS)
-            # Killed, it cannot stop PostgreSQL: the next run takes that over, and stops it.
-            what, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
-            assert wait_for(partial(is_over, tree, what), seconds), (how, processes_in(tree.folder))
+            # A killed service cannot stop PostgreSQL; the next run takes it over and stops it.
+            command, seconds = ("gunicorn", SECONDS) if how == "kill" else ("", 10)
+            ended = partial(has_ended, tree, command)
+            assert wait_for(ended, seconds), (how, processes_in(tree.folder))
     with Run(tree) as again:
         for job in jobs:
             assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
@@ -85,7 +85,7 @@ def test_however_it_is_stopped_it_stops_all_that_it_started_and_the_next_run_has
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_closed_terminal_stops_all_that_it_started(tree: Tree) -> None:
+def test_closed_terminal_ends_all_processes(tree: Tree) -> None:
     port = free_port()
     with Terminal(["make", "run"], tree.folder, tree.environment(PORT=str(port))) as terminal:
         assert wait_for(lambda: f"http://127.0.0.1:{port}" in terminal.output()), terminal.output()
@@ -107,7 +107,7 @@ def test_terminal_closed_at_start_leaves_nothing(tree: Tree) -> None:
         assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
 
 
-def test_ctrl_c_stops_it_soon_even_while_its_workers_start(tree: Tree) -> None:
+def test_ctrl_c_during_worker_start_ends_soon(tree: Tree) -> None:
     run = Run(tree)
     assert wait_for(lambda: "Booting worker" in run.output())
     run.interrupt()
@@ -117,7 +117,7 @@ def test_ctrl_c_stops_it_soon_even_while_its_workers_start(tree: Tree) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_sigterm_while_it_starts_leaves_no_postgresql_behind(tree: Tree) -> None:
+def test_sigterm_during_start_ends_postgresql(tree: Tree) -> None:
     run = Run(tree)
     pid_file = tree.folder / "var" / "postgres" / "postmaster.pid"
     assert wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text()), run.output()
@@ -126,16 +126,14 @@ def test_sigterm_while_it_starts_leaves_no_postgresql_behind(tree: Tree) -> None
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations_work(
-    tree: Tree,
-) -> None:
+def test_second_run_is_rejected_but_migrations_work(tree: Tree) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
         job = run.create()
         code, lines = tree.finished("make", "run", PORT=str(free_port()))
         assert code != 0
         (reason,) = (
             line for line in lines if not line.startswith("{")
-        )  # gunicorn logs that it starts
+        )  # gunicorn's own lines are JSON
         assert "another service runs on the data" in reason
         assert str(tree.folder / "var") in reason
 
@@ -151,13 +149,13 @@ def test_beside_a_run_a_second_one_says_why_it_does_not_start_and_the_migrations
         run.create()
 
 
-def test_the_migrations_work_without_a_run_and_leave_nothing_behind(tree: Tree) -> None:
+def test_migrations_without_run_leave_no_processes(tree: Tree) -> None:
     code, lines = tree.finished("make", "migrate")
     assert code == 0, lines
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_a_port_in_use_is_told_and_no_postgresql_is_left_behind(tree: Tree) -> None:
+def test_port_in_use_is_reported(tree: Tree) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         code, lines = tree.finished("make", "run", PORT=port)
@@ -167,9 +165,7 @@ def test_a_port_in_use_is_told_and_no_postgresql_is_left_behind(tree: Tree) -> N
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_with_a_database_url_it_uses_that_and_starts_no_postgresql(
-    tree: Tree, empty_database: str
-) -> None:
+def test_database_url_replaces_embedded_postgresql(tree: Tree, empty_database: str) -> None:
     with Run(tree, DATABASE_URL=empty_database, WEB_CONCURRENCY="1") as run:
         job = run.create()
         assert not any("postgres" in line for line in processes_in(tree.folder))
@@ -181,7 +177,7 @@ def test_with_a_database_url_it_uses_that_and_starts_no_postgresql(
         connection.close()
 
 
-def test_an_address_that_others_reach_is_refused_in_one_line(tree: Tree) -> None:
+def test_public_address_without_keys_is_rejected(tree: Tree) -> None:
     code, lines = tree.finished("make", "run", HOST="0.0.0.0", PORT=str(free_port()))
     assert code != 0
     assert len(lines) == 1, lines

@@ -1,4 +1,4 @@
-"""The example configuration for nginx, in a real one before the service."""
+"""The example configuration for nginx, in front of the service."""
 
 import http.client
 import json
@@ -18,12 +18,12 @@ from support.service import Service
 
 @pytest.fixture
 def front(folder: Path, service: Service) -> Iterator[str]:
-    """The URL of nginx before the service."""
+    """The URL of an nginx in front of the service."""
     with nginx(folder, service.port) as url:
         yield url
 
 
-def test_a_job_goes_through_its_life_behind_nginx(front: str) -> None:
+def test_job_lifecycle_behind_nginx(front: str) -> None:
     with requests.Session() as session:
         created = session.post(
             f"{front}/api/scrape-jobs", json={"domain": new_domain()}, timeout=10
@@ -40,9 +40,7 @@ def test_a_job_goes_through_its_life_behind_nginx(front: str) -> None:
         assert session.get(url, timeout=10).headers["Server"] == "nginx"
 
 
-def test_the_etag_that_compression_weakened_works_in_conditions(
-    front: str, service: Service
-) -> None:
+def test_weakened_etag_works_in_preconditions(front: str, service: Service) -> None:
     url = f"{front}/api/scrape-jobs/{service.create()['id']}"
     first = requests.get(url, headers={"Accept-Encoding": "gzip"}, timeout=10)
     assert first.headers["Content-Encoding"] == "gzip"
@@ -67,7 +65,7 @@ def test_the_etag_that_compression_weakened_works_in_conditions(
     ] == {"a": 1}
 
 
-def test_the_request_id_goes_through_and_back_or_is_made(front: str, service: Service) -> None:
+def test_request_id_is_passed_on_or_generated(front: str, service: Service) -> None:
     given = requests.get(
         f"{front}/api/scrape-jobs", headers={"X-Request-ID": "through-nginx.1"}, timeout=10
     )
@@ -79,7 +77,7 @@ def test_the_request_id_goes_through_and_back_or_is_made(front: str, service: Se
 @pytest.mark.parametrize(
     "size", [1_060_000, 3_000_000], ids=["refused by the service", "refused by nginx"]
 )
-def test_a_body_past_the_limit_gets_the_same_failure_from_either(front: str, size: int) -> None:
+def test_large_body_gets_same_error_from_both(front: str, size: int) -> None:
     for _ in range(3):
         answer = requests.post(
             f"{front}/api/scrape-jobs",
@@ -96,9 +94,7 @@ def test_a_body_past_the_limit_gets_the_same_failure_from_either(front: str, siz
         }
 
 
-def test_a_refused_body_harms_no_request_that_shares_its_connection_to_the_service(
-    front: str,
-) -> None:
+def test_rejected_body_does_not_harm_other_requests(front: str) -> None:
     headers = {"Content-Type": "application/json"}
     for _ in range(30):
         refused = requests.post(
@@ -108,7 +104,7 @@ def test_a_refused_body_harms_no_request_that_shares_its_connection_to_the_servi
         assert (refused.status_code, other.status_code) == (413, 200)
 
 
-def test_what_nginx_refuses_has_the_common_form(front: str) -> None:
+def test_error_of_nginx_has_common_format(front: str) -> None:
     port = int(front.rpartition(":")[2])
     for head, status in (
         (b"GARBAGE\r\n\r\n", 400),
@@ -125,7 +121,7 @@ def test_what_nginx_refuses_has_the_common_form(front: str) -> None:
 
 
 class Dying:
-    """An upstream that answers GET, and breaks off in the middle of its answer to anything else."""
+    """An upstream that answers GET and breaks off its response to any other method."""
 
     def __init__(self) -> None:
         self.heads: list[str] = []
@@ -169,12 +165,10 @@ def dying() -> Iterator[Dying]:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
-def test_a_change_whose_answer_breaks_off_is_not_sent_again(
-    folder: Path, dying: Dying, method: str
-) -> None:
+def test_change_with_lost_response_is_not_repeated(folder: Path, dying: Dying, method: str) -> None:
     with nginx(folder, dying.port) as front:
         for _ in range(3):
-            # The connection to the upstream is kept: this is the one that nginx would try again.
+            # nginx would repeat a request on a kept-alive connection to the upstream.
             assert requests.get(f"{front}/healthz", timeout=10).status_code == 200
             dying.heads.clear()
             answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=10)
@@ -183,7 +177,7 @@ def test_a_change_whose_answer_breaks_off_is_not_sent_again(
             assert [head.split()[0] for head in dying.heads] == [method]
 
 
-def test_the_service_is_told_for_whom_nginx_asks(folder: Path, dying: Dying) -> None:
+def test_nginx_forwards_client_and_request_id(folder: Path, dying: Dying) -> None:
     with nginx(folder, dying.port) as front:
         requests.get(
             f"{front}/x",

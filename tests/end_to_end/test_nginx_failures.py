@@ -1,4 +1,4 @@
-"""What nginx refuses by itself has the form of the service's failures, and the right status."""
+"""nginx's own errors have the format of the service's errors, and the right status."""
 
 import json
 import re
@@ -51,8 +51,7 @@ def send(front: str, request: bytes) -> tuple[HTTPResponse, bytes]:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Iterator[str]:
-    """The URL of nginx before the service, with an address for each status that nginx may
-    answer."""
+    """The URL of an nginx in front of the service, with a path for each status of nginx."""
     fails = "".join(
         f"    location = /fail/{status} {{ return {status}; }}\n" for status in STATUSES
     )

@@ -1,5 +1,4 @@
-"""A server whose master process was killed: its workers end soon, and a new server can start in its
-place."""
+"""Workers whose master was killed: they end soon, and a new server can start in their place."""
 
 import socket
 import time
@@ -29,7 +28,10 @@ def test_workers_end_after_master_is_killed(database_url: str) -> None:
         ):
             assert idle.get(f"{service.jobs}/{job['id']}", timeout=10).status_code == 200
             body = b'{"worker_id": "w", "domains": ["no-work.example"], "wait_seconds": 20}'
-            head = "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            head = (
+                "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\n"
+                "Content-Type: application/json\r\n"
+            )
             waiting.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             sending.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
             time.sleep(0.5)
@@ -38,9 +40,8 @@ def test_workers_end_after_master_is_killed(database_url: str) -> None:
             wait_until(lambda: all_ended(workers), 10)
             assert time.monotonic() - started < 3
             waiting.settimeout(5)
-            assert (
-                waiting.recv(15) == b"HTTP/1.1 200 OK"
-            )  # what waits is answered in the second that is left
+            # The waiting request is answered within ORPHAN_SECONDS.
+            assert waiting.recv(15) == b"HTTP/1.1 200 OK"
 
 
 def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str) -> None:

@@ -1,4 +1,4 @@
-"""Signals to a running server: reload, a closed terminal, and those that have to do no harm."""
+"""Signals to a running server: reload, closed terminal, and signals that must have no effect."""
 
 import signal
 import socket
@@ -144,13 +144,13 @@ def test_quick_stop_does_not_drain(database_url: str, number: signal.Signals) ->
 
 def answers(port: int) -> bool:
     with suppress(requests.RequestException):
-        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=2).status_code == 200
+        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).status_code == 200
     return False
 
 
 @contextmanager
 def in_terminal(database_url: str, *prefix: str) -> Iterator[tuple[Terminal, int]]:
-    """Run the server in a terminal, and give that and the port."""
+    """Run the server in a terminal; yield the terminal and the port."""
     port = free_port()
     command = [*prefix, str(Path(sys.executable).with_name("gunicorn")), "wsgi:app"]
     settings = environment(DATABASE_URL=database_url, PORT=str(port))

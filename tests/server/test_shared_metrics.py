@@ -1,5 +1,4 @@
-"""Metrics in shared memory: no folder that is cleaned, and no crash, loses them or is left with
-files."""
+"""Metrics in shared memory, which survive cleaned folders and crashes and leave no files."""
 
 import json
 import os
@@ -13,15 +12,15 @@ import requests
 
 from app.server import shared_memory
 from app.server.shared_metrics import SharedMetrics
+from support.metrics import metrics, value
 from support.service import Service, wait_until
-from tests.http.test_metrics import metrics, value
 
 CREATED = {"old": "none", "new": "pending"}
 
 
 @pytest.fixture
 def watched(database_url: str, folder: Path) -> Iterator[Service]:
-    """A service whose temporary files would be in `folder`."""
+    """A service that would create its temporary files in `folder`."""
     with Service(database_url, TMPDIR=str(folder)) as service:
         yield service
 

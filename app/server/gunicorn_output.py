@@ -1,5 +1,4 @@
-"""What gunicorn says by itself, in this service's forms: its logs, and its answers to what is no
-HTTP request."""
+"""Gunicorn's own log records and error responses, in the format of this service."""
 
 import json
 import re
@@ -17,53 +16,49 @@ from app.http.security_headers import POLICY
 
 
 class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
-    """Hands gunicorn's records to the service's own logging; requests are logged by the
-    application."""
+    """Passes gunicorn's records to the service's logging; the application logs the requests."""
 
     def setup(self, cfg: Any) -> None:
-        """Let the records go up to the root logger."""
+        """Propagate the records to the root logger."""
         self.error_log.propagate = True
         self.error_log.setLevel(self.LOG_LEVELS.get(cfg.loglevel.lower(), 20))
         self.access_log.disabled = True
 
     def debug(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log nothing: it would quote the paths of requests, which the application logs in a safe
-        form."""
+        """Log nothing: debug records quote request paths, which may contain secrets."""
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log a warning, without what it quotes of a malformed request: that may be a secret."""
+        """Log a warning, without its quotes of a malformed request, which may be a secret."""
         super().warning(
             _unquoted(msg) if msg.startswith("Invalid request from") else msg, *args, **kwargs
         )
 
 
 class ClosingResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
-    """A response that closes its connection, and says so, if the application says ``Connection:
-    close``.
+    """A response that closes its connection if the application sends ``Connection: close``.
 
-    Gunicorn ignores that header.
+    Gunicorn itself ignores that header of the application.
     """
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        """Take the headers of the application's response."""
+        """Process the headers of the application's response."""
         super().process_headers(headers)
         if CLOSE in headers:
             self.force_close()
 
 
-def install_answers() -> None:
-    """Make gunicorn answer malformed requests in the common form instead of HTML, and close
-    connections when told."""
+def install_responses() -> None:
+    """Replace gunicorn's HTML error pages by JSON, and its response by `ClosingResponse`."""
     gunicorn.util.write_error = _write_error
     gunicorn.http.wsgi.Response = ClosingResponse
 
 
 def _write_error(client: socket.socket, status: int, reason: str, message: str) -> None:
-    answer = {"success": False, "error": reason}
+    document = {"success": False, "error": reason}
     details = _unquoted(message)
     if details:
-        answer["details"] = details
-    body = json.dumps(answer)
+        document["details"] = details
+    body = json.dumps(document)
     head = (
         f"HTTP/1.1 {status} {reason}",
         "Connection: close",
@@ -79,7 +74,7 @@ def _write_error(client: socket.socket, status: int, reason: str, message: str) 
 
 
 def _unquoted(message: str) -> str:
-    """Return the beginning of gunicorn's message, up to where it quotes the request."""
+    """Return gunicorn's message up to the point where it quotes the request."""
     return (
         re.split("['\"]", message, maxsplit=1)[0].rstrip(" :").encode("ascii", "replace").decode()
     )
