@@ -15,7 +15,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from app import leftovers, signing, vault
+from app import vault
 from app.api_keys import secrets as key_form
 from app.api_keys import service as keys
 from app.api_keys.scopes import Scope
@@ -23,9 +23,12 @@ from app.config import Settings
 from app.database.tenant_scope import all_customers
 from app.errors import DatabaseFailure, InvalidInput, KeyNotFound
 from app.events import audit_queries as audit
+from app.idempotency import keys as idempotency_keys
 from app.jobs import retention
 from app.queue import sweeper
 from app.statistics import service as statistics
+from app.webhooks import retention as webhook_retention
+from app.webhooks import signing
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +168,7 @@ def _jobs() -> AppGroup:
         """
         with _own_work():
             old = retention.span(older_than)
-            deliveries = leftovers.prune_unsendable(old.cutoff, dry_run=dry_run)
+            deliveries = webhook_retention.prune_unsendable(old.cutoff, dry_run=dry_run)
         oldest = old.oldest or old.cutoff
         removed = kept = 0
         length = int((old.cutoff - oldest) / timedelta(seconds=1))
@@ -176,8 +179,8 @@ def _jobs() -> AppGroup:
                 bar.update(int((step.reached - oldest) / timedelta(seconds=1)) - bar.pos)
             bar.update(length - bar.pos)
         with _own_work():
-            deliveries += leftovers.prune_jobless(old.cutoff, dry_run=dry_run)
-            keys = 0 if dry_run else leftovers.prune_keys()
+            deliveries += webhook_retention.prune_jobless(old.cutoff, dry_run=dry_run)
+            keys = 0 if dry_run else idempotency_keys.prune_keys()
         done = "Would remove" if dry_run else "Removed"
         click.echo(f"{done} {_jobs_of(removed)}; kept {_jobs_of(kept)} of that age.")
         if deliveries or keys:

@@ -13,9 +13,9 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range
 
 from app.database import database_url
-from app.signing import is_secret
-from app.targets import fault_of_exception, fault_of_url
 from app.vault import is_key
+from app.webhooks.signing import is_secret
+from app.webhooks.targets import fault_of_exception, fault_of_url
 
 PREFIX = "SCRAPE_JOBS_"
 

@@ -36,12 +36,10 @@ from app.rate_limits.policy import Limits
 from app.statistics import service as totals
 from app.statistics.models import JobTotals
 from app.statistics.routes import blueprint as statistics
-from app.targets import Policy
-from app.vault import Vault
-from app.webhooks.dispatcher import Dispatcher, Options
+from app.webhooks import routes as webhooks
+from app.webhooks import settings as webhook_settings
+from app.webhooks.dispatcher import Dispatcher
 from app.webhooks.models import WebhookEndpoint
-from app.webhooks.routes import blueprint as webhooks
-from app.webhooks.service import EndpointOfSettings
 
 TABLES = (ApiKey, JobEvent, WebhookEndpoint, JobTotals)
 """Of modules that nothing else imports, so that the migrations know them."""
@@ -85,16 +83,16 @@ def create_app(settings: Settings) -> Flask:
         with app.app_context(), all_customers():
             yield
 
-    vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
-    app.register_blueprint(webhooks(policy, vault, settings.webhook_limit))
+    webhook = webhook_settings.build(settings)
+    webhooks.register(app, webhook)
     room = WaitingRoom(settings.threads // 2, is_leaving)
     work_came.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(
-        queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault)
+        queue(QueueOptions(settings.domain_limit, settings.distributed), room, webhook.vault)
     )
     app.register_blueprint(statistics)
     app.register_blueprint(monitoring)
-    dispatcher = Dispatcher(own_work, _dispatch_options(settings, vault, policy))
+    dispatcher = Dispatcher(own_work, webhook.dispatcher_options)
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     tasks = [
         PeriodicTask("the sweeper", 1.0, sweeper.sweep),
@@ -119,12 +117,6 @@ def _limits(settings: Settings) -> Limits:
         creations=settings.rate_limit_creations,
         job_updates=settings.rate_limit_job,
     )
-
-
-def _dispatch_options(settings: Settings, vault: Vault, policy: Policy) -> Options:
-    secret = settings.webhook_secret or ""
-    endpoints = [EndpointOfSettings(url, secret) for url in settings.webhook_urls]
-    return Options(vault, policy, endpoints, ca_file=settings.webhook_ca)
 
 
 def _database_url(settings: Settings) -> str:

@@ -70,7 +70,7 @@ def _queue() -> list[GaugeMetricFamily]:
 
 
 def _webhooks() -> list[GaugeMetricFamily]:
-    owed = webhooks.owed()
+    owed = webhooks.count_pending()
     text = "Webhooks that are not delivered yet, nor given up; an estimate past 100,000"
     age = "How long the oldest status change has waited for its deliveries to be made"
     return [

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 import psycopg2
 import requests
 
-from app.signing import new_secret
+from app.webhooks.signing import new_secret
 from bench.ground import databases, execute, say, tell
 from support.receiver import Receiver
 from support.service import Dispatcher, Service, free_port

@@ -8,8 +8,8 @@ import pytest
 
 from app.config import Settings, SettingsError
 from app.factory import create_app
-from app.signing import is_secret
 from app.vault import is_key
+from app.webhooks.signing import is_secret
 from support.service import ROOT, environment
 
 NAMES = [field.metadata["name"] for field in dataclasses.fields(Settings)]

@@ -6,9 +6,8 @@ import socket
 
 import pytest
 import requests
-from urllib3.util import parse_url
-
 from app.targets import MAX_URL, Policy, fault_of_exception, fault_of_url, is_public
+from urllib3.util import parse_url
 
 HTTP_URL = "must be an http or https URL such as https://example.com/hook"
 VISIBLE = "must be a URL of at most 2000 visible ASCII characters"

@@ -13,6 +13,8 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import pytest
+from app.signing import is_secret, new_secret
+from app.targets import Policy
 from flask import Flask
 from flask.testing import FlaskClient
 from standardwebhooks.webhooks import Webhook
@@ -21,8 +23,6 @@ from werkzeug.test import TestResponse
 from app import vault
 from app.config import Settings
 from app.factory import create_app
-from app.signing import is_secret, new_secret
-from app.targets import Policy
 from app.vault import Vault
 from app.webhooks import service
 from app.webhooks.dispatcher import Dispatcher, Options

@@ -14,9 +14,9 @@ from typing import Any
 import psycopg2
 import pytest
 import requests
+from app.signing import new_secret
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from app.signing import new_secret
 from support.database import migrate, new_database
 from support.factories import new_domain
 from support.postgres import Postgres

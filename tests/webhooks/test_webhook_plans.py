@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from app.leftovers import ENDPOINTS, LOOK, REMOVE
 
 from app.database import Statement
 from app.database.tenant_scope import PARAMETER, SETTING
-from app.leftovers import ENDPOINTS, LOOK, REMOVE
 from app.webhooks.delivery_queries import (
     DROP_DELIVERIES,
     LIST_DELIVERIES,

@@ -13,12 +13,12 @@ from typing import Any, Self
 import psycopg2
 import psycopg2.extensions
 import pytest
+from app.targets import Policy
 from flask import Flask
 from flask.testing import FlaskClient
 
 from app.config import Settings
 from app.factory import create_app
-from app.targets import Policy
 from app.vault import Vault
 from app.webhooks.attempt import Attempt
 from app.webhooks.dispatcher import Dispatcher, Options

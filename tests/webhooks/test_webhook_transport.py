@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from app.targets import Policy
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,7 +26,6 @@ from cryptography.x509.oid import NameOID
 from requests.adapters import HTTPAdapter
 
 from app.config import Settings, SettingsError
-from app.targets import Policy
 from app.webhooks.attempt import Attempt
 from app.webhooks.connecting import AddressInfo, connect, interleave
 from app.webhooks.sender import Sender
