@@ -36,11 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 SLOW = (
-    ("test_webhook_crashes", "test_database_restart", "test_migrations"),
+    ("test_crashes", "test_database_restart", "test_migrations"),
     ("test_make_run", "test_installation"),
     ("test_folders", "test_embedded_restart", "test_embedded_upgrade"),
-    ("test_webhook_delivery",),
-    ("test_leases", "test_metrics", "test_webhook_targets"),
+    ("test_bad_receivers", "test_dispatcher"),
+    ("test_leases", "test_metrics", "test_forbidden_targets"),
 )
 
 

@@ -11,10 +11,6 @@ from app.webhooks.service import ConfiguredEndpoint
 from app.webhooks.signing import is_secret
 from app.webhooks.targets import TargetPolicy, fault_of_exception, fault_of_url
 
-SECRET_FAULT = "must be whsec_ and 24 to 64 bytes in base64"
-NO_SECRET_FAULT = "must be set where SCRAPE_JOBS_WEBHOOK_URLS is"
-KEY_FAULT = "must be keys as flask webhooks new-key prints them"
-
 
 class InvalidWebhookSettings(ValueError):
     """Invalid webhook settings.
@@ -82,7 +78,7 @@ def find_faults(settings: Settings) -> list[tuple[str, str]]:
     ]
     faults = [(field, fault) for field, fault in checks if fault is not None]
     if not faults and settings.webhook_urls and settings.webhook_secret is None:
-        faults.append(("webhook_secret", NO_SECRET_FAULT))
+        faults.append(("webhook_secret", "must be set where SCRAPE_JOBS_WEBHOOK_URLS is"))
     return faults
 
 
@@ -98,11 +94,11 @@ def fault_of_ca_file(path: str) -> str | None:
 
 
 def _fault_of_secret(secret: str) -> str | None:
-    return None if is_secret(secret) else SECRET_FAULT
+    return None if is_secret(secret) else "must be whsec_ and 24 to 64 bytes in base64"
 
 
 def _fault_of_key(key: str) -> str | None:
-    return None if is_key(key) else KEY_FAULT
+    return None if is_key(key) else "must be keys as flask webhooks new-key prints them"
 
 
 def _first_fault(fault_of: Callable[[str], str | None], values: Iterable[str]) -> str | None:
