@@ -1,4 +1,4 @@
-"""Targets that webhooks must not reach: spellings of hosts, a trap, and DNS answers of attackers."""
+"""Targets that webhooks must not reach: spellings of hosts, a trap, and forged DNS answers."""
 
 import socket
 import threading

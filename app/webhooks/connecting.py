@@ -21,7 +21,7 @@ AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
 
 
 def interleave(found: Sequence[AddressInfo]) -> list[AddressInfo]:
-    """Return the addresses with alternating families, the first one's first (RFC 8305, section 4)."""
+    """Return the addresses with alternating address families (RFC 8305, section 4)."""
     family = found[0][0] if found else None
     preferred = [info for info in found if info[0] == family]
     others = [info for info in found if info[0] != family]

@@ -153,7 +153,7 @@ CLAIM = Statement(
             OR x.customer_nth + coalesce(x.customer_untrusted, 0) <= %(untrusted)s::int
         ORDER BY x.turn, x.chance LIMIT %(limit)s::int
     ),
-    -- The claim makes a delivery due again when the lease expires, in case the dispatcher is killed.
+    -- A claimed delivery is due again when its lease expires, in case the dispatcher is killed.
     claimed AS (
         UPDATE webhook_deliveries d SET
             claim = %(claim)s::uuid,

@@ -80,8 +80,8 @@ FAN_OUT = Statement(
             SELECT j.domain, j.job_type, j.customer_config_id FROM scrape_jobs j
             WHERE j.id = t.job_id OFFSET 0) AS j
     ),
-    -- The next endpoints of each change, and its body, which is built once for all of them. The lock
-    -- delays the deletion of an endpoint until its deliveries exist and are deleted, too.
+    -- The next endpoints of each change, and the body, which is built once for all of them. The
+    -- lock delays the deletion of an endpoint until its deliveries exist and are deleted, too.
     message AS MATERIALIZED (
         SELECT
             c.job_id, c.seq, c.follows, w.ids,

@@ -41,7 +41,7 @@ class WebhookEndpoint(Model):
     disabled_reason: Mapped[str | None] = mapped_column(Text)
     # The time since which all attempts have failed; null after a success.
     failing_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # Sealed by the vault. Messages are signed with the previous secret, too, until its time is over.
+    # Sealed by the vault. Until previous_secret_until, messages are signed with both secrets.
     secret: Mapped[str] = mapped_column(Text)
     previous_secret: Mapped[str | None] = mapped_column(Text)
     previous_secret_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

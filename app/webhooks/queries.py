@@ -35,7 +35,8 @@ def _endpoint_json(endpoint: str, more: str = "") -> str:
     """
     return f"""(SELECT row_to_json(r)::text FROM (SELECT
         {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types,
-        {endpoint}.domains, {endpoint}.description, {endpoint}.header_names, {endpoint}.customer_config_id,
+        {endpoint}.domains, {endpoint}.description, {endpoint}.header_names,
+        {endpoint}.customer_config_id,
         {endpoint}.active, {endpoint}.disabled_reason,
         {timestamp(f"{endpoint}.failing_since")} AS failing_since, {endpoint}.from_settings,
         {timestamp(f"{endpoint}.previous_secret_until")} AS previous_secret_until,

@@ -48,7 +48,8 @@ _LAST_POSITION = """(SELECT created_at FROM step ORDER BY created_at DESC, id DE
 
 COUNT_REMOVABLE = Statement(
     "look_for_leftover_deliveries",
-    # Promises: how many of the next `limit` deliveries REMOVE would delete, and their last position.
+    # Promises: the number of the next `limit` deliveries that REMOVE would delete, and their last
+    # position.
     f"WITH {_CHOSEN} SELECT (SELECT count(*) FROM chosen), {_LAST_POSITION}",
 )
 

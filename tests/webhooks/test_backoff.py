@@ -1,4 +1,4 @@
-"""The backoff between attempts, and the consequences of an attempt: pure rules of time and chance."""
+"""The backoff between attempts, and the consequences of an attempt: pure rules."""
 
 import uuid
 from datetime import UTC, datetime, timedelta

@@ -73,7 +73,7 @@ def test_only_the_beginning_of_a_response_is_read(
     (attempt,) = delivery["tries"]
     assert (attempt["status_code"], attempt["answer"]) == (200, "x" * 1024)
     assert attempt["duration_ms"] < 1000
-    # 16 KiB are read; what the kernel's buffers take beside them is bounded, too.
+    # 16 KiB are read; the buffers of the kernel are bounded, too.
     assert receiver.written < 512 * 1024
 
 
@@ -90,20 +90,18 @@ def test_an_incomplete_response_does_not_hold_the_dispatcher(
 
 
 def measure_delays(service: Service, receiver: Receiver, jobs: list[str]) -> list[float]:
-    """Start the jobs, one after the other, and return how long it took to arrive at the healthy
-    endpoint, for each."""
-    heard = len(receiver.at("/ok"))
+    """Start the jobs in turn; return the delays of their messages to the healthy endpoint."""
+    before = len(receiver.at("/ok"))
     for job in jobs:
         service.change(job, status="running")
         time.sleep(0.05)
-    return [delay_seconds(one) for one in receiver.wait_for("/ok", heard + len(jobs), 30)[heard:]]
+    return [delay_seconds(one) for one in receiver.wait_for("/ok", before + len(jobs), 30)[before:]]
 
 
 def assert_soon(measure: Callable[[], tuple[list[float], float]]) -> None:
-    """Assert that the lags that `measure` returns are within the seconds that it returns with them.
+    """Assert that the delays are within the bound; `measure` returns both, in seconds.
 
-    A machine may be busy with something else for a while, so there are two rounds: who is held up
-    is so in both.
+    There are two rounds, because the machine may be busy for a while. A real delay shows in both.
     """
     found = []
     for _ in range(2):
@@ -126,8 +124,7 @@ def test_bad_endpoints_do_not_delay_a_healthy_one(fresh_database: str, receiver:
         bad.wait_for("/drip", 1)
 
         def measure() -> tuple[list[float], float]:
-            # On a machine that is slow by itself, it may be thrice as slow; each of the others
-            # takes 10 s.
+            # Three times the undisturbed delay, for slow machines; a bad endpoint takes 10 s.
             jobs = [service.create()["id"] for _ in range(50)]
             return measure_delays(service, receiver, jobs), min(max(1, 3 * undisturbed), 5)
 
@@ -140,21 +137,21 @@ def test_a_backlog_does_not_delay_a_healthy_endpoint(
     with Service(fresh_database, **ALLOW_LOOPBACK) as service, Receiver() as other:
         service.webhook(f"{receiver.url}/ok")
         back = service.webhook(f"{other.url}/ok", statuses=["cancelled"])["id"]
-        owed = 0
+        inserted = 0
 
         def measure() -> tuple[list[float], float]:
-            nonlocal owed
+            nonlocal inserted
             jobs = [service.create()["id"] for _ in range(40)]
             insert_backlog(fresh_database, back, 6000)
             before = len(other.at("/ok"))
-            owed += 6000
+            inserted += 6000
             other.wait_for("/ok", before + 100)
             started, before = time.monotonic(), len(other.at("/ok"))
             late = measure_delays(service, receiver, jobs)
             seconds, caught_up = time.monotonic() - started, len(other.at("/ok"))
-            assert caught_up < owed
-            # Who had to wait until the other has caught up would wait for most of this time.
-            in_all = 6000 * seconds / (caught_up - before)
-            return late, 1 if in_all < 6 else in_all / 3
+            assert caught_up < inserted
+            # A delivery that waited for the whole backlog would take most of this time.
+            all_seconds = 6000 * seconds / (caught_up - before)
+            return late, 1 if all_seconds < 6 else all_seconds / 3
 
         assert_soon(measure)

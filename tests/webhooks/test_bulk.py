@@ -30,7 +30,8 @@ def own_ground(server_url: str) -> Iterator[Ground]:
 @pytest.fixture
 def ground(own_ground: Ground) -> Ground:
     own_ground.rows(
-        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries, idempotency_keys"
+        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries,"
+        " idempotency_keys"
     )
     return own_ground
 
@@ -67,9 +68,6 @@ def deliver_all(app: Flask, ground: Ground) -> None:
         while FanOut().step().has_more:
             pass
     ground.rows("UPDATE webhook_deliveries SET status = 'delivered', finished_at = now()")
-
-
-# ---------------------------------------------------------------------------------------------------------- redelivery
 
 
 def test_a_large_redelivery_takes_several_calls(client: FlaskClient, ground: Ground) -> None:
@@ -114,9 +112,6 @@ def test_deleting_an_endpoint_takes_bounded_time(
     assert client.delete(f"{HOOKS}/{endpoint}").status_code == 200
     assert 0 < ground.number("webhook_deliveries") < 5000
     assert client.get(f"{HOOKS}/{endpoint}").status_code == 404
-
-
-# -------------------------------------------------------------------------------------------------------------- replay
 
 
 def test_a_replay_has_the_same_ids_and_bytes(

@@ -28,8 +28,7 @@ def info(address: str, port: int) -> AddressInfo:
 
 @contextmanager
 def black_hole(address: str, port: int = 0) -> Iterator[int]:
-    """Listen at an address that swallows the packets of any new connection, for its queue is
-    full."""
+    """Listen at an address that drops the packets of new connections, because its queue is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((address, port), backlog=0))
         port = int(listener.getsockname()[1])
@@ -75,7 +74,7 @@ def test_a_refused_address_is_passed_over_at_once() -> None:
 
 
 def test_a_slow_address_may_still_win() -> None:
-    """The first address answers after the second one was tried, which never does."""
+    """The first address answers after the second connection was started, which never succeeds."""
     with (
         black_hole("127.0.0.16") as port,
         socket.create_server(("127.0.0.15", port), backlog=0) as slow,
@@ -136,9 +135,8 @@ print(json.dumps([answer.status_code, answer.error, answer.seconds]))
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a name"
 )
-def test_a_host_with_a_dead_first_address_is_reached(tmp_path: Path) -> None:
-    """The system's own resolver gives both addresses, from a file of names that this process alone
-    sees."""
+def test_a_dead_first_address_is_passed_over(tmp_path: Path) -> None:
+    """The system's resolver returns both addresses, from a hosts file in a mount namespace."""
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.21 {HOST}\n127.0.0.22 {HOST}\n127.0.0.1 localhost\n")
     with (

@@ -1,4 +1,4 @@
-"""Workers and dispatchers are killed again and again; every message arrives, in order, unchanged."""
+"""Workers and dispatchers are killed repeatedly; every message arrives, unchanged and in order."""
 
 import json
 import random

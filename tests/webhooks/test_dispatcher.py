@@ -91,12 +91,12 @@ def test_a_stopping_dispatcher_finishes_attempts_in_progress(
         started = time.monotonic()
         assert dispatcher.end() == 0
         assert time.monotonic() - started < 5
-    told = {one.id for one in receiver.at("/answer")}
+    finished_ids = {one.id for one in receiver.at("/answer")}
     found = service.deliveries(webhook["id"])
     finished = {delivery["id"] for delivery in found if delivery["status"] == "delivered"}
-    assert finished == told
+    assert finished == finished_ids
     for delivery in found:
-        if delivery["id"] in told:
+        if delivery["id"] in finished_ids:
             (attempt,) = delivery["tries"]
             assert (attempt["status_code"], attempt["answer"], attempt["error"]) == (
                 200,
@@ -130,7 +130,7 @@ def test_a_database_restart_loses_no_delivery(folder: Path) -> None:
             service.change(job, status="running")
         receiver.wait_for("/answer", 3)
         postgres.stop()
-        time.sleep(1.2)  # long enough for a poll
+        time.sleep(1.2)  # longer than the poll interval
         assert postgres.start() == url
 
         def is_back() -> bool:

@@ -20,7 +20,7 @@ from support.webhook_api import (
 
 pytestmark = pytest.mark.usefixtures("query")
 
-HTTP_URL = "must be an http or https PUBLIC_URL such as https://example.com/hook"
+HTTP_URL = "must be an http or https URL such as https://example.com/hook"
 
 STATUSES = "must be null or a list of 1 to 200 of pending, running, completed, failed, cancelled"
 
@@ -39,10 +39,10 @@ WRONG: dict[str, list[tuple[str, list[Any]]]] = {
         ),
         ("must not have a fragment", ["https://93.184.216.34/#x"]),
         (
-            "must be a PUBLIC_URL of at most 2000 visible ASCII characters",
+            "must be a URL of at most 2000 visible ASCII characters",
             ["https://93.184.216.34/ x", "https://93.184.216.34/" + "x" * 2000],
         ),
-        ("must be a PUBLIC_URL such as https://example.com/hook", ["https://93.184.216.34:x/"]),
+        ("must be a URL such as https://example.com/hook", ["https://93.184.216.34:x/"]),
     ],
     "statuses": [(STATUSES, [[], "failed", ["done"], [None], [1], {}, 1, ["failed"] * 201])],
     "job_types": [(JOB_TYPES, [[], "x", [""], ["a b"], ["x" * 65], [None], ["x"] * 201, [["x"]]])],
@@ -54,9 +54,9 @@ WRONG: dict[str, list[tuple[str, list[Any]]]] = {
 }
 
 FAULTS: list[tuple[str, Any, str]] = [
-    (field, value, complaint)
+    (field, value, fault)
     for field, wrong in WRONG.items()
-    for complaint, values in wrong
+    for fault, values in wrong
     for value in values
 ]
 
@@ -74,12 +74,12 @@ WRONG_SECRETS: list[Any] = [
 SECRET_FAULTS: list[tuple[str, Any, str]] = [("secret", value, SECRET) for value in WRONG_SECRETS]
 
 
-@pytest.mark.parametrize(("field", "value", "complaint"), FAULTS + SECRET_FAULTS)
+@pytest.mark.parametrize(("field", "value", "fault"), FAULTS + SECRET_FAULTS)
 def test_creation_rejects_invalid_fields(
-    client: FlaskClient, field: str, value: Any, complaint: str
+    client: FlaskClient, field: str, value: Any, fault: str
 ) -> None:
     answer = client.post(WEBHOOKS, json={"url": PUBLIC_URL, field: value})
-    assert refusal(answer) == {"success": False, "error": f"Invalid {field}: {complaint}"}
+    assert refusal(answer) == {"success": False, "error": f"Invalid {field}: {fault}"}
     assert data(client.get(WEBHOOKS)) == []
 
 
@@ -101,14 +101,15 @@ def test_faults_are_in_the_order_of_fields(client: FlaskClient) -> None:
     assert refusal(client.post(WEBHOOKS, json=body)) == {
         "success": False,
         "error": f"Invalid url: {HTTP_URL}",
-        "details": f"Invalid statuses: {STATUSES}; Invalid job_types: {JOB_TYPES}; Invalid domains: {DOMAINS}; "
-        f"Invalid active: must be true or false; Invalid description: must be a string; Invalid secret: {SECRET}; "
+        "details": f"Invalid statuses: {STATUSES}; Invalid job_types: {JOB_TYPES}; "
+        f"Invalid domains: {DOMAINS}; Invalid active: must be true or false; "
+        f"Invalid description: must be a string; Invalid secret: {SECRET}; "
         "Unknown field: z",
     }
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "created_at", "disabled_reason", "from_settings", "filters", "PUBLIC_URL"]
+    "name", ["id", "created_at", "disabled_reason", "from_settings", "filters", "URL"]
 )
 def test_creation_rejects_unknown_fields(client: FlaskClient, name: str) -> None:
     assert (
@@ -153,13 +154,13 @@ def test_an_update_requires_a_changeable_field(client: FlaskClient, body: dict[s
     assert refusal(answer)["error"] == "No updatable fields provided"
 
 
-@pytest.mark.parametrize(("field", "value", "complaint"), FAULTS)
+@pytest.mark.parametrize(("field", "value", "fault"), FAULTS)
 def test_an_update_rejects_invalid_fields(
-    client: FlaskClient, field: str, value: Any, complaint: str
+    client: FlaskClient, field: str, value: Any, fault: str
 ) -> None:
     made = create_webhook(client)
     answer = client.put(f"{WEBHOOKS}/{made['id']}", json={"description": "new", field: value})
-    assert refusal(answer)["error"] == f"Invalid {field}: {complaint}"
+    assert refusal(answer)["error"] == f"Invalid {field}: {fault}"
     assert get_webhook(client, made)["description"] is None
 
 
@@ -172,7 +173,7 @@ def test_an_update_rejects_unknown_fields(client: FlaskClient) -> None:
 
 NO_WEBHOOK = {"success": False, "error": "Webhook not found"}
 
-# Every route that names an endpoint: the method, what follows the id, and the body.
+# The routes with an endpoint's id: the method, the path after the id, and the body.
 ROUTES: dict[str, tuple[str, str, Any]] = {
     "get": ("GET", "", None),
     "update": ("PUT", "", {"active": True}),

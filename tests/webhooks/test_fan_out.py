@@ -77,9 +77,6 @@ def fan_out_all() -> None:
             return
 
 
-# ------------------------------------------------------------------------------------------------------------ fan-out
-
-
 def test_a_step_creates_a_bounded_number_of_deliveries(app: Flask, ground: Ground) -> None:
     ground.endpoints(30)
     ground.changes(200, 200)
@@ -168,16 +165,14 @@ def test_concurrent_dispatchers_create_each_delivery_once(app: Flask, ground: Gr
     assert ground.number("webhook_deliveries") == 7 * 300 + 700 * 12
 
 
-# --------------------------------------------------------------------------------------------------------------- order
-
-
 def test_a_change_waits_for_unserved_earlier_ones(app: Flask, ground: Ground) -> None:
     endpoints = ground.endpoints(4)
     (job,) = ground.changes(2, 1)
     fan_out_all()
     ground.rows("DELETE FROM webhook_deliveries WHERE seq = 2")
     ground.rows(
-        "INSERT INTO outbox (job_id, seq, created_at, served_to) VALUES (%(job)s, 2, now(), %(served)s)",
+        "INSERT INTO outbox (job_id, seq, created_at, served_to)"
+        " VALUES (%(job)s, 2, now(), %(served)s)",
         job=job, served=endpoints[1],
     )  # fmt: skip
     ground.rows("UPDATE webhook_deliveries SET next_try_at = now()")
@@ -219,7 +214,8 @@ def test_a_waiting_delivery_is_postponed(app: Flask, ground: Ground) -> None:
     ground.changes(2, 1)
     fan_out_all()
     ground.rows(
-        "UPDATE webhook_deliveries SET next_try_at = now() + interval '2 hours', failures = 1 WHERE seq = 2"
+        "UPDATE webhook_deliveries SET next_try_at = now() + interval '2 hours', failures = 1"
+        " WHERE seq = 2"
     )
     ground.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 3")
     assert claim() == []
@@ -233,14 +229,12 @@ def test_a_lost_resumption_delays_under_a_minute(app: Flask, ground: Ground) -> 
     (first,) = claim()
     queries.settle(
         CLAIM, [AttemptResult(first, "delivered", ATTEMPT)]
-    )  # and the dispatcher is killed
+    )  # the dispatcher is killed before it resumes
     ((wait,),) = ground.rows(
-        "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries WHERE seq = 3"
+        "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries"
+        " WHERE seq = 3"
     )
     assert 0 < wait < 60
-
-
-# --------------------------------------------------------------------------------------------------------------- turns
 
 
 def test_customers_take_turns_in_a_claim(app: Flask, ground: Ground) -> None:

@@ -55,7 +55,7 @@ def test_one_job_with_many_changes_delays_no_other(ground: Ground) -> None:
     with Receiver() as receiver, Service(ground.url, **ALLOW_LOOPBACK) as service:
         ground.endpoints(1, QUIET, f"{receiver.url}/quiet")
         undisturbed = p95(measure_delays(service, receiver, 20))
-        # Of each job and endpoint the first delivery fails, and all others wait for its next attempt.
+        # Of each job and endpoint the first delivery fails, and all others wait for it.
         ground.endpoints(20, FLOOD)
         ground.changes(4000, 2, FLOOD)
         wait_until(lambda: ground.number("webhook_deliveries") > 40_000, 60)

@@ -15,6 +15,8 @@ from support.factories import new_domain
 from support.receiver import Receiver
 from support.service import Service
 
+NO_OBJECT = "must be null or an object of 1 to 10 headers"
+INVALID_NAME = "must have names of letters, digits and hyphens, such as X-Gateway-Key"
 WEBHOOKS = "/api/webhooks"
 URL = "http://93.184.216.34/hook"
 SECRET = "Bearer gateway-9f8e7d6c5b4a"
@@ -63,26 +65,26 @@ def test_an_endpoint_can_be_written_back_as_read(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("headers", "fault"),
     [
-        ({}, "must be null or an object of 1 to 10 headers"),
-        ([], "must be null or an object of 1 to 10 headers"),
-        ("X: y", "must be null or an object of 1 to 10 headers"),
-        ({f"X-{n}": "1" for n in range(MAX_HEADERS + 1)}, "must be null or an object of 1 to 10 headers"),
-        ({"": "1"}, "must have names of letters, digits and hyphens, such as X-Gateway-Key"),
-        ({"X Y": "1"}, "must have names of letters, digits and hyphens, such as X-Gateway-Key"),
-        ({"X:": "1"}, "must have names of letters, digits and hyphens, such as X-Gateway-Key"),
-        ({"X\r\nHost": "1"}, "must have names of letters, digits and hyphens, such as X-Gateway-Key"),
-        ({"ü": "1"}, "must have names of letters, digits and hyphens, such as X-Gateway-Key"),
+        ({}, NO_OBJECT),
+        ([], NO_OBJECT),
+        ("X: y", NO_OBJECT),
+        ({f"X-{n}": "1" for n in range(MAX_HEADERS + 1)}, NO_OBJECT),
+        *(({name: "1"}, INVALID_NAME) for name in ("", "X Y", "X:", "X\r\nHost", "ü")),
         ({"X-Key": "1", "x-key": "2"}, "must name each header once"),
         *(
             ({name: "1"}, f"must not hold {name}, which the service sets itself")
             for name in (
-                "Host", "content-length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection",
-                "Expect", "Upgrade", "Proxy-Authorization", "webhook-id", "Webhook-Signature", "Cookie",
+                "Host", "content-length", "Content-Type", "Content-Encoding", "Transfer-Encoding",
+                "Connection", "Expect", "Upgrade", "Proxy-Authorization", "webhook-id",
+                "Webhook-Signature", "Cookie",
             )
         ),
         *(
             ({"X-Key": value}, "must have values of 1 to 4096 visible ASCII characters")
-            for value in ("", " x", "x ", "a\r\nHost: b", "a\nb", "a\x07b", "ü", "x" * (MAX_VALUE_LENGTH + 1), 1, None, ["x"])
+            for value in (
+                "", " x", "x ", "a\r\nHost: b", "a\nb", "a\x07b", "ü",
+                "x" * (MAX_VALUE_LENGTH + 1), 1, None, ["x"],
+            )
         ),
     ],
 )  # fmt: skip
@@ -99,9 +101,6 @@ def test_accepted_headers_cannot_break_a_request(headers: dict[str, Any]) -> Non
             assert not set(value) & set("\r\n\0")
             assert value == value.strip()
             assert (name + value).isascii()
-
-
-# ---------------------------------------------------------------------------------------------------- real requests
 
 
 def test_the_receiver_gets_the_headers(fresh_database: str) -> None:

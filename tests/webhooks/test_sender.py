@@ -20,7 +20,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
-def test_a_redirect_to_a_forbidden_address_is_not_followed(
+def test_redirects_to_forbidden_addresses_are_not_followed(
     sender: Sender, receiver: Receiver, status: int
 ) -> None:
     with Trap("127.0.0.2") as trap:
@@ -29,7 +29,7 @@ def test_a_redirect_to_a_forbidden_address_is_not_followed(
         assert trap.connections == 0
 
 
-def test_a_redirect_to_an_allowed_address_is_not_followed(
+def test_redirects_to_allowed_addresses_are_not_followed(
     sender: Sender, receiver: Receiver
 ) -> None:
     assert send(sender, f"{receiver.url}/redirect/{receiver.url}/ok") == (307, None)
@@ -61,9 +61,7 @@ def test_a_netrc_is_ignored(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / ".netrc"
-    netrc.write_text(
-        "machine 127.0.0.1 login somebody password something\ndefault login a password b\n"
-    )
+    netrc.write_text("machine 127.0.0.1 login user password text\ndefault login a password b\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HOME", str(tmp_path))

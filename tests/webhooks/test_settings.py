@@ -13,6 +13,8 @@ from app.webhooks.signing import new_secret
 from app.webhooks.targets import TargetPolicy
 
 URL = "https://example.com/hook"
+URL_FAULT = "must be an http or https URL such as https://example.com/hook"
+EXCEPTION_FAULT = "must be CIDRs, addresses or host names, with commas between them"
 
 
 def faults(**settings: Any) -> list[tuple[str, str]]:
@@ -50,10 +52,10 @@ def test_the_settings_are_built() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "fault"),
     [
-        ("webhook_urls", ("ftp://x/",), "must be an http or https URL such as https://example.com/hook"),
-        ("webhook_allow", ("10.0.0.0/33",), "must be CIDRs, addresses or host names, with commas between them"),
+        ("webhook_urls", ("ftp://x/",), URL_FAULT),
+        ("webhook_allow", ("10.0.0.0/33",), EXCEPTION_FAULT),
         ("webhook_secret", "whsec_x", "must be whsec_ and 24 to 64 bytes in base64"),
-        ("webhook_ca", "/nothing", "must be a PEM file of certificates (No such file or directory)"),
+        ("webhook_ca", "/x", "must be a PEM file of certificates (No such file or directory)"),
         ("secrets_keys", ("x",), "must be keys as flask webhooks new-key prints them"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The throttle of endpoints: slow start, rests after failures, and the share of failing endpoints."""
+"""The throttle of endpoints: slow start, rests, and the bound on failing endpoints."""
 
 import uuid
 from collections import Counter
