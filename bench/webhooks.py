@@ -48,7 +48,7 @@ EVENTS = """
 
 
 def receive(pipe: Connection, count: int) -> None:
-    """Answer all requests with 204; after `count` requests, send the times of the first and last."""
+    """Answer all requests with 204; after `count` requests, send the first and last time."""
     server = socket.create_server(("127.0.0.1", 0), backlog=256)
     pipe.send(server.getsockname()[1])
     selector = selectors.DefaultSelector()
@@ -128,20 +128,12 @@ def rounds(url: str, count: int, puts: int, backlog: int) -> list[tuple[float, f
         for number in range(count):
             pair = {}
             for with_endpoints in (True, False) if number % 2 else (False, True):
-                say(
-                    f"(b) round {number + 1} of {count}, {'with' if with_endpoints else 'without'} bad endpoints"
-                )
+                case = "with" if with_endpoints else "without"
+                say(f"(b) round {number + 1} of {count}, {case} bad endpoints")
                 execute(url, *none)
                 if with_endpoints:
-                    insert_endpoints(
-                        url,
-                        (
-                            f"{bad.url}/hang",
-                            f"{bad.url}/drip",
-                            f"http://127.0.0.1:{free_port()}/dead",
-                        ),
-                        backlog,
-                    )
+                    dead = f"http://127.0.0.1:{free_port()}/dead"
+                    insert_endpoints(url, (f"{bad.url}/hang", f"{bad.url}/drip", dead), backlog)
                 time.sleep(1.5)
                 pair[with_endpoints] = put_latency(service, job_id, puts)
             found.append((pair[True], pair[False]))
@@ -189,16 +181,18 @@ def main() -> None:
                 say(f"(a) {options.events} deliveries, {number + 1} of {options.repeats}")
                 rates.append(throughput(url, options.events))
             tell(
-                f"(a) one dispatcher to one receiver: {statistics.median(rates):.0f} deliveries a second"
-                f" ({min(rates):.0f} to {max(rates):.0f}; {options.events} each)"
+                f"(a) one dispatcher to one receiver: {statistics.median(rates):.0f}"
+                f" deliveries a second ({min(rates):.0f} to {max(rates):.0f};"
+                f" {options.events} each)"
             )
         if options.only != "a":
             pairs = rounds(url, options.rounds, options.puts, options.backlog)
-            ratios = [bad / good for bad, good in pairs]
+            ratios = [disturbed / undisturbed for disturbed, undisturbed in pairs]
+            bad, good = (statistics.median(values) for values in zip(*pairs, strict=True))
             tell(
-                f"(b) PUT beside bad endpoints: {statistics.median(bad for bad, _ in pairs):.2f} ms, without any:"
-                f" {statistics.median(good for _, good in pairs):.2f} ms, ratio {statistics.median(ratios):.3f}"
-                f" ({min(ratios):.3f} to {max(ratios):.3f}; medians of {options.rounds} paired rounds)"
+                f"(b) PUT beside bad endpoints: {bad:.2f} ms, without any: {good:.2f} ms,"
+                f" ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f};"
+                f" medians of {options.rounds} paired rounds)"
             )
 
 

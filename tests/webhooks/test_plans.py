@@ -116,7 +116,8 @@ def cases(endpoint: str) -> dict[str, tuple[Statement, dict[str, Any], int]]:
     }
     claim = {
         "claim": NIL, "endpoints": "{}", "rooms": [], "held": [], "trusted": [], "room": 4,
-        "untrusted": 4, "limit": 64, "lease_seconds": 25, "postpone": 30, "max_postpone": 3600, "max_postponed": 500,
+        "untrusted": 4, "limit": 64, "lease_seconds": 25, "postpone": 30, "max_postpone": 3600,
+        "max_postponed": 500,
     }  # fmt: skip
     fan_out = {"limit": STEP, "customers": 50, "from_customer": NIL, "postpone": 30}
     return {
