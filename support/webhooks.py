@@ -20,14 +20,14 @@ BODY_FIELDS = ["event", "job_id", "domain", "old_status", "new_status", "stats",
 
 SECRET = "clear:whsec_" + "A" * 32
 
-MAKE_ENDPOINTS = """
+INSERT_ENDPOINTS = """
 INSERT INTO webhook_endpoints (id, url, active, secret, customer_config_id, created_at, updated_at)
 SELECT gen_random_uuid(), %(url)s, true, %(secret)s, %(customer)s::uuid, now(), now()
 FROM generate_series(1, %(count)s) RETURNING id::text
 """
 
 # Jobs with %(changes)s status changes in all, whose deliveries are not created yet.
-MAKE_CHANGES = """
+INSERT_CHANGES = """
 WITH job AS (
     INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, priority,
         max_retries, status, version, created_at, updated_at)
@@ -47,7 +47,7 @@ FROM event
 RETURNING job_id::text
 """
 
-MAKE_DELIVERIES = """
+INSERT_DELIVERIES = """
 INSERT INTO webhook_deliveries
     (job_id, seq, endpoint_id, id, body, status, next_try_at, created_at, finished_at)
 SELECT gen_random_uuid(), 2, %(endpoint)s, gen_random_uuid(), %(body)s, %(status)s, now(),
@@ -76,20 +76,20 @@ class Ground:
         self, count: int = 1, customer: uuid.UUID | None = None, url: str = "http://127.0.0.1:9/"
     ) -> list[str]:
         """Insert endpoints and return their ids."""
-        made = self.rows(MAKE_ENDPOINTS, url=url, secret=SECRET, customer=customer, count=count)
+        made = self.rows(INSERT_ENDPOINTS, url=url, secret=SECRET, customer=customer, count=count)
         return sorted(endpoint for (endpoint,) in made)
 
     def changes(
         self, changes: int, jobs: int, customer: uuid.UUID | None = None, stats: str = "{}"
     ) -> list[str]:
         """Insert jobs with status changes in the outbox, and return the ids of the jobs."""
-        made = self.rows(MAKE_CHANGES, customer=customer, changes=changes, jobs=jobs, stats=stats)
+        made = self.rows(INSERT_CHANGES, customer=customer, changes=changes, jobs=jobs, stats=stats)
         return sorted({job for (job,) in made})
 
     def deliveries(self, endpoint: str, status: str, count: int) -> None:
         """Insert deliveries of as many jobs, each a millisecond older than the one before."""
         values = {"endpoint": endpoint, "status": status, "count": count}
-        self.rows(MAKE_DELIVERIES, body="{}", **values)
+        self.rows(INSERT_DELIVERIES, body="{}", **values)
 
     def number(self, table: str, condition: str = "true", **values: Any) -> int:
         """Return the number of rows of `table` that meet a condition."""
@@ -114,7 +114,7 @@ def insert_backlog(database_url: str, webhook_id: str, count: int) -> None:
     body = json.dumps(dict.fromkeys(BODY_FIELDS))
     values = {"endpoint": webhook_id, "status": "pending", "count": count, "body": body}
     with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
-        cursor.execute(MAKE_DELIVERIES, values)
+        cursor.execute(INSERT_DELIVERIES, values)
     connection.close()
 
 

@@ -1,4 +1,4 @@
-"""How webhooks connect: every address of a host is tried, as Happy Eyeballs does."""
+"""Connections to hosts with several addresses: all are tried, as by Happy Eyeballs."""
 
 import json
 import os

@@ -31,25 +31,30 @@ pytestmark = pytest.mark.usefixtures("query")
 
 def test_a_test_event_has_the_form_of_events(client: FlaskClient) -> None:
     made = create_webhook(client, statuses=["cancelled"], domains=["nothing.example"])
-    owed = data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)
-    assert list(owed) == DELIVERY_FIELDS
-    assert (owed["webhook_id"], owed["status"], owed["tries"], owed["finished_at"]) == (
+    enqueued = data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)
+    assert list(enqueued) == DELIVERY_FIELDS
+    assert (
+        enqueued["webhook_id"],
+        enqueued["status"],
+        enqueued["tries"],
+        enqueued["finished_at"],
+    ) == (
         made["id"],
         "pending",
         [],
         None,
     )
-    assert owed["body"] == {
+    assert enqueued["body"] == {
         "event": "webhook_test",
-        "job_id": owed["job_id"],
+        "job_id": enqueued["job_id"],
         "domain": "example.com",
         "old_status": "running",
         "new_status": "completed",
         "stats": {},
-        "timestamp": owed["body"]["timestamp"],
+        "timestamp": enqueued["body"]["timestamp"],
     }
-    assert TIMESTAMP.fullmatch(owed["body"]["timestamp"])
-    assert list_deliveries(client, made) == [owed]
+    assert TIMESTAMP.fullmatch(enqueued["body"]["timestamp"])
+    assert list_deliveries(client, made) == [enqueued]
 
 
 def test_a_delivery_shows_each_attempt(
@@ -62,7 +67,7 @@ def test_a_delivery_shows_each_attempt(
     ]
     receiver.answer = lambda count: replies[count - 1]
     made = create_webhook(client, url=f"{receiver.url}/answer")
-    owed = data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)
+    enqueued = data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)
     with dispatching(app, KEY):
         for tries in (1, 2, 3):
             wait_until(lambda tries=tries: len(list_deliveries(client, made)[0]["tries"]) == tries)  # type: ignore[misc]
@@ -70,7 +75,7 @@ def test_a_delivery_shows_each_attempt(
     (delivery,) = list_deliveries(client, made)
     assert (delivery["status"], delivery["next_try_at"]) == ("delivered", None)
     assert TIMESTAMP.fullmatch(delivery["finished_at"])
-    assert {received.id for received in receiver.received} == {owed["id"]}
+    assert {received.id for received in receiver.received} == {enqueued["id"]}
     for one in delivery["tries"]:
         assert set(one) == {"at", "status_code", "duration_ms", "answer", "error"}
         assert TIMESTAMP.fullmatch(one["at"])
@@ -105,7 +110,7 @@ def test_a_status_change_is_sent_by_the_filters(
     app: Flask, client: FlaskClient, receiver: Receiver
 ) -> None:
     domain = new_domain()
-    wants: dict[str, dict[str, Any]] = {
+    filters: dict[str, dict[str, Any]] = {
         "all": {},
         "status": {"statuses": ["running", "failed"]},
         "other-status": {"statuses": ["completed"]},
@@ -123,7 +128,7 @@ def test_a_status_change_is_sent_by_the_filters(
     }
     made = {
         name: create_webhook(client, url=f"{receiver.url}/{name}", **fields)
-        for name, fields in wants.items()
+        for name, fields in filters.items()
     }
     job = make_job(client, "running", domain=domain, job_type="special")
     with dispatching(app, KEY):
@@ -138,7 +143,7 @@ def test_a_status_change_is_sent_by_the_filters(
     ]
     for received in receiver.received:
         assert json.loads(received.body)["job_id"] == job["id"]
-    assert [len(list_deliveries(client, made[name])) for name in wants] == [
+    assert [len(list_deliveries(client, made[name])) for name in filters] == [
         1,
         1,
         0,
@@ -154,8 +159,8 @@ def test_a_status_change_is_sent_by_the_filters(
 
 def test_pages_list_deliveries_newest_first(client: FlaskClient, query: Query) -> None:
     made, other = create_webhook(client), create_webhook(client)
-    owed = [insert_delivery(query, made) for _ in range(4)]
-    query("UPDATE webhook_deliveries SET created_at = now()")  # of one moment: the id decides
+    enqueued = [insert_delivery(query, made) for _ in range(4)]
+    query("UPDATE webhook_deliveries SET created_at = now()")  # equal times are ordered by id
     newest = insert_delivery(query, made)
     insert_delivery(query, other)
     seen: list[str] = []
@@ -164,7 +169,7 @@ def test_pages_list_deliveries_newest_first(client: FlaskClient, query: Query) -
         body = client.get(f"{WEBHOOKS}/{made['id']}/deliveries", query_string=asked).get_json()
         seen += [delivery["id"] for delivery in body["data"]]
         asked["cursor"] = body["pagination"]["next_cursor"]
-    assert seen == [newest, *sorted(owed, reverse=True)]
+    assert seen == [newest, *sorted(enqueued, reverse=True)]
 
 
 def test_a_cursor_of_another_endpoint_is_rejected(client: FlaskClient, query: Query) -> None:

@@ -72,8 +72,7 @@ def test_the_recorded_error_contains_no_address(
 def test_alternating_answers_never_reach_the_forbidden_address(
     sender: Sender, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The receiver's address stands for the allowed one; the trap has the same port on a forbidden
-    one."""
+    """The receiver has the allowed address; the trap has the same port at a forbidden address."""
     turns = {"n": 0}
 
     def answers(host: str) -> list[str] | None:

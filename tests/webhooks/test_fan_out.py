@@ -227,9 +227,8 @@ def test_a_lost_resumption_delays_under_a_minute(app: Flask, ground: Ground) -> 
     ground.changes(2, 1)
     fan_out_all()
     (first,) = claim()
-    queries.settle(
-        CLAIM, [AttemptResult(first, "delivered", ATTEMPT)]
-    )  # the dispatcher is killed before it resumes
+    # A dispatcher that is killed after this statement does not resume the second delivery.
+    queries.settle(CLAIM, [AttemptResult(first, "delivered", ATTEMPT)])
     ((wait,),) = ground.rows(
         "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries"
         " WHERE seq = 3"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("query")
 
 
 def posts(client: FlaskClient, query: Query) -> dict[str, tuple[str, Any, int]]:
-    """Return every POST there is: its path, its body, and the status of its answer."""
+    """Return all POST requests by name: the path, the body, and the status of the answer."""
     made = create_webhook(client)
     delivery_id = insert_delivery(query, made, "failed", "1 minute")
     path = f"{WEBHOOKS}/{made['id']}"

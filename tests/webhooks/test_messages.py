@@ -89,7 +89,7 @@ def test_an_endpoint_receives_what_its_filters_match(
     service: Service, receiver: Receiver, domain: str
 ) -> None:
     other = new_domain()
-    wants: dict[str, dict[str, Any]] = {
+    filters: dict[str, dict[str, Any]] = {
         "statuses": {"statuses": ["completed", "failed"], "domains": [domain, other]},
         "types": {"job_types": ["full"], "domains": [domain, other]},
         "domain": {"domains": [domain]},
@@ -99,7 +99,7 @@ def test_an_endpoint_receives_what_its_filters_match(
     }
     webhooks = {
         name: service.webhook(f"{receiver.url}/ok/{name}", **fields)
-        for name, fields in wants.items()
+        for name, fields in filters.items()
     }
     sent = set()
     for job_domain in (domain, other):

@@ -47,10 +47,10 @@ def test_a_redelivery_has_the_same_id_and_body(
     app: Flask, client: FlaskClient, receiver: Receiver
 ) -> None:
     made = create_webhook(client, url=f"{receiver.url}/ok")
-    owed = data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)
+    enqueued = data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)
     with dispatching(app, KEY):
         wait_until(lambda: list_deliveries(client, made)[0]["status"] == "delivered")
-        data(client.post(f"{WEBHOOKS}/{made['id']}/deliveries/{owed['id']}/redeliver"), 202)
+        data(client.post(f"{WEBHOOKS}/{made['id']}/deliveries/{enqueued['id']}/redeliver"), 202)
         first, second = receiver.wait_for("/ok", 2)
         wait_until(lambda: list_deliveries(client, made)[0]["status"] == "delivered")
     assert (first.id, first.body) == (second.id, second.body)

@@ -84,8 +84,7 @@ def _certify(
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a private authority (ca.pem), and a certificate of 127.0.0.1 by it (site.pem,
-    site.key)."""
+    """A folder with a private authority, ca.pem, and its certificate of 127.0.0.1, site.pem."""
     folder = tmp_path_factory.mktemp("certificates")
     authority, site = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     is_authority = x509.BasicConstraints(ca=True, path_length=0)
