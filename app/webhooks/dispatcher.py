@@ -1,8 +1,19 @@
-"""The dispatcher: creates the deliveries of status changes and sends them.
+"""The dispatcher: creates the deliveries of status changes and sends them, in rounds.
+
+One round has these steps:
+
+1. Create the endpoints of the settings; only in the first round.
+2. Settle the attempts that have ended: record the results, adjust the throttles, and resume
+   deliveries that waited for these.
+3. Fan out: create the deliveries of the next status changes.
+4. Claim due deliveries, as many as the throttles and the held deliveries allow.
+5. Start their attempts in the sender threads.
+6. Wait until there is new work, unless a step has left some.
+
+Before each step, and while waiting, overdue attempts are ended.
 
 Any number of dispatchers may run, in any processes. One thread of a dispatcher runs all database
-statements, in batches; a pool of threads sends the requests and waits for receivers. The state of
-each endpoint is kept in `app.webhooks.throttle`.
+statements, in batches; a pool of threads sends the requests and waits for receivers.
 """
 
 import logging
@@ -113,20 +124,10 @@ class _HeldDelivery:
 
 
 class _DispatcherLoop:
-    """The rounds of a dispatcher.
+    """The rounds of a dispatcher; the module's docstring lists their steps.
 
-    One round has these steps:
-
-    1. Create the endpoints of the settings; only in the first round.
-    2. Settle the attempts that have ended: record the results, adjust the throttles, and resume
-       deliveries that waited for these.
-    3. Fan out: create the deliveries of the next status changes.
-    4. Claim due deliveries, as many as the throttles and the held deliveries allow.
-    5. Start their attempts in the sender threads.
-    6. Wait until there is new work, unless a step has left some.
-
-    Before each step, and while waiting, overdue attempts are ended. All state belongs to the
-    dispatcher's thread; the sender threads only put ended attempts into the queue `_ended`.
+    All state belongs to the dispatcher's thread. The sender threads only put ended attempts into
+    the queue `_ended`.
     """
 
     def __init__(
