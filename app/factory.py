@@ -9,7 +9,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from prometheus_client import REGISTRY
 
-from app import database, leftovers
+from app import database
 from app.api_keys import commands as key_commands
 from app.api_keys.models import ApiKey
 from app.api_keys.service import ApiKeyCache
@@ -26,6 +26,7 @@ from app.events.signals import status_changed, work_came
 from app.http import body, health, lifecycle, metrics
 from app.http.cors import CorsPolicy
 from app.http.shutdown import worker_is_stopping
+from app.idempotency import keys as idempotency_keys
 from app.jobs import outages
 from app.jobs.commands import FurtherRows
 from app.jobs.commands import commands as job_commands
@@ -45,12 +46,12 @@ from app.statistics.metrics import job_metrics
 from app.statistics.models import JobTotals
 from app.statistics.routes import blueprint as statistics
 from app.webhooks import commands as webhook_commands
+from app.webhooks import retention as webhook_retention
+from app.webhooks import routes as webhooks
 from app.webhooks import settings as webhook_settings
 from app.webhooks.dispatcher import Dispatcher
-from app.webhooks.dispatcher import Options as DispatcherOptions
 from app.webhooks.metrics import webhook_metrics
 from app.webhooks.models import WebhookEndpoint
-from app.webhooks.routes import blueprint as webhooks
 from app.webhooks.settings import WebhookSettings
 
 TABLES = (ApiKey, JobEvent, WebhookEndpoint, JobTotals)
@@ -136,7 +137,7 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
     queue_settings = queue.QueueSettings(settings.domain_limit, settings.distributed)
     health.register(app, lambda: schema.fault(release))
     app.register_blueprint(jobs)
-    app.register_blueprint(webhooks(webhook.policy, webhook.vault, webhook.limit))
+    webhooks.register(app, webhook)
     queue.register(app, queue_settings, waiting, webhook.vault)
     app.register_blueprint(statistics)
     metrics.register(
@@ -157,12 +158,7 @@ def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKe
     def periodic(*tasks: PeriodicTask) -> PeriodicTasks:
         return PeriodicTasks(context, tasks)
 
-    dispatcher = Dispatcher(
-        context,
-        DispatcherOptions(
-            webhook.vault, webhook.policy, webhook.endpoints, ca_file=webhook.ca_file
-        ),
-    )
+    dispatcher = Dispatcher(context, webhook.dispatcher_options)
     status_changed.connect(lambda _: dispatcher.wake(), weak=False)
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = periodic(
@@ -180,9 +176,9 @@ def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKe
 def _commands() -> list[Command]:
     """Return the commands of all packages."""
     further_rows = FurtherRows(
-        prune_unsendable=leftovers.prune_unsendable,
-        prune_jobless=leftovers.prune_jobless,
-        prune_keys=leftovers.prune_keys,
+        prune_unsendable=webhook_retention.prune_unsendable,
+        prune_jobless=webhook_retention.prune_jobless,
+        prune_keys=idempotency_keys.prune_keys,
     )
     return [
         audit_commands.group,

@@ -1,9 +1,10 @@
-"""A real receiver of webhooks on loopback, which answers as the path that it is called at says."""
+"""A receiver of webhooks on loopback; the path of a request selects the response."""
 
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -12,14 +13,14 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Received:
-    """One request that came."""
+    """One request."""
 
     path: str
     headers: dict[str, str]
     body: bytes
     at: float
     connection: int = 0
-    """The port that it came from, which is the same for all requests of one connection."""
+    """The client's port, which is the same for all requests of one connection."""
 
     @property
     def id(self) -> str:
@@ -27,12 +28,18 @@ class Received:
 
 
 class Receiver:
-    """Serves on a port of its own; a context manager.
+    """Serves on its own port; a context manager.
 
-    Paths: /ok answers 204; /status/N answers N; /hang never answers; /drip answers a byte a second;
-    /slow-headers drips its headers; /redirect/… redirects there; /large answers 10 MiB, of which
-    `written` counts what could be written; /cut breaks off in the middle of its answer; /answer
-    calls `answer` with the request's count.
+    Paths:
+        /ok: 204; so does every other path.
+        /status/N: N.
+        /hang: No response.
+        /drip: 200 with one byte of the body per second.
+        /slow-headers: One byte of a header per second.
+        /redirect/URL: 307 to the URL.
+        /large: 10 MiB; `written` counts the bytes that the sender accepted.
+        /cut: The response ends before the announced length.
+        /answer: The result of `answer`, called with the number of requests so far.
     """
 
     def __init__(self) -> None:
@@ -49,7 +56,7 @@ class Receiver:
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 body = self.rfile.read(length)
-                if len(body) < length:  # the sender is gone
+                if len(body) < length:  # the sender has closed the connection
                     self.close_connection = True
                     return
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -69,7 +76,7 @@ class Receiver:
             request_queue_size = 256
 
             def handle_error(self, *_: Any) -> None:
-                """Say nothing of senders that are gone."""
+                """Print no error when a sender has closed its connection."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -92,12 +99,12 @@ class Receiver:
         self._server.server_close()
 
     def at(self, path: str) -> list[Received]:
-        """Return what came to `path`, in the order of arrival."""
+        """Return the requests to `path`, in the order of arrival."""
         with self.arrived:
             return [one for one in self.received if one.path == path]
 
     def wait_for(self, path: str, count: int, seconds: float = 10) -> list[Received]:
-        """Wait until `count` requests have come to `path` and return them."""
+        """Wait until there were `count` requests to `path`, and return all of them."""
         with self.arrived:
             self.arrived.wait_for(
                 lambda: sum(one.path == path for one in self.received) >= count, seconds
@@ -169,3 +176,20 @@ class Receiver:
                 handler.wfile.flush()
             except OSError:
                 return
+
+
+@contextmanager
+def raw_receiver(response: bytes, address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """Answer one request with raw bytes; the value is the port."""
+    with socket.create_server((address, port)) as server:
+
+        def respond() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(response)
+
+        thread = threading.Thread(target=respond, daemon=True)
+        thread.start()
+        yield int(server.getsockname()[1])
+        thread.join(5)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app import database
-from app.database import Model, Statement
+from app.database import Batches, Model, Statement
 from app.errors import IdempotencyKeyInUse, IdempotencyKeyReused, LockTimeout
 
 
@@ -146,3 +146,28 @@ def _digest(key: str) -> str:
 
 def _forget_expired() -> None:
     database.run(FORGET, {})
+
+
+PRUNE = Statement(
+    "remove_expired_keys",
+    # Promises: at most `limit` expired keys are deleted. The row has their number.
+    """
+    WITH deleted AS (
+        DELETE FROM idempotency_keys WHERE (caller, key) IN (
+            SELECT caller, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
+            ORDER BY created_at LIMIT %(limit)s::int)
+        RETURNING 1
+    )
+    SELECT count(*) FROM deleted
+    """,
+)
+
+PRUNE_BATCH = 2000
+
+
+def prune_keys() -> int:
+    """Delete all expired keys, in batches, and return their number. Raises DatabaseFailure."""
+    batches, deleted = Batches(PRUNE, PRUNE_BATCH), 0
+    while number := batches.run({})[0][0]:
+        deleted += number
+    return deleted

@@ -1,7 +1,7 @@
 """Retention: removes jobs that have long been over, with their history and deliveries. The only
 thing that does.
 
-Deliveries and idempotency keys that belong to no job are removed, too: see `app.leftovers`.
+Deliveries and idempotency keys that belong to no job are removed, too: see `app.webhooks.retention` and `app.idempotency.keys`.
 """
 
 from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""The webhooks: endpoints, the deliveries owed to them, and the dispatcher that pays."""
+"""Webhooks: endpoints, their deliveries, and the dispatcher that sends these."""

@@ -1,4 +1,4 @@
-"""One try to deliver a webhook: how long it may take, and the socket by which it can be ended."""
+"""One attempt to deliver a webhook: its deadline, its socket, and the receiver's response."""
 
 import socket
 import time
@@ -9,11 +9,11 @@ DEADLINE_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Attempt:
-    """A try under way.
+    """An attempt in progress.
 
     Attributes:
-        ends_at: When its time is over, on the clock of `time.monotonic`.
-        handle: A duplicate of the socket that it uses, or None while it has none.
+        ends_at: The deadline, on the clock of `time.monotonic`.
+        handle: A duplicate of the socket in use, or None before the connection is made.
     """
 
     ends_at: float = field(default_factory=lambda: time.monotonic() + DEADLINE_SECONDS)
@@ -21,13 +21,32 @@ class Attempt:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether its time is over."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self.ends_at
 
     def end(self) -> None:
-        """End it: reading from its socket gives an end of file from now on."""
+        """Shut the socket down, so that reading from it returns the end of the file at once."""
         if self.handle is not None:
             try:
                 self.handle.shutdown(socket.SHUT_RDWR)
             except OSError:
-                return  # it is over already
+                return  # the connection has ended already
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverResponse:
+    """The response to an attempt, or the error that took its place.
+
+    Attributes:
+        status_code: The status code, or None without a complete response.
+        body: The beginning of the body.
+        error: The reason for a missing response, or None.
+        retry_after: The Retry-After header, or None.
+        seconds: The duration of the attempt.
+    """
+
+    status_code: int | None
+    body: str
+    error: str | None
+    retry_after: str | None
+    seconds: float

@@ -1,4 +1,4 @@
-"""When a delivery is tried again: a pure rule, to which time and chance are passed in."""
+"""The backoff between attempts of a delivery: pure rules of time and chance."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,35 +13,36 @@ SCHEDULE: Sequence[timedelta] = (
     timedelta(hours=10),
     timedelta(hours=10),
 )
-"""How long to wait after the first failed try, after the second, and so on; after the last there is
-no other."""
+"""The waits after the first failed attempt, the second, and so on. After the last wait there is one
+more attempt."""
 
 JITTER = 0.1
-LONGEST_RETRY_AFTER = timedelta(hours=1)
-HOPELESS_AFTER = timedelta(days=5)
-"""How long an endpoint may do nothing but fail before it is disabled."""
+MAX_RETRY_AFTER = timedelta(hours=1)
+MAX_FAILING_TIME = timedelta(days=5)
+"""An endpoint whose attempts have all failed for this long is disabled."""
 
 
-def next_try_at(
-    now: datetime, tries: int, chance: float, retry_after: timedelta | None = None
+def next_attempt_at(
+    now: datetime, failures: int, chance: float, retry_after: timedelta | None = None
 ) -> datetime | None:
-    """Return when to try again after the failed try number `tries` (from 1), or None where it was
-    the last.
+    """Return the time of the next attempt, or None if the delivery has failed for good.
 
-    `chance`, from 0 to 1, spreads the wait by ± 10 %; a receiver's `retry_after` is waited for, up
-    to an hour.
+    Args:
+        now: The time of the failed attempt.
+        failures: The number of failed attempts, this one included (from 1).
+        chance: A random number from 0 to 1, which spreads the wait by ± 10 %.
+        retry_after: The wait that the receiver asked for; up to an hour is respected.
     """
-    if tries > len(SCHEDULE):
+    if failures > len(SCHEDULE):
         return None
-    wait = SCHEDULE[tries - 1] * (1 + JITTER * (2 * chance - 1))
+    wait = SCHEDULE[failures - 1] * (1 + JITTER * (2 * chance - 1))
     if retry_after is not None:
-        wait = max(wait, min(retry_after, LONGEST_RETRY_AFTER))
+        wait = max(wait, min(retry_after, MAX_RETRY_AFTER))
     return now + wait
 
 
 def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
-    """Return the wait that a Retry-After header asks for (RFC 9110, section 10.2.3), or None where
-    it asks for none."""
+    """Return the wait of a Retry-After header (RFC 9110, section 10.2.3), or None if invalid."""
     if header is None:
         return None
     text = header.strip()
@@ -55,5 +56,5 @@ def parse_retry_after(header: str | None, now: datetime) -> timedelta | None:
 
 
 def is_hopeless(now: datetime, failing_since: datetime) -> bool:
-    """Tell whether an endpoint that has done nothing but fail since then is to be disabled."""
-    return now - failing_since >= HOPELESS_AFTER
+    """Return whether an endpoint that has failed since `failing_since` is to be disabled."""
+    return now - failing_since >= MAX_FAILING_TIME

@@ -1,4 +1,4 @@
-"""Actions on many deliveries: done in steps of bounded time, as many as fit into one request."""
+"""Actions on many deliveries, in steps of bounded time, as many as fit into one request."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,33 +8,33 @@ from typing import Any
 from uuid import UUID
 
 from app.database import Batches, Row
-from app.webhooks.delivery_queries import DROP_DELIVERIES, REDELIVER_FAILED, REPLAY
+from app.webhooks.delivery_queries import DELETE_DELIVERIES, REDELIVER_FAILED, REPLAY
 
 REQUEST_SECONDS = 2.0
-"""How long a request goes on taking steps."""
+"""A request takes steps until this time has passed."""
 
 STEP_ROWS, STEP_SECONDS = 1000, 0.25
-"""How much a step does at most, and how long it may take, for it holds locks on deliveries
-meanwhile."""
+"""Maximum number of rows of a step, and the time it should take: it locks deliveries meanwhile."""
 
-Position = tuple[datetime, UUID, int]
-"""Of a status change among all: when it happened, its job, and its number there."""
+EventPosition = tuple[datetime, UUID, int]
+"""The position of an event among those of all jobs: its time, its job, and its number there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How many deliveries an action has reached, and where it goes on: None where it is
-    complete."""
+class BulkProgress:
+    """The progress of an action: its number of deliveries, and the position to continue from.
+
+    The position is None when the action is complete.
+    """
 
     deliveries: int
     position: Any
 
 
-def redeliver_failed(endpoint_id: UUID, since: datetime) -> Progress:
-    """Make deliveries due that were given up since then, the earliest first, until all are or the
-    time is over.
+def redeliver_failed(endpoint_id: UUID, since: datetime) -> BulkProgress:
+    """Make deliveries that have failed since `since` due, until the time of a request is over.
 
-    Those that it reached are not failed any more, so that calling it again goes on. Raises
+    The deliveries are not failed any more, so that the next call continues with the others. Raises
     DatabaseFailure.
     """
     parameters = {"endpoint_id": str(endpoint_id), "since": since}
@@ -45,11 +45,13 @@ def redeliver_failed(endpoint_id: UUID, since: datetime) -> Progress:
     )
 
 
-def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
-    """Send the status changes after a position and before a time again, until all are or the time
-    is over.
+def replay(endpoint_id: UUID, after: EventPosition, until: datetime) -> BulkProgress:
+    """Send status changes again, until the time of a request is over. Raises DatabaseFailure.
 
-    Raises DatabaseFailure.
+    Args:
+        endpoint_id: The endpoint.
+        after: The position after which the changes begin.
+        until: The time before which they end.
     """
 
     def following(row: Row) -> Mapping[str, Any]:
@@ -66,13 +68,13 @@ def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
     return _take_steps(Batches(REPLAY, STEP_ROWS, STEP_SECONDS), parameters, following)
 
 
-def drop_deliveries(endpoint_id: UUID) -> None:
-    """Remove the deliveries to an endpoint that is deleted, until all are or the time is over.
+def delete_deliveries(endpoint_id: UUID) -> None:
+    """Delete the deliveries to a deleted endpoint, until the time of a request is over.
 
-    Retention removes the rest. Raises DatabaseFailure.
+    Retention deletes the rest. Raises DatabaseFailure.
     """
     _take_steps(
-        Batches(DROP_DELIVERIES, STEP_ROWS, STEP_SECONDS),
+        Batches(DELETE_DELIVERIES, STEP_ROWS, STEP_SECONDS),
         {"endpoint_id": str(endpoint_id)},
         lambda _: {},
     )
@@ -80,15 +82,22 @@ def drop_deliveries(endpoint_id: UUID) -> None:
 
 def _take_steps(
     batches: Batches, parameters: Mapping[str, Any], following: Callable[[Row], Mapping[str, Any]]
-) -> Progress:
-    """Run steps, each from where the one before has ended, which `following` makes of its row."""
+) -> BulkProgress:
+    """Run steps until none is left or the time is over.
+
+    Args:
+        batches: The statement. Its row begins with the number of deliveries and whether more may
+            be left; the position follows.
+        parameters: The parameters of the first step.
+        following: Returns the parameters that change, given the row of the step before.
+    """
     ends_at = time.monotonic() + REQUEST_SECONDS
     deliveries = 0
     while True:
         row = batches.run(parameters)[0]
         deliveries += row[0]
         if not row[1]:
-            return Progress(deliveries, None)
+            return BulkProgress(deliveries, None)
         parameters = {**parameters, **following(row)}
         if time.monotonic() >= ends_at:
-            return Progress(deliveries, row[2:])
+            return BulkProgress(deliveries, row[2:])

@@ -3,7 +3,8 @@
 import click
 from flask.cli import AppGroup
 
-from app import cli, signing, vault
+from app import cli, vault
+from app.webhooks import signing
 
 group = AppGroup("webhooks", help="Deliver webhooks, and create secrets for their settings.")
 

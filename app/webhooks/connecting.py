@@ -1,4 +1,4 @@
-"""Connects to the first address that answers, as Happy Eyeballs does (RFC 8305)."""
+"""Connects to the first of several addresses that answers: Happy Eyeballs (RFC 8305)."""
 
 import errno
 import os
@@ -11,18 +11,17 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from typing import Any
 
-ATTEMPT_DELAY = 0.25
-"""Seconds after which the next address is tried beside those that have not answered (RFC 8305,
-section 5)."""
+CONNECTION_DELAY_SECONDS = 0.25
+"""Wait before the next connection is started beside those without an answer (RFC 8305, section 5).
+"""
 
 Address = tuple[Any, ...]
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Address]
-"""An entry of `socket.getaddrinfo`'s result."""
+"""An entry of the result of `socket.getaddrinfo`."""
 
 
 def interleave(found: Sequence[AddressInfo]) -> list[AddressInfo]:
-    """Return the addresses with their families by turns, beginning with the first one's (RFC 8305,
-    section 4)."""
+    """Return the addresses with alternating address families (RFC 8305, section 4)."""
     family = found[0][0] if found else None
     preferred = [info for info in found if info[0] == family]
     others = [info for info in found if info[0] != family]
@@ -35,13 +34,13 @@ def connect(found: Sequence[AddressInfo], ends_at: float) -> socket.socket:
 
     Args:
         found: The addresses, the preferred one first; at least one.
-        ends_at: When to give up, on the clock of `time.monotonic`.
+        ends_at: The deadline, on the clock of `time.monotonic`.
 
     Raises:
-        TimeoutError: No address answered in time.
-        OSError: Every address refused the connection; the error is the last one's.
+        TimeoutError: No address answered before the deadline.
+        OSError: Every connection failed; this is the last error.
     """
-    race = _Race(interleave(found), ends_at)
+    race = _ConnectionRace(interleave(found), ends_at)
     try:
         return race.run()
     finally:
@@ -49,8 +48,8 @@ def connect(found: Sequence[AddressInfo], ends_at: float) -> socket.socket:
 
 
 @dataclass
-class _Race:
-    """The attempts under way, of which the first success wins."""
+class _ConnectionRace:
+    """The connections in progress; the first that succeeds wins."""
 
     waiting: list[AddressInfo]
     ends_at: float
@@ -59,6 +58,7 @@ class _Race:
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def run(self) -> socket.socket:
+        """Start one connection after the other until one succeeds."""
         while self.waiting or self.selector.get_map():
             if self.waiting and (
                 time.monotonic() >= self.next_start or not self.selector.get_map()
@@ -72,23 +72,22 @@ class _Race:
         raise self.failure or TimeoutError()
 
     def close(self) -> None:
-        """Close the sockets of the attempts that did not win."""
+        """Close the sockets of the connections that did not win."""
         for key in list((self.selector.get_map() or {}).values()):
             self._close(key.fileobj)
         self.selector.close()
 
     def _start(self, info: AddressInfo) -> None:
-        """Begin to connect to an address; the next one is tried after the delay, or at once if this
-        one fails."""
+        """Start a connection. The next one starts after the delay, or at once if this one fails."""
         family, kind, protocol, _, address = info
         try:
             made = socket.socket(family, kind, protocol)
-        except OSError as error:  # this machine has no such family
+        except OSError as error:  # this machine does not support the family
             self.failure = error
             return
         made.setblocking(False)
         self.selector.register(made, selectors.EVENT_WRITE)
-        self.next_start = time.monotonic() + ATTEMPT_DELAY
+        self.next_start = time.monotonic() + CONNECTION_DELAY_SECONDS
         try:
             code = made.connect_ex(address)
         except OSError as error:
@@ -97,14 +96,11 @@ class _Race:
             self._fail(made, code)
 
     def _winner(self) -> socket.socket | None:
-        """Wait for an answer, at most until there is another attempt to begin, and return the
-        connected socket."""
+        """Wait for a connected socket, at most until the next connection is to start."""
+        if not self.selector.get_map():
+            return None
         until = min(self.ends_at, self.next_start) if self.waiting else self.ends_at
-        for key, _ in (
-            self.selector.select(max(0.0, until - time.monotonic()))
-            if self.selector.get_map()
-            else ()
-        ):
+        for key, _ in self.selector.select(max(0.0, until - time.monotonic())):
             made = key.fileobj
             assert isinstance(made, socket.socket)
             code = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,5 +1,4 @@
-"""The SQL of the webhooks' API that is about deliveries: lists of them, and what sends them
-again."""
+"""The SQL of the deliveries: list, count, redeliver, replay and delete them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,26 +11,28 @@ from app.database.page_size import Fitting, fitting, is_cut
 from app.database.tenant_scope import visible_rows
 from app.webhooks.messages import body, wants, webhook_id
 
-STATUSES = ["pending", "delivered", "failed"]
-"""What a delivery may be: owed, answered with a 2xx, given up."""
+DELIVERY_STATUSES = ["pending", "delivered", "failed"]
+"""pending: there will be an attempt; delivered: the response was a 2xx; failed: no attempt left."""
 
 
 def _delivery_json(delivery: str) -> str:
     """Return SQL for a delivery's JSON text."""
     return f"""(SELECT row_to_json(r)::text FROM (SELECT
-        {delivery}.id, {delivery}.endpoint_id AS webhook_id, {delivery}.job_id, {delivery}.seq AS event_id,
-        {delivery}.status, {delivery}.body::json AS body, {delivery}.tries,
-        CASE WHEN {delivery}.status = 'pending' THEN {timestamp(f"{delivery}.next_try_at")} END AS next_try_at,
+        {delivery}.id, {delivery}.endpoint_id AS webhook_id, {delivery}.job_id,
+        {delivery}.seq AS event_id, {delivery}.status, {delivery}.body::json AS body,
+        {delivery}.tries,
+        CASE WHEN {delivery}.status = 'pending' THEN {timestamp(f"{delivery}.next_try_at")} END
+            AS next_try_at,
         {timestamp(f"{delivery}.created_at")} AS created_at,
         {timestamp(f"{delivery}.finished_at")} AS finished_at) AS r)"""
 
 
 LIST_DELIVERIES = Statement(
     "list_webhook_deliveries",
-    # Promises: at most `limit` deliveries of one endpoint in one of `statuses`, newest first, from
-    # before (`before_at`, `before_id`) on. Of each status no more are looked at, by the index that
-    # holds them in this order. There are fewer where they would not fit a page, and then how many
-    # there are.
+    # Promises: at most `limit` deliveries of one endpoint with one of `statuses`, newest first,
+    # that come before (`before_at`, `before_id`). Of each status at most `limit` are read, by the
+    # index that has this order. If they do not fit a page there are fewer, and their number beside
+    # each.
     fitting(
         f"""SELECT d.created_at, d.id, {_delivery_json("d")} AS json FROM (
             SELECT d.* FROM unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
@@ -46,54 +47,50 @@ LIST_DELIVERIES = Statement(
     ),
 )
 
-MOST_COUNTED = 100_000
-"""Rows that the metrics count; past it they say what PostgreSQL estimates."""
+MAX_COUNTED = 100_000
+"""Rows that the metrics count; above that they show the estimate of PostgreSQL."""
 
-OWED = Statement(
-    "count_owed_webhooks",
-    # Promises: how many deliveries are due once more and how many status changes are to become
-    # some, exactly up to MOST_COUNTED of each; and for how many seconds the oldest of these changes
-    # has waited. The time does not grow with the tables.
+COUNT_PENDING = Statement(
+    "count_pending_webhooks",
+    # Promises: the number of pending deliveries plus the number of status changes before their
+    # fan-out, each exact up to MAX_COUNTED; and the seconds that the oldest of these changes has
+    # waited. The time does not grow with the tables.
     f"""
     WITH RECURSIVE customer AS (
-        (SELECT o.customer AS id, o.created_at FROM outbox o ORDER BY o.customer, o.created_at LIMIT 1)
+        (SELECT o.customer AS id, o.created_at FROM outbox o
+            ORDER BY o.customer, o.created_at LIMIT 1)
         UNION ALL
-        SELECT n.* FROM customer c CROSS JOIN LATERAL (SELECT o.customer, o.created_at FROM outbox o
+        SELECT n.* FROM customer c CROSS JOIN LATERAL (
+            SELECT o.customer, o.created_at FROM outbox o
             WHERE o.customer > c.id ORDER BY o.customer, o.created_at LIMIT 1) AS n
     ), counted AS (
-        SELECT (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE status = 'pending'
-                LIMIT {MOST_COUNTED}) AS d) AS deliveries,
-            (SELECT count(*) FROM (SELECT FROM outbox LIMIT {MOST_COUNTED}) AS o) AS changes
+        SELECT
+            (SELECT count(*) FROM (SELECT FROM webhook_deliveries WHERE status = 'pending'
+                LIMIT {MAX_COUNTED}) AS d) AS deliveries,
+            (SELECT count(*) FROM (SELECT FROM outbox LIMIT {MAX_COUNTED}) AS o) AS changes
     ), estimated AS (
-        SELECT (SELECT reltuples FROM pg_class WHERE oid = 'webhook_deliveries_order'::regclass) AS deliveries,
+        SELECT
+            (SELECT reltuples FROM pg_class
+                WHERE oid = 'webhook_deliveries_order'::regclass) AS deliveries,
             (SELECT reltuples FROM pg_class WHERE oid = 'outbox'::regclass) AS changes
     )
     SELECT
-        (CASE WHEN c.deliveries < {MOST_COUNTED} THEN c.deliveries ELSE greatest(c.deliveries, e.deliveries) END
-            + CASE WHEN c.changes < {MOST_COUNTED} THEN c.changes ELSE greatest(c.changes, e.changes) END)::bigint,
-        coalesce(extract(epoch FROM now() - (SELECT min(created_at) FROM (SELECT * FROM customer LIMIT 10000) AS o)),
-            0)::float8
+        (
+            CASE WHEN c.deliveries < {MAX_COUNTED} THEN c.deliveries
+                ELSE greatest(c.deliveries, e.deliveries) END
+            + CASE WHEN c.changes < {MAX_COUNTED} THEN c.changes
+                ELSE greatest(c.changes, e.changes) END
+        )::bigint,
+        coalesce(extract(epoch FROM now() - (
+            SELECT min(created_at) FROM (SELECT * FROM customer LIMIT 10000) AS o)), 0)::float8
     FROM counted c, estimated e
     """,
 )
 
-
-class Owed(NamedTuple):
-    """How many webhooks are neither delivered nor given up, and for how long the oldest change
-    waits in the outbox."""
-
-    number: int
-    oldest_change_seconds: float
-
-
-def owed() -> Owed:
-    """Return what is owed at the moment."""
-    return Owed(*database.run(OWED, {})[0])
-
-
 REDELIVER = Statement(
     "redeliver_webhook",
-    # Promises: the delivery is due now, with all its tries before it, unless it is owed already.
+    # Promises: the delivery is due now and keeps its recorded attempts. If an attempt is in
+    # progress, the delivery stays claimed.
     f"""
     UPDATE webhook_deliveries d SET
         status = 'pending', failures = 0, finished_at = NULL,
@@ -105,16 +102,18 @@ REDELIVER = Statement(
 
 REDELIVER_FAILED = Statement(
     "redeliver_failed_webhooks",
-    # Promises: of the endpoint's deliveries that were given up since then, the next at most `limit`
-    # are due now. The row holds their number, whether there may be more, and when the last of them
-    # was given up.
+    # Promises: of the endpoint's deliveries that have failed since `since`, the next at most
+    # `limit` are due now. The row has their number, whether there may be more, and the time at
+    # which the last of them failed.
     f"""
     WITH step AS MATERIALIZED (
         SELECT d.job_id, d.seq, d.endpoint_id, d.finished_at FROM webhook_deliveries d
-        WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed' AND d.finished_at >= %(since)s::timestamptz
+        WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed'
+            AND d.finished_at >= %(since)s::timestamptz
         ORDER BY d.finished_at LIMIT (SELECT %(limit)s::int) FOR UPDATE SKIP LOCKED
     ), due AS (
-        UPDATE webhook_deliveries d SET status = 'pending', failures = 0, finished_at = NULL, next_try_at = now()
+        UPDATE webhook_deliveries d SET
+            status = 'pending', failures = 0, finished_at = NULL, next_try_at = now()
         FROM {rows_of("step", "job_id", "seq")} AS s (job_id, seq)
         WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid
     )
@@ -125,61 +124,78 @@ REDELIVER_FAILED = Statement(
 REPLAY = Statement(
     "replay_webhooks",
     # Promises: of the next at most `limit` status changes of the period, in the order of their
-    # times, those that the endpoint wants are due to it now: a delivery that exists once more,
-    # another is made. So is none of a job that is gone, or not the caller's. The row holds the
-    # number of deliveries, whether there may be more changes, and the position of the last one.
+    # times, those that match the endpoint's filters are due to it now: an existing delivery again,
+    # otherwise a new one. Changes of jobs that are removed, or not visible to the caller, are left
+    # out. The row has the number of deliveries, whether there may be more changes, and the position
+    # of the last one.
     f"""
     WITH endpoint AS MATERIALIZED (
-        SELECT * FROM webhook_endpoints w WHERE w.id = %(endpoint_id)s::uuid AND w.active AND {visible_rows("w")} FOR KEY SHARE
+        SELECT * FROM webhook_endpoints w
+        WHERE w.id = %(endpoint_id)s::uuid AND w.active AND {visible_rows("w")} FOR KEY SHARE
     ), step AS MATERIALIZED (
         SELECT e.* FROM job_events e
-        WHERE e.stats IS NOT NULL AND e.at >= %(after_at)s::timestamptz AND e.at < %(until)s::timestamptz
-            AND (e.at, e.job_id, e.seq) > (%(after_at)s::timestamptz, %(after_id)s::uuid, %(after_seq)s::bigint)
+        WHERE e.stats IS NOT NULL
+            AND e.at >= %(after_at)s::timestamptz AND e.at < %(until)s::timestamptz
+            AND (e.at, e.job_id, e.seq)
+                > (%(after_at)s::timestamptz, %(after_id)s::uuid, %(after_seq)s::bigint)
         ORDER BY e.at, e.job_id, e.seq LIMIT (SELECT %(limit)s::int)
     ), wanted AS MATERIALIZED (
         SELECT e.job_id, e.seq, w.id AS endpoint_id, {body("e", "c")} AS body
         FROM endpoint w CROSS JOIN step e
-        CROSS JOIN LATERAL (SELECT j.domain, j.job_type, j.customer_config_id, e.new_status FROM scrape_jobs j
+        CROSS JOIN LATERAL (
+            SELECT j.domain, j.job_type, j.customer_config_id, e.new_status FROM scrape_jobs j
             WHERE j.id = e.job_id AND {visible_rows("j")}) AS c
         WHERE e.old_status IS NOT NULL AND {wants("w", "c")}
     ), due AS (
-        INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
-        SELECT x.job_id, x.seq, x.endpoint_id, {webhook_id("x.job_id", "x.seq", "x.endpoint_id")}, x.body, now(), now()
+        INSERT INTO webhook_deliveries AS d
+            (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+        SELECT
+            x.job_id, x.seq, x.endpoint_id, {webhook_id("x.job_id", "x.seq", "x.endpoint_id")},
+            x.body, now(), now()
         FROM wanted x ORDER BY x.job_id, x.seq
         ON CONFLICT (job_id, seq, endpoint_id) DO UPDATE SET
             status = 'pending', failures = 0, finished_at = NULL,
             next_try_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.next_try_at END
     )
-    SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM step) >= %(limit)s::int, last.at, last.job_id, last.seq
-    FROM (VALUES (true)) AS one LEFT JOIN LATERAL (
-        SELECT at, job_id, seq FROM step ORDER BY at DESC, job_id DESC, seq DESC LIMIT 1) AS last ON true
+    SELECT
+        (SELECT count(*) FROM wanted), (SELECT count(*) FROM step) >= %(limit)s::int,
+        last.at, last.job_id, last.seq
+    FROM (VALUES (true)) AS one
+    LEFT JOIN LATERAL (
+        SELECT at, job_id, seq FROM step ORDER BY at DESC, job_id DESC, seq DESC LIMIT 1
+    ) AS last ON true
     """,
-    past_row_security=True,  # it says itself whose jobs it takes, and looks at no more than `limit` of all events
+    # Its own conditions select the caller's jobs, and it reads at most `limit` of all events.
+    past_row_security=True,
 )
 
-DROP_DELIVERIES = Statement(
+DELETE_DELIVERIES = Statement(
     "drop_webhook_deliveries",
-    # Promises: at most `limit` deliveries to the endpoint are gone. The row holds their number, and
-    # whether more may be left.
+    # Promises: at most `limit` deliveries to the endpoint are deleted. The row has their number,
+    # and whether more may be left.
     f"""
     WITH step AS MATERIALIZED (
-        SELECT d.job_id, d.seq FROM webhook_deliveries d WHERE d.endpoint_id = %(endpoint_id)s::uuid
+        SELECT d.job_id, d.seq FROM webhook_deliveries d
+        WHERE d.endpoint_id = %(endpoint_id)s::uuid
         ORDER BY d.status, d.created_at, d.id LIMIT (SELECT %(limit)s::int) FOR UPDATE SKIP LOCKED
-    ), gone AS (
+    ), deleted AS (
         DELETE FROM webhook_deliveries d USING {rows_of("step", "job_id", "seq")} AS s (job_id, seq)
         WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid
     )
     SELECT count(*), count(*) >= %(limit)s::int FROM step
     """,
-    past_row_security=True,  # their endpoint, by which row security knows them, is gone
+    # Row security shows deliveries by their endpoint, which is deleted already.
+    past_row_security=True,
 )
 
-OWE_TEST = Statement(
-    "owe_test_webhook",
-    # Promises: the endpoint is owed a message about no job, as if it were about one.
+ENQUEUE_TEST = Statement(
+    "enqueue_test_webhook",
+    # Promises: a test message is due to the endpoint; it has the id of a job that does not exist.
     f"""
-    INSERT INTO webhook_deliveries AS d (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
-    VALUES (%(job_id)s::uuid, 1, %(endpoint_id)s::uuid, %(id)s::uuid, %(body)s::text, now(), now())
+    INSERT INTO webhook_deliveries AS d
+        (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+    VALUES (
+        %(job_id)s::uuid, 1, %(endpoint_id)s::uuid, %(id)s::uuid, %(body)s::text, now(), now())
     RETURNING {_delivery_json("d")}
     """,
 )
@@ -192,18 +208,38 @@ class ListedDelivery(NamedTuple):
     position: tuple[datetime, UUID]
 
 
+class PendingDeliveries(NamedTuple):
+    """The pending deliveries, those included that the fan-out has still to create.
+
+    Attributes:
+        number: Their number, an estimate above `MAX_COUNTED`.
+        oldest_change_seconds: The time that the oldest change has waited for the fan-out.
+    """
+
+    number: int
+    oldest_change_seconds: float
+
+
+def count_pending() -> PendingDeliveries:
+    """Return the number of pending deliveries, and the age of the oldest change in the outbox."""
+    return PendingDeliveries(*database.run(COUNT_PENDING, {})[0])
+
+
 def list_deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
 ) -> Fitting[ListedDelivery]:
-    """Return at most `limit` deliveries of the endpoint from before the position `before` on,
-    newest first.
+    """Return deliveries of an endpoint, newest first, as many as fit a page.
 
-    There are as many as fit a page.
+    Args:
+        endpoint_id: The endpoint.
+        status: Only deliveries with this status, or None for all.
+        before: Only deliveries before this position: a time and a delivery's id.
+        limit: Maximum number of deliveries.
     """
     before_at, before_id = before
     parameters = {
         "endpoint_id": str(endpoint_id),
-        "statuses": STATUSES if status is None else [status],
+        "statuses": DELIVERY_STATUSES if status is None else [status],
         "before_at": before_at,
         "before_id": str(before_id),
         "limit": limit,
@@ -213,17 +249,17 @@ def list_deliveries(
 
 
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:
-    """Make the delivery due now and return its JSON, or None where there is none."""
+    """Make a delivery due now and return its JSON, or None if it does not exist."""
     rows = database.run(REDELIVER, {"endpoint_id": str(endpoint_id), "id": str(delivery_id)})
     return rows[0][0] if rows else None
 
 
-def owe_test(endpoint_id: UUID, delivery_id: UUID, job_id: UUID, body: str) -> str:
-    """Owe the endpoint a test message and return the delivery's JSON."""
+def enqueue_test(endpoint_id: UUID, delivery_id: UUID, job_id: UUID, body: str) -> str:
+    """Add a delivery of a test message and return its JSON."""
     parameters = {
         "endpoint_id": str(endpoint_id),
         "id": str(delivery_id),
         "job_id": str(job_id),
         "body": body,
     }
-    return str(database.run(OWE_TEST, parameters)[0][0])
+    return str(database.run(ENQUEUE_TEST, parameters)[0][0])

@@ -1,147 +1,108 @@
-"""The dispatcher: turns status changes into deliveries and delivers them. Any number may run, in
-any processes.
+"""The dispatcher: creates the deliveries of status changes and sends them, in rounds.
 
-One thread does all the talking with the database, in batches; a pool of threads does the waiting
-for receivers. A slow start keeps bad endpoints small: each begins with one try at a time, doubles
-with every success as long as its answers are quick, and falls back to one with a failure, after
-which it rests; and those whose last try failed may together hold no more than half of the senders.
+One round has these steps:
+
+1. Create the endpoints of the settings; only in the first round.
+2. Settle the attempts that have ended: record the results, adjust the throttles, and resume
+   deliveries that waited for these.
+3. Fan out: create the deliveries of the next status changes.
+4. Claim due deliveries, as many as the throttles and the held deliveries allow.
+5. Start their attempts in the sender threads.
+6. Wait until there is new work, unless a step has left some.
+
+Before each step, and while waiting, overdue attempts are ended.
+
+Any number of dispatchers may run, in any processes. One thread of a dispatcher runs all database
+statements, in batches; a pool of threads sends the requests and waits for receivers.
 """
 
-import json
 import logging
 import queue
-import random
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
-from app import signing
 from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.observability.failure_log import log_failure
 from app.observability.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
 from app.periodic import Context
-from app.targets import Policy
-from app.vault import SecretUnreadableError, Vault
-from app.webhooks import backoff, service
+from app.vault import Vault
 from app.webhooks import dispatch_queries as queries
+from app.webhooks import service
 from app.webhooks.attempt import DEADLINE_SECONDS, Attempt
-from app.webhooks.dispatch_queries import Claimed, Limits, Result, Share
+from app.webhooks.claims import ClaimedDelivery, ClaimLimits, DeliveryKey
+from app.webhooks.deliverer import Deliverer
+from app.webhooks.evaluation import AttemptResult
 from app.webhooks.fan_out import FanOut
-from app.webhooks.sender import Answer, Sender
+from app.webhooks.targets import TargetPolicy
+from app.webhooks.throttle import (
+    MAX_HELD_DELIVERIES,
+    MAX_UNTRUSTED_PER_CUSTOMER,
+    SENDER_THREADS,
+    EndpointThrottle,
+    EndpointThrottles,
+)
 
 log = logging.getLogger(__name__)
 
-SENDERS = 16
-HELD = 64
-"""Deliveries that are held at a time: being sent, or about to be."""
-
-BEGIN_SECONDS = 10
+MAX_START_DELAY_SECONDS = 10
 LEASE_SECONDS = 25
-"""A try begins within the one, or not at all, and is over within the other: what is due again,
-nobody is at."""
+"""An attempt starts within MAX_START_DELAY_SECONDS after the claim, or not at all, and ends before
+the lease does: a delivery that is due again has no attempt in progress."""
 
-BUSY_SECONDS = 4.0
-"""How much of the senders' time one endpoint may take: as many tries at once as its last answer
-leaves room for."""
-
-SHORTEST_REST, LONGEST_REST = 0.5, 10.0
-"""Seconds an endpoint is left alone after a failure, and after many: looking for its next costs all
-others time."""
-
-MOST_PACES = 10_000
-"""Endpoints whose pace is remembered; past that, those at rest are forgotten, of which some may be
-deleted."""
-
-UNTRUSTED = SENDERS // 4
-"""Senders that those endpoints of one customer may hold together that have not answered quickly the
-last time."""
-
-WATCH_SECONDS = 0.25
-"""How often overdue tries are looked for."""
+DEADLINE_CHECK_SECONDS = 0.25
+"""How often overdue attempts are ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How a dispatcher works."""
+class DispatcherOptions:
+    """The options of a dispatcher.
+
+    Attributes:
+        vault: Decrypts secrets and headers.
+        policy: The allowed targets.
+        configured_endpoints: The endpoints that the settings name.
+        poll_seconds: Seconds between two looks for new work; `Dispatcher.wake` ends the wait.
+        ca_file: A PEM file of certificate authorities to trust in addition to the public ones.
+    """
 
     vault: Vault
-    policy: Policy
-    endpoints_of_settings: Sequence[service.EndpointOfSettings] = ()
+    policy: TargetPolicy
+    configured_endpoints: Sequence[service.ConfiguredEndpoint] = ()
     poll_seconds: float = 0.5
     ca_file: str | None = None
 
 
 @dataclass
-class _Pace:
-    """How much an endpoint is trusted with: its window, and how often it has failed in a row."""
-
-    window: int = 1
-    failures: int = 0
-    rests_until: float = 0.0
-
-    @property
-    def failing(self) -> bool:
-        return self.failures > 0
-
-    @property
-    def trusted(self) -> bool:
-        """Whether its last answers were quick."""
-        return self.window > 1
-
-    @property
-    def resting(self) -> bool:
-        return time.monotonic() < self.rests_until
-
-    def succeed(self, seconds: float) -> None:
-        room = max(1, int(BUSY_SECONDS / max(seconds, 0.001)))
-        self.window, self.failures = min(self.window * 2, HELD, room), 0
-
-    def fail(self) -> None:
-        self.window, self.failures = 1, self.failures + 1
-        self.rests_until = time.monotonic() + min(
-            SHORTEST_REST * 2 ** min(self.failures - 1, 10), LONGEST_REST
-        )
-
-
-@dataclass
-class _Held:
-    """A delivery that was claimed, and its try once it has begun."""
-
-    claimed: Claimed
-    claimed_at: float
-    attempt: Attempt | None = None
-    result: Result | None = None
-
-
-@dataclass
 class Dispatcher:
-    """See the module. `start` runs it in a thread of its own; `stop` ends it and loses nothing."""
+    """Runs the dispatcher in a thread of its own.
+
+    Attributes:
+        context: Enters the application context and the tenant scope.
+        options: The options.
+    """
 
     context: Context
-    options: Options
+    options: DispatcherOptions
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Run in a thread of its own."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="webhook-dispatcher", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something to do, which it would otherwise see with its next poll. Never
-        blocks."""
+        """Start the next round now instead of at the next poll. Never blocks."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Let it finish the tries under way, give back the rest, and end; wait until it has."""
+        """Finish the attempts in progress, release all other deliveries, and wait for the end."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
@@ -149,42 +110,62 @@ class Dispatcher:
 
     def _run(self) -> None:
         with self.context():
-            _Run(self.options, self._wake, self._stopping).run()
+            _DispatcherLoop(self.options, self._wake, self._stopping).run()
 
 
-class _Run:
-    """The state of a running dispatcher. All of it belongs to the one thread but the two queues'
-    ends."""
+@dataclass
+class _HeldDelivery:
+    """A claimed delivery; its attempt once that has started, its result once that has ended."""
 
-    def __init__(self, options: Options, wake: threading.Event, stopping: threading.Event) -> None:
+    claimed: ClaimedDelivery
+    claimed_at: float
+    attempt: Attempt | None = None
+    result: AttemptResult | None = None
+
+
+class _DispatcherLoop:
+    """The rounds of a dispatcher; the module's docstring lists their steps.
+
+    All state belongs to the dispatcher's thread. The sender threads only put ended attempts into
+    the queue `_ended`.
+    """
+
+    def __init__(
+        self, options: DispatcherOptions, wake: threading.Event, stopping: threading.Event
+    ) -> None:
         self._options = options
         self._wake = wake
         self._stopping = stopping
-        self._claim = uuid.uuid4()
-        self._held: dict[tuple[UUID, int, UUID], _Held] = {}
-        self._paces: dict[UUID, _Pace] = {}
-        self._tried: queue.SimpleQueue[_Held] = queue.SimpleQueue()
-        self._unsettled: list[_Held] = []
-        self._threads = threading.local()
-        self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook-sender")
-        self._prepared = False
+        self._claim_id = uuid.uuid4()
+        self._held: dict[DeliveryKey, _HeldDelivery] = {}
+        self._ended: queue.SimpleQueue[_HeldDelivery] = queue.SimpleQueue()
+        self._unsettled: list[_HeldDelivery] = []
+        self._throttles = EndpointThrottles()
         self._fan_out = FanOut()
+        self._deliverer = Deliverer(options.vault, options.policy, options.ca_file)
+        self._senders = ThreadPoolExecutor(SENDER_THREADS, thread_name_prefix="webhook-sender")
+        self._has_created_endpoints = False
         self._has_more = False
 
     def run(self) -> None:
+        """Run rounds until the dispatcher is stopped."""
         while not self._stopping.is_set():
             self._wake.clear()
             self._has_more = False
-            self._do_round()
+            self._run_steps()
             if not self._has_more:
                 self._wait()
         self._finish()
 
-    def _do_round(self) -> None:
-        """Do each step once. One that fails keeps no other from its work, unless the database is
-        not there at all."""
-        for step in (self._prepare, self._settle, self._make_deliveries, self._submit):
-            self._end_overdue()
+    def _run_steps(self) -> None:
+        """Run each step once. A failed step does not stop the next, unless the database is away."""
+        for step in (
+            self._create_configured_endpoints,
+            self._settle_attempts,
+            self._fan_out_changes,
+            self._claim_deliveries,
+        ):
+            self._end_overdue_attempts()
             try:
                 step()
             except DatabaseFailure as failure:
@@ -192,206 +173,132 @@ class _Run:
                 log_failure(log, logging.WARNING, text, failure.details, cause=failure.__cause__)
                 if isinstance(failure, DatabaseUnavailable):
                     return
-            except Exception:  # a mistake in one round must not end all deliveries of this process
-                log.exception("webhooks go on after an unexpected error")
+            except Exception:  # one error must not end all deliveries of this process
+                log.exception("webhooks continue after an unexpected error")
 
-    def _prepare(self) -> None:
-        """Make the endpoints of the settings, once."""
-        if not self._prepared:
-            service.keep_endpoints_of_settings(
-                self._options.endpoints_of_settings, self._options.vault
-            )
-            self._prepared = True
+    def _create_configured_endpoints(self) -> None:
+        """Step 1: create the endpoints of the settings, once."""
+        if not self._has_created_endpoints:
+            options = self._options
+            service.sync_configured_endpoints(options.configured_endpoints, options.vault)
+            self._has_created_endpoints = True
 
-    def _make_deliveries(self) -> None:
-        """Turn some status changes into deliveries."""
-        step = self._fan_out.step()
-        self._has_more |= step.has_more
-        queries.resume(step.put_off)
-
-    def _wait(self) -> None:
-        """Wait for news, at most until the next poll, and break off the tries that take too long
-        meanwhile."""
-        ends_at = time.monotonic() + self._options.poll_seconds
-        while not self._wake.is_set() and (left := ends_at - time.monotonic()) > 0:
-            self._wake.wait(min(left, WATCH_SECONDS))
-            self._end_overdue()
-
-    def _end_overdue(self) -> None:
-        for held in self._held.values():
-            if held.attempt is not None and held.attempt.is_overdue:
-                held.attempt.end()
-
-    def _submit(self) -> None:
-        """Claim what there is room for and hand it to the senders."""
-        free = HELD - len(self._held)
-        if free <= 0:
-            return
-        in_flight = Counter(endpoint_id for _, _, endpoint_id in self._held)
-        if len(self._paces) > MOST_PACES:
-            self._paces = {
-                id: pace for id, pace in self._paces.items() if in_flight[id] or pace.resting
-            }
-        failing = sum(n for endpoint_id, n in in_flight.items() if self._pace(endpoint_id).failing)
-        shares = {}
-        for endpoint_id, pace in self._paces.items():
-            count = in_flight[endpoint_id]
-            closed = pace.resting or (pace.failing and failing >= SENDERS // 2)
-            shares[endpoint_id] = Share(
-                count, 0 if closed else max(0, pace.window - count), pace.trusted
-            )
-        now = time.monotonic()
-        limits = Limits(free, _Pace().window, UNTRUSTED)
-        found, put_off = queries.claim(self._claim, shares, limits, LEASE_SECONDS)
-        for claimed in found:
-            self._pace(claimed.endpoint_id)
-            if (
-                _key(claimed) not in self._held
-            ):  # else a look-up hangs past its lease: let this one lapse, too
-                held = self._held[_key(claimed)] = _Held(claimed, now)
-                self._pool.submit(self._try, held)
-        self._has_more |= bool(put_off)
-        queries.resume(put_off)
-
-    def _pace(self, endpoint_id: UUID) -> _Pace:
-        return self._paces.setdefault(endpoint_id, _Pace())
-
-    def _settle(self) -> None:
-        """Record the results that have come in."""
-        while not self._tried.empty():
-            self._unsettled.append(held := self._tried.get())
-            pace = self._pace(held.claimed.endpoint_id)
-            if held.result is None:
-                continue
-            _measure(held.result)
-            if held.result.status == "delivered":
-                pace.succeed(held.result.attempt["duration_ms"] / 1000)
-            else:
-                pace.fail()
+    def _settle_attempts(self) -> None:
+        """Step 2: record the results of the attempts that have ended."""
+        while not self._ended.empty():
+            held = self._ended.get()
+            self._unsettled.append(held)
+            if held.result is not None:
+                _measure(held.result)
+                _adjust(self._throttles.of(held.claimed.endpoint_id), held.result)
         results = [held.result for held in self._unsettled if held.result is not None]
         if results:
-            queries.settle(self._claim, results)
+            queries.settle(self._claim_id, results)
         for held in self._unsettled:
-            self._held.pop(_key(held.claimed), None)
+            self._held.pop(held.claimed.key, None)
         self._unsettled = []
         queries.resume(
             [(r.claimed.job_id, r.claimed.endpoint_id) for r in results if r.status != "pending"]
         )
 
-    def _finish(self) -> None:
-        """Give back what no sender has begun, and wait for what is under way."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        ends_at = time.monotonic() + DEADLINE_SECONDS + 2 * WATCH_SECONDS
-        while (
-            any(held.attempt is not None for held in self._held.values())
-            and time.monotonic() < ends_at
-        ):
-            self._wake.clear()
-            self._end_overdue()
-            try:
-                self._settle()
-            except DatabaseFailure as failure:
-                log.warning(
-                    "webhooks end without the database: %s; what is unsettled is sent again",
-                    failure.details,
-                )
-                return
-            if any(held.attempt is not None for held in self._held.values()):
-                self._wake.wait(WATCH_SECONDS)
-        untried = [held.claimed for held in self._held.values() if held.attempt is None]
-        if untried:
-            try:
-                queries.release(self._claim, untried)
-            except DatabaseFailure:
-                log.warning(
-                    "webhooks end without the database; what was claimed is sent in %s s",
-                    LEASE_SECONDS,
-                )
+    def _fan_out_changes(self) -> None:
+        """Step 3: create the deliveries of the next status changes."""
+        step = self._fan_out.step()
+        self._has_more |= step.has_more
+        queries.resume(step.postponed)
 
-    def _try(self, held: _Held) -> None:
-        """Try one delivery, in a sender's thread; without a result where it is too late to
-        begin."""
+    def _claim_deliveries(self) -> None:
+        """Step 4: claim as many due deliveries as may be held, and start them."""
+        free = MAX_HELD_DELIVERIES - len(self._held)
+        if free <= 0:
+            return
+        held = Counter(endpoint_id for _, _, endpoint_id in self._held)
+        now = time.monotonic()
+        shares = self._throttles.shares(held, now)
+        limits = ClaimLimits(free, EndpointThrottle().window, MAX_UNTRUSTED_PER_CUSTOMER)
+        batch = queries.claim(self._claim_id, shares, limits, LEASE_SECONDS)
+        self._start_attempts(batch.deliveries, now)
+        self._has_more |= bool(batch.postponed)
+        queries.resume(batch.postponed)
+
+    def _start_attempts(self, deliveries: Sequence[ClaimedDelivery], claimed_at: float) -> None:
+        """Step 5: hand the claimed deliveries to the sender threads.
+
+        A delivery that is held already was claimed again because a host name lookup outlasted its
+        lease. Its second claim expires unused.
+        """
+        for claimed in deliveries:
+            self._throttles.of(claimed.endpoint_id)
+            if claimed.key not in self._held:
+                held = self._held[claimed.key] = _HeldDelivery(claimed, claimed_at)
+                self._senders.submit(self._attempt, held)
+
+    def _attempt(self, held: _HeldDelivery) -> None:
+        """Make an attempt, in a sender thread. Too late after the claim it ends without a result.
+
+        While the dispatcher stops, no attempt starts; `_finish` releases the delivery.
+        """
         if not self._stopping.is_set():
-            if time.monotonic() - held.claimed_at < BEGIN_SECONDS:
+            if time.monotonic() - held.claimed_at < MAX_START_DELAY_SECONDS:
                 held.attempt = Attempt()
-                held.result = self._send(held.claimed, held.attempt)
-            self._tried.put(held)
+                held.result = self._deliverer.deliver(held.claimed, held.attempt)
+            self._ended.put(held)
             self._wake.set()
 
-    def _send(self, claimed: Claimed, attempt: Attempt) -> Result:
-        now = datetime.now(UTC)
+    def _wait(self) -> None:
+        """Step 6: wait until the dispatcher is woken, at most until the next poll."""
+        ends_at = time.monotonic() + self._options.poll_seconds
+        while not self._wake.is_set() and (left := ends_at - time.monotonic()) > 0:
+            self._wake.wait(min(left, DEADLINE_CHECK_SECONDS))
+            self._end_overdue_attempts()
+
+    def _end_overdue_attempts(self) -> None:
+        for held in self._held.values():
+            if held.attempt is not None and held.attempt.is_overdue:
+                held.attempt.end()
+
+    def _finish(self) -> None:
+        """Settle the attempts in progress, and release the deliveries without an attempt."""
+        self._senders.shutdown(wait=False, cancel_futures=True)
         try:
-            signature = signing.headers(str(claimed.id), now, claimed.body, self._secrets(claimed))
-            headers = {**self._endpoint_headers(claimed), **signature}
-            answer = self._sender().send(claimed.url, claimed.body, headers, attempt)
-        except SecretUnreadableError:
-            answer = _failure("The secret cannot be decrypted with the keys of the settings")
-        except Exception:  # a try that ends without a result would hold its place for ever
-            log.exception("a webhook could not be sent")
-            answer = _failure("The request could not be made")
-        return judge(claimed, answer, now, random.random())  # noqa: S311 - spreads waits, hides nothing
+            self._settle_last_attempts()
+            self._release_unattempted()
+        except DatabaseFailure as failure:
+            log.warning(
+                "webhooks stop without the database: %s; unsettled deliveries are sent again"
+                " after %s s",
+                failure.details,
+                LEASE_SECONDS,
+            )
 
-    def _secrets(self, claimed: Claimed) -> list[str]:
-        """Return the secrets to sign with; a previous one whose key is gone is not missed."""
-        secrets = [self._options.vault.open(claimed.sealed_secret)]
-        if claimed.sealed_previous_secret is not None:
-            with suppress(SecretUnreadableError):
-                secrets.append(self._options.vault.open(claimed.sealed_previous_secret))
-        return secrets
+    def _settle_last_attempts(self) -> None:
+        ends_at = time.monotonic() + DEADLINE_SECONDS + 2 * DEADLINE_CHECK_SECONDS
+        while self._has_attempts() and time.monotonic() < ends_at:
+            self._wake.clear()
+            self._end_overdue_attempts()
+            self._settle_attempts()
+            if self._has_attempts():
+                self._wake.wait(DEADLINE_CHECK_SECONDS)
 
-    def _endpoint_headers(self, claimed: Claimed) -> dict[str, str]:
-        """Return the headers that the endpoint asks for. Raises SecretUnreadableError."""
-        if claimed.sealed_headers is None:
-            return {}
-        headers: dict[str, str] = json.loads(self._options.vault.open(claimed.sealed_headers))
-        return headers
+    def _has_attempts(self) -> bool:
+        return any(held.attempt is not None for held in self._held.values())
 
-    def _sender(self) -> Sender:
-        if not hasattr(self._threads, "sender"):
-            self._threads.sender = Sender(self._options.policy, self._options.ca_file)
-        sender: Sender = self._threads.sender
-        return sender
+    def _release_unattempted(self) -> None:
+        unattempted = [held.claimed for held in self._held.values() if held.attempt is None]
+        if unattempted:
+            queries.release(self._claim_id, unattempted)
 
 
-def judge(claimed: Claimed, answer: Answer, now: datetime, chance: float) -> Result:
-    """Return what a try that began at `now` and was answered so means for its delivery and its
-    endpoint.
-
-    `chance`, from 0 to 1, spreads the wait before the next try.
-    """
-    delivered = answer.status_code is not None and 200 <= answer.status_code < 300
-    attempt = {
-        "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "status_code": answer.status_code,
-        "duration_ms": round(answer.seconds * 1000),
-        "answer": answer.body,
-        "error": answer.error,
-    }
-    if delivered:
-        return Result(claimed, "delivered", attempt)
-    retry_after = backoff.parse_retry_after(answer.retry_after, now)
-    again = backoff.next_try_at(now, claimed.failures + 1, chance, retry_after)
-    reason = None
-    if answer.status_code == 410:
-        reason = "The receiver answered 410 Gone"
-    elif claimed.failing_since is not None and backoff.is_hopeless(now, claimed.failing_since):
-        reason = f"Nothing but failures for {backoff.HOPELESS_AFTER.days} days"
-    if again is None:
-        return Result(claimed, "failed", attempt, disabled_reason=reason)
-    return Result(claimed, "pending", attempt, (again - now) / timedelta(seconds=1), reason)
+def _adjust(throttle: EndpointThrottle, result: AttemptResult) -> None:
+    if result.status == "delivered":
+        throttle.succeed(result.attempt["duration_ms"] / 1000)
+    else:
+        throttle.fail(time.monotonic())
 
 
-def _key(claimed: Claimed) -> tuple[UUID, int, UUID]:
-    return claimed.job_id, claimed.seq, claimed.endpoint_id
-
-
-def _measure(result: Result) -> None:
+def _measure(result: AttemptResult) -> None:
     WEBHOOK_TRIES.labels("retry" if result.status == "pending" else result.status).inc()
     if result.status == "delivered":
         WEBHOOK_DELAY_SECONDS.observe(
-            result.claimed.owed_seconds + result.attempt["duration_ms"] / 1000
+            result.claimed.pending_seconds + result.attempt["duration_ms"] / 1000
         )
-
-
-def _failure(error: str) -> Answer:
-    return Answer(None, "", error, None, 0.0)

@@ -7,7 +7,7 @@ from app.webhooks import service
 
 def webhook_metrics() -> list[GaugeMetricFamily]:
     """Return how many deliveries are pending, and for how long. Raises DatabaseFailure."""
-    pending = service.owed()
+    pending = service.count_pending()
     text = "Pending webhook deliveries; an estimate past 100,000"
     age = "How long the oldest status change has waited for the fan-out"
     return [

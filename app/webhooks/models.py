@@ -1,4 +1,4 @@
-"""The tables of the webhooks."""
+"""The tables of webhook endpoints and deliveries."""
 
 import uuid
 from datetime import datetime
@@ -22,41 +22,40 @@ from app.database import Model
 
 
 class WebhookEndpoint(Model):
-    """Somebody who wants to be told."""
+    """A receiver's URL, with filters for the status changes that are sent to it."""
 
     __tablename__ = "webhook_endpoints"
     __table_args__ = (Index("webhook_endpoints_customer", "customer_config_id"),)
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     url: Mapped[str] = mapped_column(Text)
-    # Which new statuses, job types and domains it wants; null: all.
+    # Filters: the new statuses, job types and domains; null matches all.
     statuses: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     job_types: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     domains: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
-    # Whose jobs it is told of; null: everybody's.
+    # The customer whose jobs it receives; null: all customers.
     customer_config_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     description: Mapped[str | None] = mapped_column(Text)
     active: Mapped[bool] = mapped_column(Boolean)
-    # Why the service itself took `active` away.
+    # The reason, if the service itself made the endpoint inactive.
     disabled_reason: Mapped[str | None] = mapped_column(Text)
-    # Since when every try has failed; null after a success.
+    # The time since which all attempts have failed; null after a success.
     failing_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # Sealed by the vault; the previous one is valid beside it until its time is over.
+    # Sealed by the vault. Until previous_secret_until, messages are signed with both secrets.
     secret: Mapped[str] = mapped_column(Text)
     previous_secret: Mapped[str | None] = mapped_column(Text)
     previous_secret_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # What its requests carry beside the service's own headers: a JSON object, sealed by the vault;
-    # and the names in it.
+    # Custom headers of its requests: a JSON object, sealed by the vault. The API shows the names.
     headers: Mapped[str | None] = mapped_column(Text)
     header_names: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
-    # Made of the settings, and withdrawn with them.
+    # Created from the settings; inactive once it is no longer in the settings.
     from_settings: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class WebhookDelivery(Model):
-    """What one endpoint is owed of one event: the very bytes, and how the tries went."""
+    """The message about one event to one endpoint, with its exact body and its attempts."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -91,20 +90,20 @@ class WebhookDelivery(Model):
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     endpoint_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
-    # The webhook-id: the same for every try.
+    # The webhook-id: the same for every attempt.
     id: Mapped[uuid.UUID] = mapped_column(Uuid)
     body: Mapped[str] = mapped_column(Text)
-    # pending: owed; delivered: a 2xx came; failed: given up.
+    # See delivery_queries.DELIVERY_STATUSES.
     status: Mapped[str] = mapped_column(Text, server_default="pending")
-    # Failed tries since it was last asked for, which set the pace of the next.
+    # Failed attempts since the creation or the last redelivery; the backoff depends on them.
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
-    # When it is due. A claim puts this off, so that what a dead dispatcher held becomes due again
-    # by itself. One that waits for an earlier one of its job is put off, too, and due when that one
-    # ends (see dispatch_queries.RESUME).
+    # The time at which it is due. A claim sets this to the end of its lease, so that the deliveries
+    # of a killed dispatcher become due again. A delivery that waits for an earlier one of its job
+    # is postponed, and due when that one ends (see dispatch_queries.RESUME).
     next_try_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    # Proves to whom the try under way belongs.
+    # The id of the dispatcher's claim while an attempt may be in progress.
     claim: Mapped[uuid.UUID | None] = mapped_column(Uuid)
-    # [{"at", "status_code", "duration_ms", "answer", "error"}], oldest first.
+    # The attempts: [{"at", "status_code", "duration_ms", "answer", "error"}], oldest first.
     tries: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

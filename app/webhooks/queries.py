@@ -1,4 +1,4 @@
-"""The SQL of the webhooks' API that is about endpoints."""
+"""The SQL of the webhook endpoints: create, read, update, rotate and delete them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,10 @@ from app import database
 from app.database import Statement, timestamp
 from app.database.tenant_scope import customer, visible_rows
 
-WITHDRAWN = "No longer in the settings"
+WITHDRAWN_REASON = "No longer in the settings"
 
 ROTATION_HOURS = 24
-"""How long a secret stays valid beside the one that took its place."""
-
+"""Hours that the previous secret stays valid after a rotation."""
 
 _ENDPOINT_FIELDS = (
     "url",
@@ -27,54 +26,70 @@ _ENDPOINT_FIELDS = (
 )
 
 
-def _endpoint_json(endpoint: str, shown: str = "") -> str:
-    """Return SQL for an endpoint's JSON text; `shown`, a select item, stands in it at creation and
-    rotation alone."""
+def _endpoint_json(endpoint: str, more: str = "") -> str:
+    """Return SQL for an endpoint's JSON text.
+
+    Args:
+        endpoint: The alias of webhook_endpoints.
+        more: A further item of the select list; creation and rotation show the secret with it.
+    """
     return f"""(SELECT row_to_json(r)::text FROM (SELECT
-        {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types, {endpoint}.domains,
-        {endpoint}.description, {endpoint}.header_names, {endpoint}.customer_config_id,
+        {endpoint}.id, {endpoint}.url, {endpoint}.statuses, {endpoint}.job_types,
+        {endpoint}.domains, {endpoint}.description, {endpoint}.header_names,
+        {endpoint}.customer_config_id,
         {endpoint}.active, {endpoint}.disabled_reason,
         {timestamp(f"{endpoint}.failing_since")} AS failing_since, {endpoint}.from_settings,
         {timestamp(f"{endpoint}.previous_secret_until")} AS previous_secret_until,
         {timestamp(f"{endpoint}.created_at")} AS created_at,
-        {timestamp(f"{endpoint}.updated_at")} AS updated_at{shown}) AS r)"""
+        {timestamp(f"{endpoint}.updated_at")} AS updated_at{more}) AS r)"""
 
 
-_FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (url text, statuses text[], job_types text[],
-        domains text[], description text, active bool, headers text, header_names text[])"""
+_FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (
+        url text, statuses text[], job_types text[], domains text[], description text, active bool,
+        headers text, header_names text[])"""
 
 LOCK_CUSTOMER = Statement(
     "lock_customers_webhooks",
-    # Promises: until the end of the transaction, only this one makes endpoints of the customer.
-    "SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoints ' || %(tenant)s::text, 0)) IS NULL",
+    # Promises: until this transaction ends, no other one creates endpoints of the customer.
+    """
+    SELECT pg_advisory_xact_lock(
+        hashtextextended('webhook_endpoints ' || %(tenant)s::text, 0)) IS NULL
+    """,
 )
 
 CREATE_ENDPOINT = Statement(
     "create_webhook_endpoint",
-    # Promises: the endpoint, and the only answer but rotation's that shows its secret; or no row
-    # where the customer has `limit` endpoints already. Endpoints without a customer, which only
-    # operators make, are not limited.
+    # Promises: the new endpoint with its secret, which only this answer and that of a rotation
+    # show; or no row if the customer has `limit` endpoints already. Endpoints without a customer,
+    # which only operators create, are not limited.
     f"""
     INSERT INTO webhook_endpoints AS w
-        (id, url, statuses, job_types, domains, description, active, headers, header_names, secret, customer_config_id,
-         created_at, updated_at)
-    SELECT %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, f.headers, f.header_names,
-        %(sealed)s::text, %(tenant)s::uuid, now(), now()
+        (id, url, statuses, job_types, domains, description, active, headers, header_names, secret,
+         customer_config_id, created_at, updated_at)
+    SELECT
+        %(id)s::uuid, f.url, f.statuses, f.job_types, f.domains, f.description, f.active, f.headers,
+        f.header_names, %(sealed)s::text, %(tenant)s::uuid, now(), now()
     FROM {_FIELDS_OF_JSON}
-    WHERE (SELECT count(*) FROM webhook_endpoints o WHERE o.customer_config_id = %(tenant)s::uuid) < %(limit)s::int
+    WHERE (
+        SELECT count(*) FROM webhook_endpoints o WHERE o.customer_config_id = %(tenant)s::uuid
+    ) < %(limit)s::int
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
     """,
 )
 
 GET_ENDPOINT = Statement(
     "get_webhook_endpoint",
-    f"SELECT {_endpoint_json('w')} FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {visible_rows('w')}",
+    # Promises: the endpoint, or no row if it does not exist for the caller.
+    f"""
+    SELECT {_endpoint_json("w")} FROM webhook_endpoints w
+    WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
+    """,
 )
 
 LIST_ENDPOINTS = Statement(
     "list_webhook_endpoints",
-    # Promises: at most `limit` endpoints, oldest first, from after the id `after` on (ids are made
-    # in time's order).
+    # Promises: at most `limit` endpoints with ids above `after`, oldest first (ids are ordered by
+    # their time of creation).
     f"""
     SELECT w.id, {_endpoint_json("w")} FROM webhook_endpoints w
     WHERE w.id > %(after)s::uuid AND {visible_rows("w")} ORDER BY w.id LIMIT %(limit)s::int
@@ -83,8 +98,8 @@ LIST_ENDPOINTS = Statement(
 
 UPDATE_ENDPOINT = Statement(
     "update_webhook_endpoint",
-    # Promises: what `fields` names is changed, the rest stays; whoever is active again starts
-    # without a past.
+    # Promises: the columns in `fields` are changed, all others stay. An endpoint that is set active
+    # loses its disabled_reason and failing_since.
     f"""
     UPDATE webhook_endpoints w SET
         {
@@ -104,11 +119,12 @@ UPDATE_ENDPOINT = Statement(
 
 ROTATE_SECRET = Statement(
     "rotate_webhook_secret",
-    # Promises: the new secret is the one to sign with; the old one signs, too, for as long as
-    # `hours` says.
+    # Promises: the endpoint with its new secret. Messages are signed with it, and for `hours` with
+    # the previous one as well.
     f"""
     UPDATE webhook_endpoints w SET
-        previous_secret = w.secret, previous_secret_until = now() + make_interval(hours => %(hours)s::int),
+        previous_secret = w.secret,
+        previous_secret_until = now() + make_interval(hours => %(hours)s::int),
         secret = %(sealed)s::text, updated_at = now()
     WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
     RETURNING {_endpoint_json("w", ", %(shown)s::text AS secret")}
@@ -117,45 +133,55 @@ ROTATE_SECRET = Statement(
 
 DELETE_ENDPOINT = Statement(
     "delete_webhook_endpoint",
-    # Promises: the endpoint is gone, after every fan-out that still saw it.
-    f"DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {visible_rows('w')} RETURNING w.id",
-)
-
-KEEP_ENDPOINTS_OF_SETTINGS = Statement(
-    "keep_webhook_endpoints_of_settings",
-    # Promises: the endpoints made of settings are exactly these, and untouched where nothing
-    # differs.
+    # Promises: the endpoint is deleted, after the commit of every fan-out that has read it.
     f"""
-    WITH wanted AS (
-        SELECT * FROM unnest(%(ids)s::uuid[], %(urls)s::text[], %(secrets)s::text[]) AS u (id, url, secret)
-    ), withdrawn AS (
-        UPDATE webhook_endpoints w SET active = false, disabled_reason = '{WITHDRAWN}', updated_at = now()
-        WHERE w.from_settings AND w.active AND w.id NOT IN (SELECT id FROM wanted) RETURNING w.id
-    )
-    INSERT INTO webhook_endpoints AS w (id, url, active, secret, from_settings, created_at, updated_at)
-    SELECT id, url, true, secret, true, now(), now() FROM wanted
-    ON CONFLICT (id) DO UPDATE SET
-        active = w.active OR w.disabled_reason IS NOT DISTINCT FROM '{WITHDRAWN}',
-        disabled_reason = nullif(w.disabled_reason, '{WITHDRAWN}'),
-        secret = CASE WHEN w.id = ANY(%(changed)s::uuid[]) THEN excluded.secret ELSE w.secret END,
-        previous_secret = CASE WHEN w.id = ANY(%(changed)s::uuid[]) THEN w.secret ELSE w.previous_secret END,
-        previous_secret_until = CASE WHEN w.id = ANY(%(changed)s::uuid[])
-            THEN now() + make_interval(hours => %(hours)s::int) ELSE w.previous_secret_until END,
-        updated_at = now()
-    WHERE w.disabled_reason = '{WITHDRAWN}' OR w.id = ANY(%(changed)s::uuid[])
+    DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
     RETURNING w.id
     """,
 )
 
-SECRETS_OF_SETTINGS = Statement(
+SYNC_CONFIGURED_ENDPOINTS = Statement(
+    "keep_webhook_endpoints_of_settings",
+    # Promises: exactly the endpoints of the settings are active or were disabled for another
+    # reason. An endpoint that left the settings is inactive with WITHDRAWN_REASON and becomes
+    # active when it returns. Those in `changed` have a new secret; rows without a difference are
+    # not written.
+    f"""
+    WITH wanted AS (
+        SELECT * FROM unnest(%(ids)s::uuid[], %(urls)s::text[], %(secrets)s::text[])
+            AS u (id, url, secret)
+    ), withdrawn AS (
+        UPDATE webhook_endpoints w SET
+            active = false, disabled_reason = '{WITHDRAWN_REASON}', updated_at = now()
+        WHERE w.from_settings AND w.active AND w.id NOT IN (SELECT id FROM wanted)
+        RETURNING w.id
+    )
+    INSERT INTO webhook_endpoints AS w
+        (id, url, active, secret, from_settings, created_at, updated_at)
+    SELECT id, url, true, secret, true, now(), now() FROM wanted
+    ON CONFLICT (id) DO UPDATE SET
+        active = w.active OR w.disabled_reason IS NOT DISTINCT FROM '{WITHDRAWN_REASON}',
+        disabled_reason = nullif(w.disabled_reason, '{WITHDRAWN_REASON}'),
+        secret = CASE WHEN w.id = ANY(%(changed)s::uuid[]) THEN excluded.secret ELSE w.secret END,
+        previous_secret = CASE WHEN w.id = ANY(%(changed)s::uuid[])
+            THEN w.secret ELSE w.previous_secret END,
+        previous_secret_until = CASE WHEN w.id = ANY(%(changed)s::uuid[])
+            THEN now() + make_interval(hours => %(hours)s::int) ELSE w.previous_secret_until END,
+        updated_at = now()
+    WHERE w.disabled_reason = '{WITHDRAWN_REASON}' OR w.id = ANY(%(changed)s::uuid[])
+    RETURNING w.id
+    """,
+)
+
+CONFIGURED_SECRETS = Statement(
     "secrets_of_webhook_endpoints_of_settings",
+    # Promises: the id and the sealed secret of each endpoint that the settings created.
     "SELECT w.id, w.secret FROM webhook_endpoints w WHERE w.from_settings",
 )
 
 
 def lock_customer() -> None:
-    """Keep others from making endpoints of the caller's customer until the open transaction
-    ends."""
+    """Block other creations of the caller's customer until the open transaction ends."""
     if customer() is not None:
         database.run(LOCK_CUSTOMER, {})
 
@@ -163,10 +189,19 @@ def lock_customer() -> None:
 def create_endpoint(
     endpoint_id: UUID, fields: Mapping[str, Any], secret: str, sealed: str, limit: int
 ) -> str | None:
-    """Store an endpoint and return its JSON, `secret` in it; None where its customer has `limit`
-    already.
+    """Create an endpoint and return its JSON with the secret.
 
-    The limit holds only in a transaction that has called `lock_customer`.
+    The limit is exact only in a transaction that has called `lock_customer`.
+
+    Args:
+        endpoint_id: The id of the new endpoint.
+        fields: Its columns, with sealed headers.
+        secret: The secret as the answer shows it.
+        sealed: The secret as it is stored.
+        limit: Maximum number of endpoints of the customer.
+
+    Returns:
+        The JSON, or None if the customer has `limit` endpoints already.
     """
     parameters = {
         "id": str(endpoint_id),
@@ -178,7 +213,7 @@ def create_endpoint(
 
 
 def get_endpoint(endpoint_id: UUID) -> str | None:
-    """Return the endpoint's JSON, or None where there is none."""
+    """Return the endpoint's JSON, or None if it does not exist."""
     return _only(database.run(GET_ENDPOINT, {"id": str(endpoint_id)}))
 
 
@@ -190,21 +225,20 @@ class ListedEndpoint(NamedTuple):
 
 
 def list_endpoints(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
-    """Return at most `limit` endpoints that follow `after`, oldest first."""
+    """Return at most `limit` endpoints with ids above `after`, oldest first."""
     rows = database.run(LIST_ENDPOINTS, {"after": str(after), "limit": limit})
     return [ListedEndpoint(text, (endpoint_id,)) for endpoint_id, text in rows]
 
 
 def update_endpoint(endpoint_id: UUID, fields: Mapping[str, Any]) -> str | None:
-    """Change what `fields` names and return the endpoint's JSON, or None where there is none."""
+    """Change the columns in `fields` and return the JSON, or None if there is no such endpoint."""
     return _only(
         database.run(UPDATE_ENDPOINT, {"id": str(endpoint_id), "fields": json.dumps(fields)})
     )
 
 
 def rotate_secret(endpoint_id: UUID, secret: str, sealed: str) -> str | None:
-    """Give the endpoint a new secret and return its JSON with it, or None where there is no
-    endpoint."""
+    """Replace the secret and return the JSON with it, or None if there is no such endpoint."""
     parameters = {
         "id": str(endpoint_id),
         "shown": secret,
@@ -215,22 +249,26 @@ def rotate_secret(endpoint_id: UUID, secret: str, sealed: str) -> str | None:
 
 
 def delete_endpoint(endpoint_id: UUID) -> bool:
-    """Remove the endpoint, after which nothing is sent to it; tell whether there was one."""
+    """Delete the endpoint and return whether it existed. Later fan-outs do not see it."""
     return bool(database.run(DELETE_ENDPOINT, {"id": str(endpoint_id)}))
 
 
-def secrets_of_settings() -> Mapping[UUID, str]:
-    """Return the sealed secrets of the endpoints that were made of settings."""
-    return dict(database.run(SECRETS_OF_SETTINGS, {}))
+def configured_secrets() -> Mapping[UUID, str]:
+    """Return the sealed secret of each endpoint that the settings created, by its id."""
+    return dict(database.run(CONFIGURED_SECRETS, {}))
 
 
-def keep_endpoints_of_settings(
+def sync_configured_endpoints(
     wanted: Mapping[UUID, tuple[str, str]], changed: Sequence[UUID]
 ) -> None:
-    """Make the endpoints of the settings exactly `wanted`: URL and sealed secret by id; `changed`
-    take a new secret."""
+    """Create, withdraw and restore endpoints so that they match the settings.
+
+    Args:
+        wanted: The URL and the sealed secret of each endpoint in the settings, by its id.
+        changed: The ids of known endpoints whose secret is replaced.
+    """
     database.run(
-        KEEP_ENDPOINTS_OF_SETTINGS,
+        SYNC_CONFIGURED_ENDPOINTS,
         {
             "ids": database.array(wanted),
             "urls": [url for url, _ in wanted.values()],

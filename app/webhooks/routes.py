@@ -1,10 +1,13 @@
-"""The webhooks' endpoints."""
+"""The API of the webhooks: endpoints, their secrets, and their deliveries."""
 
+import functools
 import json
+from collections.abc import Callable
 from datetime import datetime
+from typing import ParamSpec
 from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
 from uuid_utils.compat import uuid7
 
 from app.api_keys.scopes import Scope
@@ -13,125 +16,147 @@ from app.http.body import json_body
 from app.http.fields import object_of, parse_id
 from app.http.operation import operation
 from app.http.query import query
-from app.idempotency.decorator import idempotent
-from app.targets import Policy
-from app.vault import Vault
+from app.idempotency.decorator import once
 from app.webhooks import schemas, service
+from app.webhooks.settings import WebhookSettings
+
+P = ParamSpec("P")
+
+blueprint = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
 
 
-def blueprint(policy: Policy, vault: Vault, limit: int) -> Blueprint:
-    """Return the endpoints of a service that allows targets by `policy` and keeps secrets in
-    `vault`.
+def register(app: Flask, settings: WebhookSettings) -> None:
+    """Add the webhooks' API to an application."""
+    app.extensions["webhooks"] = settings
+    app.register_blueprint(blueprint)
 
-    A customer may have `limit` webhooks.
-    """
-    routes = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
 
-    @routes.post("")
-    @operation("Failed to create webhook", Scope.WEBHOOKS_MANAGE)
-    @idempotent(vault)
-    def create_webhook() -> Response:
-        """Make an endpoint; the answer shows its secret, once."""
-        webhook_id = uuid7()
-        body = object_of(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
-        created = service.create(webhook_id, schemas.NEW_ENDPOINT.parse(body), policy, vault, limit)
-        return response.success(
-            created, status=201, headers={"Location": f"{routes.url_prefix}/{webhook_id}"}
-        )
+def _settings() -> WebhookSettings:
+    settings: WebhookSettings = current_app.extensions["webhooks"]
+    return settings
 
-    @routes.get("")
-    @operation("Failed to list webhooks", Scope.WEBHOOKS_MANAGE)
-    def list_webhooks() -> Response:
-        """List the endpoints, oldest first."""
-        asked = query(schemas.PAGE)
-        (after,) = (
-            pagination.decode(asked["cursor"], "webhooks", (UUID,))
-            if "cursor" in asked
-            else (UUID(int=0),)
-        )
-        return pagination.page("webhooks", service.page(after, asked["limit"] + 1), asked["limit"])
 
-    @routes.get("/<id>")
-    @operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    def get_webhook(id: str) -> Response:
-        """Show an endpoint."""
-        return response.success(service.get(parse_id(id)))
+def _idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
+    """Make a view idempotent; its stored responses are encrypted, because they may hold secrets."""
 
-    @routes.put("/<id>")
-    @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    def update_webhook(id: str) -> Response:
-        """Change an endpoint: what is absent stays."""
-        webhook_id, body = parse_id(id), json_body(sanitised=schemas.NEW_ENDPOINT.sanitised)
-        changed = service.update(webhook_id, schemas.parse_update(body), policy, vault)
-        return response.success(changed, message="Webhook updated successfully")
+    @functools.wraps(view)
+    def decorated(*args: P.args, **kwargs: P.kwargs) -> Response:
+        return once(lambda: view(*args, **kwargs), _settings().vault)
 
-    @routes.delete("/<id>")
-    @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    def delete_webhook(id: str) -> Response:
-        """Remove an endpoint, with what it is owed."""
-        service.delete(parse_id(id))
-        return response.success("null", message="Webhook deleted successfully")
+    return decorated
 
-    @routes.post("/<id>/rotate-secret")
-    @operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    @idempotent(vault)
-    def rotate_secret(id: str) -> Response:
-        """Give an endpoint a new secret, which the answer shows, once; the old one is valid for
-        another day."""
-        return response.success(service.rotate_secret(parse_id(id), vault))
 
-    @routes.post("/<id>/test")
-    @operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    @idempotent(vault)
-    def test_webhook(id: str) -> Response:
-        """Send an endpoint a test event."""
-        return response.success(service.test(parse_id(id)), status=202)
+@blueprint.post("")
+@operation("Failed to create webhook", Scope.WEBHOOKS_MANAGE)
+@_idempotent
+def create_webhook() -> Response:
+    """Create an endpoint; only this response and that of a rotation show its secret."""
+    webhook_id, settings = uuid7(), _settings()
+    body = object_of(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
+    fields = schemas.NEW_ENDPOINT.parse(body)
+    created = service.create(webhook_id, fields, settings.policy, settings.vault, settings.limit)
+    location = f"{blueprint.url_prefix}/{webhook_id}"
+    return response.success(created, status=201, headers={"Location": location})
 
-    @routes.get("/<id>/deliveries")
-    @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    def list_deliveries(id: str) -> Response:
-        """List what an endpoint was sent and is owed, newest first, each with its tries."""
-        webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
-        name, limit = f"deliveries {webhook_id}", asked["limit"]
-        before = (
-            pagination.decode(asked["cursor"], name, (datetime, UUID))
-            if "cursor" in asked
-            else None
-        )
-        found = service.deliveries(webhook_id, asked.get("status"), before, limit + 1)
-        return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
 
-    @routes.post("/<id>/deliveries/<delivery_id>/redeliver")
-    @operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    @idempotent(vault)
-    def redeliver(id: str, delivery_id: str) -> Response:
-        """Send a delivery again."""
-        return response.success(
-            service.redeliver(parse_id(id), parse_id(delivery_id, "delivery_id")), status=202
-        )
+@blueprint.get("")
+@operation("Failed to list webhooks", Scope.WEBHOOKS_MANAGE)
+def list_webhooks() -> Response:
+    """List the endpoints, oldest first."""
+    asked = query(schemas.PAGE)
+    after, limit = UUID(int=0), asked["limit"]
+    if "cursor" in asked:
+        (after,) = pagination.decode(asked["cursor"], "webhooks", (UUID,))
+    return pagination.page("webhooks", service.list_endpoints(after, limit + 1), limit)
 
-    @routes.post("/<id>/redeliver")
-    @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    @idempotent(vault)
-    def redeliver_failed(id: str) -> Response:
-        """Send what was given up since a time again, in steps; `remaining` says whether to call
-        once more."""
-        webhook_id, asked = parse_id(id), schemas.REDELIVER.parse(object_of(json_body()))
-        done = service.redeliver_failed(webhook_id, asked["failed_since"])
-        answer = {"redelivered": done.deliveries, "remaining": done.position is not None}
-        return response.success(json.dumps(answer), status=202)
 
-    @routes.post("/<id>/replay")
-    @operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
-    @idempotent(vault)
-    def replay(id: str) -> Response:
-        """Send the status changes of a period again, in steps; `next_cursor` says where the next
-        call goes on."""
-        webhook_id = parse_id(id)
-        done = service.replay(webhook_id, *schemas.parse_replay(webhook_id, json_body()))
-        name, remaining = schemas.replay_cursor(webhook_id), done.position is not None
-        cursor = pagination.encode(name, done.position) if remaining else None
-        answer = {"replayed": done.deliveries, "remaining": remaining, "next_cursor": cursor}
-        return response.success(json.dumps(answer), status=202)
+@blueprint.get("/<id>")
+@operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+def get_webhook(id: str) -> Response:
+    """Show an endpoint."""
+    return response.success(service.get(parse_id(id)))
 
-    return routes
+
+@blueprint.put("/<id>")
+@operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+def update_webhook(id: str) -> Response:
+    """Change the fields of an endpoint that the request contains."""
+    webhook_id, settings = parse_id(id), _settings()
+    changes = schemas.parse_update(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
+    changed = service.update(webhook_id, changes, settings.policy, settings.vault)
+    return response.success(changed, message="Webhook updated successfully")
+
+
+@blueprint.delete("/<id>")
+@operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+def delete_webhook(id: str) -> Response:
+    """Delete an endpoint with its deliveries."""
+    service.delete(parse_id(id))
+    return response.success("null", message="Webhook deleted successfully")
+
+
+@blueprint.post("/<id>/rotate-secret")
+@operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@_idempotent
+def rotate_secret(id: str) -> Response:
+    """Replace the secret of an endpoint; the previous one stays valid for a day."""
+    return response.success(service.rotate_secret(parse_id(id), _settings().vault))
+
+
+@blueprint.post("/<id>/test")
+@operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@_idempotent
+def test_webhook(id: str) -> Response:
+    """Send an endpoint a test event."""
+    return response.success(service.send_test(parse_id(id)), status=202)
+
+
+@blueprint.get("/<id>/deliveries")
+@operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE, subject="webhook")
+def list_deliveries(id: str) -> Response:
+    """List the deliveries of an endpoint with their attempts, newest first."""
+    webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
+    name, limit, before = f"deliveries {webhook_id}", asked["limit"], None
+    if "cursor" in asked:
+        before = pagination.decode(asked["cursor"], name, (datetime, UUID))
+    found = service.list_deliveries(webhook_id, asked.get("status"), before, limit + 1)
+    return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
+
+
+@blueprint.post("/<id>/deliveries/<delivery_id>/redeliver")
+@operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@_idempotent
+def redeliver(id: str, delivery_id: str) -> Response:
+    """Send a delivery again."""
+    webhook_id, delivery = parse_id(id), parse_id(delivery_id, "delivery_id")
+    return response.success(service.redeliver(webhook_id, delivery), status=202)
+
+
+@blueprint.post("/<id>/redeliver")
+@operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@_idempotent
+def redeliver_failed(id: str) -> Response:
+    """Send failed deliveries again, in steps; `remaining` is whether a further call is needed."""
+    webhook_id, asked = parse_id(id), schemas.REDELIVER.parse(object_of(json_body()))
+    progress = service.redeliver_failed(webhook_id, asked["failed_since"])
+    answer = {
+        "redelivered": progress.deliveries,
+        "remaining": progress.position is not None,
+    }
+    return response.success(json.dumps(answer), status=202)
+
+
+@blueprint.post("/<id>/replay")
+@operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@_idempotent
+def replay(id: str) -> Response:
+    """Send the status changes of a period again, in steps; the next call takes `next_cursor`."""
+    webhook_id = parse_id(id)
+    progress = service.replay(webhook_id, *schemas.parse_replay(webhook_id, json_body()))
+    name, remaining = schemas.replay_cursor(webhook_id), progress.position is not None
+    answer = {
+        "replayed": progress.deliveries,
+        "remaining": remaining,
+        "next_cursor": pagination.encode(name, progress.position) if remaining else None,
+    }
+    return response.success(json.dumps(answer), status=202)

@@ -1,4 +1,4 @@
-"""What requests may say about webhooks."""
+"""The schemas of requests about webhooks."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,7 +7,6 @@ from uuid import UUID
 
 from marshmallow import ValidationError, fields
 
-from app import signing
 from app.errors import InvalidInput
 from app.http import pagination
 from app.http.fields import (
@@ -23,14 +22,15 @@ from app.http.fields import (
 )
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.jobs.states import Status
-from app.targets import fault_of_url
-from app.webhooks.bulk import Position
-from app.webhooks.delivery_queries import STATUSES
+from app.webhooks.bulk import EventPosition
+from app.webhooks.delivery_queries import DELIVERY_STATUSES
 from app.webhooks.headers import fault_of_headers
+from app.webhooks.signing import is_secret
+from app.webhooks.targets import fault_of_url
 
 
 class Target(fields.Field[str]):
-    """A URL that a webhook may have, as far as its text tells."""
+    """The URL of a webhook; only its text is checked."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -48,19 +48,19 @@ class Target(fields.Field[str]):
 
 
 class Secret(fields.Field[str]):
-    """A secret of the caller's own."""
+    """A secret that the caller chose."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(error_messages=must("be whsec_ and 24 to 64 bytes in base64"), **options)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, str) or not signing.is_secret(value):
+        if not isinstance(value, str) or not is_secret(value):
             raise self.make_error("invalid")
         return value
 
 
 class Headers(fields.Field[dict[str, str]]):
-    """Headers that an endpoint's requests carry."""
+    """Custom headers of an endpoint's requests."""
 
     def _deserialize(
         self,
@@ -77,7 +77,7 @@ class Headers(fields.Field[dict[str, str]]):
 
 
 class EndpointSchema(StrictSchema):
-    """What may be changed of an endpoint."""
+    """The fields of an endpoint that an update may change."""
 
     url = Target()
     statuses = ListOf(Choice(*Status), f"of {', '.join(Status)}", allow_none=True)
@@ -89,7 +89,7 @@ class EndpointSchema(StrictSchema):
 
 
 class NewEndpointSchema(EndpointSchema):
-    """A new endpoint."""
+    """The fields of a new endpoint."""
 
     url = Target(required=True)
     statuses = ListOf(
@@ -104,12 +104,12 @@ class NewEndpointSchema(EndpointSchema):
 
 
 class RedeliverSchema(StrictSchema):
-    """Which failed deliveries to send again."""
+    """The body of a redelivery: the time since which the deliveries have failed."""
 
     failed_since = Timestamp(required=True)
 
 
-ReplaySchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no name in Python
+ReplaySchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is a keyword of Python
     {
         "from": Timestamp(required=True),
         "to": Timestamp(required=True),
@@ -120,16 +120,16 @@ ReplaySchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is no name 
 
 
 class PageSchema(StrictSchema):
-    """The query of the list of endpoints."""
+    """The query parameters of the list of endpoints."""
 
     limit = pagination.limit_field()
     cursor = pagination.Cursor()
 
 
 class DeliveriesSchema(PageSchema):
-    """The query of an endpoint's deliveries."""
+    """The query parameters of the list of deliveries."""
 
-    status = Choice(*STATUSES)
+    status = Choice(*DELIVERY_STATUSES)
 
 
 READ_ONLY = frozenset(
@@ -138,7 +138,7 @@ READ_ONLY = frozenset(
         "previous_secret_until", "header_names", "created_at", "updated_at",
     }
 )  # fmt: skip
-"""An endpoint's fields that an update leaves alone, so that a client may send back what it read."""
+"""Fields that an update ignores, so that a client may send back an endpoint as it was read."""
 
 NEW_ENDPOINT = NewEndpointSchema()
 REDELIVER = RedeliverSchema()
@@ -150,8 +150,7 @@ _ENDPOINT = EndpointSchema()
 
 
 def parse_update(body: Any) -> Mapping[str, Any]:
-    """Return what is to be changed of an endpoint, at least one field of it; raises
-    InvalidInput."""
+    """Return the changes of an endpoint, at least one. Raises InvalidInput."""
     changes = _ENDPOINT.parse(
         {name: value for name, value in object_of(body).items() if name not in READ_ONLY}
     )
@@ -161,13 +160,16 @@ def parse_update(body: Any) -> Mapping[str, Any]:
 
 
 def replay_cursor(endpoint_id: UUID) -> str:
-    """Return the name of the list that the cursors of an endpoint's replays belong to."""
+    """Return the name of the list to which the cursors of an endpoint's replays belong."""
     return f"replay {endpoint_id}"
 
 
-def parse_replay(endpoint_id: UUID, body: Any) -> tuple[Position, datetime]:
-    """Return the position after which a replay begins, and the time before which it ends; raises
-    InvalidInput."""
+def parse_replay(endpoint_id: UUID, body: Any) -> tuple[EventPosition, datetime]:
+    """Return the position after which a replay begins, and the time before which it ends.
+
+    Raises:
+        InvalidInput: A value is invalid, or the cursor belongs to another list.
+    """
     asked = REPLAY.parse(object_of(body))
     if asked["to"] < asked["from"]:
         raise InvalidInput("Invalid to: must not be before from")

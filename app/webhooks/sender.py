@@ -1,79 +1,65 @@
-"""Sends one message: to no forbidden address, within a total deadline, reading no more of the
-answer than is kept."""
+"""Sends one message: to an allowed address, within the deadline, and reads a bounded response."""
 
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from app.targets import Policy
 from app.text.sanitising import sanitise
 from app.webhooks import transport
-from app.webhooks.attempt import DEADLINE_SECONDS, Attempt
+from app.webhooks.attempt import DEADLINE_SECONDS, Attempt, ReceiverResponse
+from app.webhooks.targets import TargetPolicy
 from app.webhooks.transport import ForbiddenTarget, GuardedAdapter
 
 HEADERS = {
     "Content-Type": "application/json",
     "User-Agent": "scrape-jobs-webhooks",
-    "Accept-Encoding": "identity",  # the beginning of an answer is kept as it comes
+    "Accept-Encoding": "identity",  # the beginning of the body is stored, not decompressed
 }
-READ_BYTES = 16 * 1024
-KEPT_BYTES = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back: a status code and the beginning of the body, or an error; and the wait that
-    was asked for."""
-
-    status_code: int | None
-    body: str
-    error: str | None
-    retry_after: str | None
-    seconds: float
+MAX_READ_BYTES = 16 * 1024
+MAX_STORED_BYTES = 1024
 
 
 class Sender:
-    """A session of one thread's: its connections are kept and used again.
+    """An HTTP session of one thread, which reuses its connections.
 
     Args:
-        policy: The targets that are allowed.
-        ca_file: A PEM file of certificate authorities to trust beside the public ones, or None.
+        policy: The allowed targets.
+        ca_file: A PEM file of certificate authorities to trust in addition to the public ones.
     """
 
-    def __init__(self, policy: Policy, ca_file: str | None = None) -> None:
+    def __init__(self, policy: TargetPolicy, ca_file: str | None = None) -> None:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy, no .netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, GuardedAdapter(policy, ca_file))
 
-    def send(self, url: str, body: str, headers: Mapping[str, str], attempt: Attempt) -> Answer:
-        """Post `body` to `url` as it is, and return what came back before the attempt's time was
-        over."""
+    def send(
+        self, url: str, body: str, headers: Mapping[str, str], attempt: Attempt
+    ) -> ReceiverResponse:
+        """Post `body` to `url` and return the response. Redirects are not followed.
+
+        An error of any kind, the deadline included, is a response without a status code.
+        """
         began = time.monotonic()
         transport.use(attempt)
-        status, text, error, retry_after = None, b"", None, None
+        status, error, retry_after = None, None, None
+        beginning = bytearray()
         try:
-            left = max(0.01, attempt.ends_at - began)
             with self._session.post(
                 url,
                 data=body.encode(),
                 headers={**headers, **HEADERS},
-                timeout=left,
+                timeout=max(0.01, attempt.ends_at - began),
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                for chunk in response.raw.stream(KEPT_BYTES, decode_content=False):
-                    text += chunk
-                    if len(text) >= READ_BYTES or attempt.is_overdue:
-                        response.raw.close()  # the rest is not wanted, nor the connection that would bring it
-                        break
+                _read(response, attempt, beginning)
                 status, retry_after = response.status_code, response.headers.get("Retry-After")
         except (
             requests.RequestException,
@@ -82,21 +68,32 @@ class Sender:
             OSError,
             ValueError,
         ) as failure:
-            error = _explained(failure)
-        if (
-            attempt.is_overdue
-        ):  # whatever it looks like: a socket that was shut looks like a short answer
+            error = _explanation(failure)
+        # Checked in every case: a socket that was shut down looks like the end of a short response.
+        if attempt.is_overdue:
             status, error = None, f"No complete answer within {DEADLINE_SECONDS:.0f} s"
-        kept = sanitise(text.decode("utf-8", "replace"))[:KEPT_BYTES]
-        return Answer(status, kept, error, retry_after, time.monotonic() - began)
+        text = sanitise(beginning.decode("utf-8", "replace"))[:MAX_STORED_BYTES]
+        return ReceiverResponse(status, text, error, retry_after, time.monotonic() - began)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._session.close()
 
 
-def _explained(failure: BaseException) -> str:
-    """Return what went wrong in a few safe words."""
+def _read(response: requests.Response, attempt: Attempt, beginning: bytearray) -> None:
+    """Append the body to `beginning`, up to a bound.
+
+    The connection of a longer response is closed, because the rest would precede the next response.
+    """
+    for chunk in response.raw.stream(MAX_STORED_BYTES, decode_content=False):
+        beginning += chunk
+        if len(beginning) >= MAX_READ_BYTES or attempt.is_overdue:
+            response.raw.close()
+            return
+
+
+def _explanation(failure: BaseException) -> str:
+    """Return a short text for a failure that contains no address or secret."""
     causes: list[BaseException] = []
     cause: BaseException | None = failure
     while cause is not None and len(causes) < 10:
@@ -125,4 +122,4 @@ _EXPLANATIONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], .
     ((ConnectionResetError, BrokenPipeError), "The connection was reset"),
     ((HTTPException, ProtocolError), "The answer was no complete HTTP message"),
 )
-"""What failures mean, the one that says most first: libraries wrap one in another."""
+"""The texts of failures, the most specific first: libraries wrap one exception in another."""

@@ -1,4 +1,4 @@
-"""What can be done with webhooks: endpoints, their secrets, and what they are owed."""
+"""The operations of the webhooks' API: endpoints, their secrets, and their deliveries."""
 
 import ipaddress
 import json
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from app import database, signing
+from app import database
 from app.database.page_size import Fitting
 from app.database.row_turns import TURNS, one_row
 from app.errors import (
@@ -27,17 +27,18 @@ from app.errors import (
     WebhookLimitReached,
     WebhookNotFound,
 )
-from app.targets import Policy
 from app.vault import SecretUnreadableError, Vault
-from app.webhooks import bulk, delivery_queries, queries
-from app.webhooks.bulk import Position, Progress
-from app.webhooks.delivery_queries import ListedDelivery, Owed
+from app.webhooks import bulk, delivery_queries, queries, signing
+from app.webhooks.bulk import BulkProgress, EventPosition
+from app.webhooks.delivery_queries import ListedDelivery, PendingDeliveries
 from app.webhooks.headers import names_of
 from app.webhooks.queries import ListedEndpoint
+from app.webhooks.targets import TargetPolicy
 
 log = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 2.0
+"""Time that the request waits for a host name's addresses."""
 
 _NAMESPACE = uuid.UUID("6f4a5e0c-3a52-4c0f-9d2e-6d1f3f0b7a11")
 
@@ -45,33 +46,41 @@ _look_ups = ThreadPoolExecutor(4, thread_name_prefix="webhook-look-up")
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointOfSettings:
-    """An endpoint that the settings name; the same URL is the same endpoint in every process."""
+class ConfiguredEndpoint:
+    """An endpoint that the settings name. The same URL is the same endpoint in every process."""
 
     url: str
     secret: str
 
     @property
     def id(self) -> UUID:
-        """Its id, which follows from its URL."""
+        """The id, which is derived from the URL."""
         return uuid.uuid5(_NAMESPACE, self.url)
 
 
 def create(
-    endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault, limit: int
+    endpoint_id: UUID, fields: Mapping[str, Any], policy: TargetPolicy, vault: Vault, limit: int
 ) -> str:
-    """Make an endpoint with a new id and return its JSON, with its secret.
+    """Create an endpoint and return its JSON with its secret.
 
-    Raises InvalidInput, or WebhookLimitReached where the caller's customer has `limit` endpoints
-    already.
+    Args:
+        endpoint_id: The id of the new endpoint.
+        fields: The validated fields of the request.
+        policy: The allowed targets.
+        vault: Encrypts the secret and the headers.
+        limit: Maximum number of endpoints of the caller's customer.
+
+    Raises:
+        InvalidInput: The host of the URL has no allowed address.
+        WebhookLimitReached: The customer has `limit` endpoints already.
     """
-    _refuse_forbidden(fields["url"], policy)
-    wanted = _sealed({name: value for name, value in fields.items() if name != "secret"}, vault)
+    _check_target(fields["url"], policy)
+    columns = _sealed({name: value for name, value in fields.items() if name != "secret"}, vault)
     secret = fields.get("secret") or signing.new_secret()
     sealed = vault.seal(secret)
     with database.transaction():
         queries.lock_customer()
-        created = queries.create_endpoint(endpoint_id, wanted, secret, sealed, limit)
+        created = queries.create_endpoint(endpoint_id, columns, secret, sealed, limit)
     if created is None:
         raise WebhookLimitReached(limit)
     return created
@@ -79,31 +88,29 @@ def create(
 
 def get(endpoint_id: UUID) -> str:
     """Return the endpoint's JSON. Raises WebhookNotFound."""
-    return _found(queries.get_endpoint(endpoint_id))
+    return _existing(queries.get_endpoint(endpoint_id))
 
 
-def owed() -> Owed:
-    """Return how many webhooks are neither delivered nor given up yet. Raises DatabaseFailure."""
-    return delivery_queries.owed()
-
-
-def page(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
-    """Return at most `limit` endpoints that follow `after`, oldest first."""
+def list_endpoints(after: UUID, limit: int) -> Sequence[ListedEndpoint]:
+    """Return at most `limit` endpoints with ids above `after`, oldest first."""
     return queries.list_endpoints(after, limit)
 
 
-def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: Policy, vault: Vault) -> str:
-    """Change what `fields` names and return the endpoint's JSON. Raises InvalidInput or
-    WebhookNotFound."""
+def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: TargetPolicy, vault: Vault) -> str:
+    """Change the given fields and return the endpoint's JSON.
+
+    Raises:
+        InvalidInput: The host of the URL has no allowed address.
+        WebhookNotFound: The endpoint does not exist.
+    """
     if "url" in fields:
-        _refuse_forbidden(fields["url"], policy)
+        _check_target(fields["url"], policy)
     with TURNS.at(endpoint_id):
-        return _found(queries.update_endpoint(endpoint_id, _sealed(fields, vault)))
+        return _existing(queries.update_endpoint(endpoint_id, _sealed(fields, vault)))
 
 
 def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
-    """Return an endpoint's `fields` as they are stored: its headers sealed, with their names beside
-    them."""
+    """Return an endpoint's `fields` as columns: the headers sealed, and their names."""
     if "headers" not in fields:
         return fields
     headers = fields["headers"]
@@ -113,33 +120,46 @@ def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
 
 @one_row
 def delete(endpoint_id: UUID) -> None:
-    """Remove the endpoint, with what it is owed, of which retention removes what takes long. Raises
-    WebhookNotFound."""
+    """Delete the endpoint with its deliveries. Raises WebhookNotFound.
+
+    Deliveries that cannot be deleted in the time of a request are left to retention.
+    """
     if not queries.delete_endpoint(endpoint_id):
         raise WebhookNotFound
     try:
-        bulk.drop_deliveries(endpoint_id)
+        bulk.delete_deliveries(endpoint_id)
     except DatabaseFailure as failure:
         log.warning("deliveries to a deleted webhook are left to retention: %s", failure.details)
 
 
 @one_row
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
-    """Give the endpoint a new secret and return its JSON with it; the old one signs, too, for a
-    day.
+    """Give the endpoint a new secret and return its JSON with it. Raises WebhookNotFound.
 
-    Raises WebhookNotFound.
+    Messages are signed with the previous secret, too, for a day.
     """
     secret = signing.new_secret()
-    return _found(queries.rotate_secret(endpoint_id, secret, vault.seal(secret)))
+    return _existing(queries.rotate_secret(endpoint_id, secret, vault.seal(secret)))
 
 
-def deliveries(
+def count_pending() -> PendingDeliveries:
+    """Return the number of pending deliveries, for the metrics. Raises DatabaseFailure."""
+    return delivery_queries.count_pending()
+
+
+def list_deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any] | None, limit: int
 ) -> Fitting[ListedDelivery]:
-    """Return at most `limit` of the endpoint's deliveries from before a position on, newest first.
+    """Return deliveries of an endpoint, newest first, as many as fit a page.
 
-    There are as many as fit a page. Raises WebhookNotFound.
+    Args:
+        endpoint_id: The endpoint.
+        status: Only deliveries with this status, or None for all.
+        before: Only deliveries before this position, or None for all.
+        limit: Maximum number of deliveries.
+
+    Raises:
+        WebhookNotFound: The endpoint does not exist.
     """
     get(endpoint_id)
     newest = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
@@ -148,36 +168,56 @@ def deliveries(
 
 @one_row
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
-    """Make a delivery due now and return its JSON. Raises WebhookNotFound, WebhookInactive or
-    DeliveryNotFound."""
-    _refuse_inactive(endpoint_id)
+    """Make a delivery due now and return its JSON.
+
+    Raises:
+        WebhookNotFound: The endpoint does not exist.
+        WebhookInactive: The endpoint is inactive.
+        DeliveryNotFound: The endpoint has no such delivery.
+    """
+    _check_active(endpoint_id)
     delivery = delivery_queries.redeliver(endpoint_id, delivery_id)
     if delivery is None:
         raise DeliveryNotFound
     return delivery
 
 
-def redeliver_failed(endpoint_id: UUID, since: datetime) -> Progress:
-    """Make due what was given up since then, as far as the time allows. Raises what `redeliver`
-    raises."""
-    _refuse_inactive(endpoint_id)
+def redeliver_failed(endpoint_id: UUID, since: datetime) -> BulkProgress:
+    """Make deliveries that have failed since `since` due, as many as the time allows.
+
+    Raises:
+        WebhookNotFound: The endpoint does not exist.
+        WebhookInactive: The endpoint is inactive.
+    """
+    _check_active(endpoint_id)
     return bulk.redeliver_failed(endpoint_id, since)
 
 
-def replay(endpoint_id: UUID, after: Position, until: datetime) -> Progress:
-    """Send the status changes of a period again, as far as the time allows.
+def replay(endpoint_id: UUID, after: EventPosition, until: datetime) -> BulkProgress:
+    """Send the status changes of a period again, as many as the time allows.
 
-    Raises WebhookNotFound or WebhookInactive.
+    Args:
+        endpoint_id: The endpoint.
+        after: The position after which the changes begin.
+        until: The time before which they end.
+
+    Raises:
+        WebhookNotFound: The endpoint does not exist.
+        WebhookInactive: The endpoint is inactive.
     """
-    _refuse_inactive(endpoint_id)
+    _check_active(endpoint_id)
     return bulk.replay(endpoint_id, after, until)
 
 
 @one_row
-def test(endpoint_id: UUID) -> str:
-    """Owe the endpoint a test event and return the delivery's JSON. Raises WebhookNotFound or
-    WebhookInactive."""
-    _refuse_inactive(endpoint_id)
+def send_test(endpoint_id: UUID) -> str:
+    """Add a delivery of a test event and return its JSON.
+
+    Raises:
+        WebhookNotFound: The endpoint does not exist.
+        WebhookInactive: The endpoint is inactive.
+    """
+    _check_active(endpoint_id)
     job_id = uuid_utils.compat.uuid7()
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body = {
@@ -189,51 +229,53 @@ def test(endpoint_id: UUID) -> str:
         "stats": {},
         "timestamp": now,
     }
-    return delivery_queries.owe_test(
+    return delivery_queries.enqueue_test(
         endpoint_id, uuid.uuid4(), job_id, json.dumps(body, separators=(",", ":"))
     )
 
 
-def keep_endpoints_of_settings(wanted: Sequence[EndpointOfSettings], vault: Vault) -> None:
-    """Make the endpoints that the settings name exactly these; one whose secret differs takes the
-    new one."""
-    known = queries.secrets_of_settings()
+def sync_configured_endpoints(wanted: Sequence[ConfiguredEndpoint], vault: Vault) -> None:
+    """Create, withdraw and restore endpoints so that they match the settings.
+
+    An endpoint whose secret differs from the settings takes the new one.
+    """
+    known = queries.configured_secrets()
     if not wanted and not known:
         return
     changed = [
         endpoint.id
         for endpoint in wanted
-        if not _holds(vault, known.get(endpoint.id), endpoint.secret)
+        if not _is_sealed_secret(vault, known.get(endpoint.id), endpoint.secret)
     ]
     sealed = {endpoint.id: (endpoint.url, vault.seal(endpoint.secret)) for endpoint in wanted}
-    queries.keep_endpoints_of_settings(sealed, changed)
+    queries.sync_configured_endpoints(sealed, changed)
 
 
-def _holds(vault: Vault, sealed: str | None, secret: str) -> bool:
+def _is_sealed_secret(vault: Vault, sealed: str | None, secret: str) -> bool:
     try:
         return sealed is not None and vault.open(sealed) == secret
     except SecretUnreadableError:
         return False
 
 
-def _found(endpoint: str | None) -> str:
+def _existing(endpoint: str | None) -> str:
     if endpoint is None:
         raise WebhookNotFound
     return endpoint
 
 
-def _refuse_inactive(endpoint_id: UUID) -> None:
+def _check_active(endpoint_id: UUID) -> None:
     endpoint = json.loads(get(endpoint_id))
     if not endpoint["active"]:
         raise WebhookInactive(endpoint["disabled_reason"])
 
 
-def _refuse_forbidden(url: str, policy: Policy) -> None:
-    """Refuse a URL whose host is known to have no allowed address; the connection is judged again
-    each time.
+def _check_target(url: str, policy: TargetPolicy) -> None:
+    """Raise InvalidInput for a URL whose host is known to have no allowed address.
 
-    A name that does not resolve now may do so later, so it is let through. Which address it was
-    stays unsaid: the names of this network are not the caller's to look up.
+    A host name that does not resolve is accepted, because it may resolve later: the sender checks
+    the address of every connection. The error does not contain the addresses, because callers are
+    not to look up the names of the private network.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").partition("%")[0]
@@ -246,5 +288,6 @@ def _refuse_forbidden(url: str, policy: Policy) -> None:
         return
     if not any(policy.allows(host, ipaddress.ip_address(address)) for address in addresses):
         raise InvalidInput(
-            "Invalid url: must lead to a public address, or to one that SCRAPE_JOBS_WEBHOOK_ALLOW names"
+            "Invalid url: must lead to a public address, or to one that"
+            " SCRAPE_JOBS_WEBHOOK_ALLOW names"
         )

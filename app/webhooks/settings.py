@@ -1,17 +1,23 @@
-"""The webhook settings, built from the service's settings."""
+"""The webhook settings, built from the service's settings, or the list of their faults."""
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from app.config import Settings
-from app.signing import is_secret
-from app.targets import Policy, fault_of_exception, fault_of_url
-from app.vault import Vault
-from app.webhooks.service import EndpointOfSettings
+from app.vault import Vault, is_key
+from app.webhooks.dispatcher import DispatcherOptions
+from app.webhooks.service import ConfiguredEndpoint
+from app.webhooks.signing import is_secret
+from app.webhooks.targets import TargetPolicy, fault_of_exception, fault_of_url
 
 
 class InvalidWebhookSettings(ValueError):
-    """Invalid webhook settings; `faults` has a field of `Settings` and its fault for each."""
+    """Invalid webhook settings.
+
+    Attributes:
+        faults: For each fault the name of the field of `Settings`, and the text.
+    """
 
     def __init__(self, faults: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{field}: {fault}" for field, fault in faults))
@@ -20,42 +26,84 @@ class InvalidWebhookSettings(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """Allowed targets, encryption of secrets, limit per customer, and the configured endpoints."""
+    """The objects that the webhook settings describe.
 
-    policy: Policy
+    Attributes:
+        policy: The allowed targets.
+        vault: Encrypts stored secrets.
+        limit: Maximum number of endpoints of one customer.
+        endpoints: The endpoints that the settings name.
+        ca_file: A PEM file of certificate authorities to trust in addition to the public ones.
+    """
+
+    policy: TargetPolicy
     vault: Vault
     limit: int
-    endpoints: Sequence[EndpointOfSettings]
-    ca_file: str | None
+    endpoints: Sequence[ConfiguredEndpoint] = ()
+    ca_file: str | None = None
+
+    @property
+    def dispatcher_options(self) -> DispatcherOptions:
+        """The options of a dispatcher with these settings."""
+        return DispatcherOptions(self.vault, self.policy, self.endpoints, ca_file=self.ca_file)
 
 
 def build(settings: Settings) -> WebhookSettings:
-    """Return the webhook settings. Raises InvalidWebhookSettings."""
-    faults = _faults(settings)
+    """Return the objects that the webhook settings describe.
+
+    Raises:
+        InvalidWebhookSettings: Some settings are invalid; it has all faults.
+    """
+    faults = find_faults(settings)
     if faults:
         raise InvalidWebhookSettings(faults)
     secret = settings.webhook_secret or ""
     return WebhookSettings(
-        Policy.parse(settings.webhook_allow),
+        TargetPolicy.parse(settings.webhook_allow),
         Vault(settings.secrets_keys),
         settings.webhook_limit,
-        [EndpointOfSettings(url, secret) for url in settings.webhook_urls],
+        [ConfiguredEndpoint(url, secret) for url in settings.webhook_urls],
         settings.webhook_ca,
     )
 
 
-def _faults(settings: Settings) -> list[tuple[str, str]]:
-    found = [
-        (field, faults[0])
-        for field, faults in (
-            ("webhook_urls", [f for f in map(fault_of_url, settings.webhook_urls) if f]),
-            ("webhook_allow", [f for f in map(fault_of_exception, settings.webhook_allow) if f]),
-        )
-        if faults
+def find_faults(settings: Settings) -> list[tuple[str, str]]:
+    """Return the faults of the webhook settings: the fields of `Settings`, and the texts."""
+    checks = [
+        ("webhook_urls", _first_fault(fault_of_url, settings.webhook_urls)),
+        ("webhook_allow", _first_fault(fault_of_exception, settings.webhook_allow)),
+        ("webhook_secret", _first_fault(_fault_of_secret, _present(settings.webhook_secret))),
+        ("webhook_ca", _first_fault(fault_of_ca_file, _present(settings.webhook_ca))),
+        ("secrets_keys", _first_fault(_fault_of_key, settings.secrets_keys)),
     ]
-    secret = settings.webhook_secret
-    if secret is not None and not is_secret(secret):
-        found.append(("webhook_secret", "must be whsec_ and 24 to 64 bytes in base64"))
-    if not found and settings.webhook_urls and secret is None:
-        found.append(("webhook_secret", "must be set where SCRAPE_JOBS_WEBHOOK_URLS is"))
-    return found
+    faults = [(field, fault) for field, fault in checks if fault is not None]
+    if not faults and settings.webhook_urls and settings.webhook_secret is None:
+        faults.append(("webhook_secret", "must be set where SCRAPE_JOBS_WEBHOOK_URLS is"))
+    return faults
+
+
+def fault_of_ca_file(path: str) -> str | None:
+    """Return the fault of a file of certificates, or None."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return "must be a PEM file of certificates (it holds none)"
+    except OSError as error:
+        return f"must be a PEM file of certificates ({error.strerror})"
+    return None
+
+
+def _fault_of_secret(secret: str) -> str | None:
+    return None if is_secret(secret) else "must be whsec_ and 24 to 64 bytes in base64"
+
+
+def _fault_of_key(key: str) -> str | None:
+    return None if is_key(key) else "must be keys as flask webhooks new-key prints them"
+
+
+def _first_fault(fault_of: Callable[[str], str | None], values: Iterable[str]) -> str | None:
+    return next((fault for fault in map(fault_of, values) if fault is not None), None)
+
+
+def _present(value: str | None) -> Sequence[str]:
+    return () if value is None else (value,)

@@ -1,5 +1,4 @@
-"""The connections that webhooks go over: to allowed addresses alone, with a handle by which they
-can be ended."""
+"""The connections of webhooks: to allowed addresses only, with a socket that an attempt can end."""
 
 import ipaddress
 import socket
@@ -15,9 +14,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 from urllib3.util.ssl_ import create_urllib3_context
 
-from app.targets import Address, Policy
 from app.webhooks.attempt import Attempt
 from app.webhooks.connecting import connect
+from app.webhooks.targets import Address, TargetPolicy
 
 MAX_INTERIM_RESPONSES = 10
 
@@ -25,43 +24,41 @@ _current = threading.local()
 
 
 class ForbiddenTarget(OSError):
-    """The host has no address that a webhook may go to."""
+    """The host has no allowed address."""
 
 
 def use(attempt: Attempt) -> None:
-    """Make `attempt` the one that the connections of this thread work for."""
+    """Make `attempt` the current one of this thread's connections."""
     _current.attempt = attempt
 
 
 class FinalResponse(HTTPResponse):
-    """A response behind any interim responses, such as 103 Early Hints (RFC 9110, section 15.2)."""
+    """The response after interim ones, such as 103 Early Hints (RFC 9110, section 15.2)."""
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Return the status line of the final response. The standard library skips 100 alone."""
+        """Return the status line of the final response. The standard library only skips 100."""
         for _ in range(MAX_INTERIM_RESPONSES):
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # it is not declared
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # undeclared
             if not 102 <= status <= 199:
                 return version, status, reason
             parse_headers(self.fp)
         raise HTTPException("too many interim responses")
 
 
-class _Guarded:
-    """Makes a connection of urllib3's to an allowed address, and shows its socket to the attempt
-    that uses it.
+class _GuardedConnection:
+    """Mixin for connections of urllib3: allowed addresses only, and a socket for the attempt.
 
-    The handle is a duplicate of the socket: TLS takes the socket itself away, and a shutdown of
-    either ends both.
+    The handle is a duplicate of the socket, because TLS detaches the socket itself. A shutdown of
+    the duplicate shuts both down.
     """
 
-    policy: Policy
+    policy: TargetPolicy
     handle: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first allowed address that answers.
 
-        The name is resolved once, and the addresses that were checked are the ones that are
-        connected to.
+        The name is resolved once: the checked addresses are the ones that are connected to.
         """
         connection: Any = self
         attempt: Attempt = _current.attempt
@@ -77,13 +74,13 @@ class _Guarded:
         return made
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        """Send a request, on a socket that the attempt can end."""
+        """Send a request over a socket that the attempt can end."""
         _current.attempt.handle = self.handle
-        super().request(*args, **kwargs)  # type: ignore[misc]  # of the class that this is mixed into
+        super().request(*args, **kwargs)  # type: ignore[misc]  # of the other base class
 
     def close(self) -> None:
         """Close the connection."""
-        super().close()  # type: ignore[misc]  # likewise
+        super().close()  # type: ignore[misc]  # of the other base class
         if self.handle is not None:
             self.handle.close()
             self.handle = None
@@ -94,31 +91,30 @@ def _address(text: str | int) -> Address:
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Carries a session's requests over guarded connections.
+    """Sends the requests of a session over guarded connections.
 
     Args:
-        policy: The targets that are allowed.
-        ca_file: A PEM file of certificate authorities to trust beside the public ones, or None.
+        policy: The allowed targets.
+        ca_file: A PEM file of certificate authorities to trust in addition to the public ones.
     """
 
-    def __init__(self, policy: Policy, ca_file: str | None = None) -> None:
+    def __init__(self, policy: TargetPolicy, ca_file: str | None = None) -> None:
         self._policy = policy
         self._ca_file = ca_file
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pool of guarded connections."""
+        """Create the pool of guarded connections."""
         if self._ca_file is not None:
-            kwargs["ssl_context"] = _trusting(
-                self._ca_file
-            )  # requests adds the public authorities to it
+            # requests adds the public authorities to this context.
+            kwargs["ssl_context"] = _trusting(self._ca_file)
         super().init_poolmanager(*args, **kwargs)
         policy = self._policy
 
-        class GuardedHTTP(_Guarded, HTTPConnection):
+        class GuardedHTTP(_GuardedConnection, HTTPConnection):
             response_class = FinalResponse
 
-        class GuardedHTTPS(_Guarded, HTTPSConnection):
+        class GuardedHTTPS(_GuardedConnection, HTTPSConnection):
             response_class = FinalResponse
 
         class HTTPPool(HTTPConnectionPool):

@@ -995,7 +995,7 @@ def told(body: bytes) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------------------------ saying for whom
 
 OWN_WORK = {
-    "claim_webhook_deliveries", "count_events", "count_owed_webhooks", "fan_out_status_changes", "find_expired_leases",
+    "claim_webhook_deliveries", "count_events", "count_pending_webhooks", "fan_out_status_changes", "find_expired_leases",
     "forget_expired_keys", "keep_webhook_endpoints_of_settings", "release_webhook_deliveries",
     "resume_webhook_deliveries", "secrets_of_webhook_endpoints_of_settings", "settle_webhook_deliveries",
 }  # fmt: skip
@@ -1020,7 +1020,7 @@ NARROWED_OTHERWISE = {
     "list_webhook_deliveries": "by an endpoint that the caller was found to see",
     "redeliver_webhook": "by an endpoint that the caller was found to see",
     "redeliver_failed_webhooks": "by an endpoint that the caller was found to see",
-    "owe_test_webhook": "by an endpoint that the caller was found to see",
+    "enqueue_test_webhook": "by an endpoint that the caller was found to see",
     "take_job": "by a candidate that the caller was found to see",
     "count_running": "the service's limits are about all jobs of a domain",
     "count_running_by_domain": "likewise",

@@ -21,10 +21,10 @@ from app.factory import create_app
 from app.jobs import service as jobs
 from app.jobs.changes import Preconditions
 from app.jobs.models import ScrapeJob
-from app.targets import Policy
 from app.vault import Vault
 from app.webhooks import service as webhooks
 from app.webhooks.schemas import NEW_ENDPOINT
+from app.webhooks.targets import TargetPolicy
 from support.database import migrate, new_database
 
 ONE, OTHER = uuid.uuid4(), uuid.uuid4()
@@ -166,8 +166,8 @@ def test_what_failed_or_was_rolled_back_leaves_no_other_caller_s_sight_behind(
 def test_a_customer_s_webhook_goes_with_all_that_it_is_owed(app: Flask, owner_url: str) -> None:
     hook, fields = uuid.uuid4(), NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
     with tenant_scope.tenant_scope(ONE):
-        webhooks.create(hook, fields, Policy.parse(()), Vault(()), 100)
-        webhooks.test(hook)
+        webhooks.create(hook, fields, TargetPolicy.parse(()), Vault(()), 100)
+        webhooks.send_test(hook)
     owed = "SELECT count(*) FROM webhook_deliveries WHERE endpoint_id = %s"
     with owners_cursor(owner_url) as cursor:
         cursor.execute(owed, [str(hook)])

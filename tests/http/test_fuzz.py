@@ -23,10 +23,10 @@ from app.events.provenance import SYSTEM, Provenance
 from app.factory import create_app
 from app.jobs import service as jobs
 from app.jobs.schemas import CREATE
-from app.targets import Policy
 from app.vault import Vault
 from app.webhooks import service as webhooks
 from app.webhooks.schemas import NEW_ENDPOINT
+from app.webhooks.targets import TargetPolicy
 from support.database import migrate, new_database
 from support.openapi import ENDPOINTS, KNOWN_IDS, document
 from support.service import Service, own_work
@@ -78,7 +78,7 @@ def fill() -> None:
     for number, known in enumerate(KNOWN_IDS):
         with tenant_scope(CUSTOMER if number % 2 else None):
             hook = NEW_ENDPOINT.parse({"url": "http://93.184.216.34/hook"})
-            webhooks.create(uuid.UUID(known), hook, Policy.parse(()), Vault(()), 100)
+            webhooks.create(uuid.UUID(known), hook, TargetPolicy.parse(()), Vault(()), 100)
             jobs.create(
                 [{**CREATE.parse({"domain": "example.com"}), "id": known}],
                 Provenance(SYSTEM, None, None),

@@ -40,11 +40,11 @@ from app.config import Settings
 from app.factory import create_app
 from app.http import logs
 from app.http.logs import JSONFormatter, TerminalFormatter
-from app.targets import Policy
 from app.text.sanitising import one_line, sanitise
 from app.vault import new_key
 from app.webhooks.attempt import Attempt
-from app.webhooks.sender import KEPT_BYTES, Sender
+from app.webhooks.sender import MAX_STORED_BYTES, Sender
+from app.webhooks.targets import TargetPolicy
 from support.database import migrate, new_database
 from support.factories import make_job
 from support.receiver import Receiver
@@ -1024,8 +1024,8 @@ def test_no_log_tells_of_a_document_that_the_database_refused(
 def test_a_secret_in_a_receivers_answer_is_masked_though_the_end_of_it_is_not_kept() -> None:
     url = f"https://bob:{secret(0, 40, '')}@shop.example/"
     with Receiver() as receiver:
-        sender = Sender(Policy.parse(["127.0.0.1"]))
-        for length in range(KEPT_BYTES - len(url) - 4, KEPT_BYTES + 4):
+        sender = Sender(TargetPolicy.parse(["127.0.0.1"]))
+        for length in range(MAX_STORED_BYTES - len(url) - 4, MAX_STORED_BYTES + 4):
             text = "x" * length + " " + url
             receiver.answer = lambda _, text=text: (200, {}, text.encode())  # type: ignore[misc]
             answer = sender.send(receiver.url + "/answer", "{}", {}, Attempt())

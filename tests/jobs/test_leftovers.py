@@ -6,10 +6,10 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from app import leftovers
 from app.config import Settings
 from app.database import session_settings
 from app.factory import create_app
+from app.idempotency.keys import PRUNE_BATCH
 from support.service import own_work
 from support.webhooks import Ground, new_ground
 
@@ -128,7 +128,7 @@ def test_expired_idempotency_keys_go(app: Flask, ground: Ground) -> None:
     )
     assert "4977 expired idempotency keys" in prune(app).stderr
     assert ground.number("idempotency_keys") == 23
-    assert leftovers.BATCH < 4977
+    assert PRUNE_BATCH < 4977
 
 
 def test_job_with_many_deliveries_is_removed(

@@ -7,8 +7,8 @@ import pytest
 
 from app.config import Settings
 from app.server.settings import read_settings
-from app.signing import is_secret
 from app.vault import is_key
+from app.webhooks.signing import is_secret
 from support.service import ROOT, environment
 
 URL_NEEDED = "DATABASE_URL: must be a URL such as postgresql://user@host/name"

@@ -1,5 +1,4 @@
-"""When a delivery is tried again, and what a try means for its delivery and its endpoint: time and
-chance passed in."""
+"""The backoff between attempts, and the consequences of an attempt: pure rules."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -10,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.webhooks import backoff
-from app.webhooks.dispatch_queries import Claimed, Result
-from app.webhooks.dispatcher import judge
-from app.webhooks.sender import Answer
+from app.webhooks.attempt import ReceiverResponse
+from app.webhooks.claims import ClaimedDelivery
+from app.webhooks.evaluation import AttemptResult, evaluate
 
 NOW = datetime(2024, 1, 1, 10, 0, 0, 123_000, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (
@@ -49,8 +48,8 @@ GARBAGE = [
 ]
 
 
-def waits(tries: int, chance: float, retry_after: timedelta | None = None) -> timedelta:
-    again = backoff.next_try_at(NOW, tries, chance, retry_after)
+def waits(failures: int, chance: float, retry_after: timedelta | None = None) -> timedelta:
+    again = backoff.next_attempt_at(NOW, failures, chance, retry_after)
     assert again is not None
     return again - NOW
 
@@ -62,13 +61,13 @@ def answered(
     error: str | None = None,
     body: str = "",
     seconds: float = 0.1,
-) -> Answer:
-    return Answer(status, body, error, retry_after, seconds)
+) -> ReceiverResponse:
+    return ReceiverResponse(status, body, error, retry_after, seconds)
 
 
-def claimed(failures: int = 0, failing_since: datetime | None = None) -> Claimed:
+def claimed(failures: int = 0, failing_since: datetime | None = None) -> ClaimedDelivery:
     ids = (uuid.uuid4(), 1, uuid.uuid4(), uuid.uuid4())
-    return Claimed(
+    return ClaimedDelivery(
         *ids,
         "{}",
         failures,
@@ -81,39 +80,37 @@ def claimed(failures: int = 0, failing_since: datetime | None = None) -> Claimed
     )
 
 
-def judged(
-    answer: Answer,
+def evaluated(
+    answer: ReceiverResponse,
     failures: int = 0,
     failing_since: datetime | None = None,
     chance: float = 0.5,
     now: datetime = NOW,
-) -> Result:
-    return judge(claimed(failures, failing_since), answer, now, chance)
+) -> AttemptResult:
+    return evaluate(claimed(failures, failing_since), answer, now, chance)
 
 
-@pytest.mark.parametrize(("tries", "wait"), list(enumerate(WAITS, 1)))
-def test_each_failed_try_is_followed_by_its_wait_give_or_take_a_tenth(
-    tries: int, wait: timedelta
-) -> None:
-    assert waits(tries, 0.5) == wait
-    assert waits(tries, 0.0) == wait * 0.9
-    assert waits(tries, 1.0) == wait * 1.1
+@pytest.mark.parametrize(("failures", "wait"), list(enumerate(WAITS, 1)))
+def test_each_failure_has_its_wait_and_jitter(failures: int, wait: timedelta) -> None:
+    assert waits(failures, 0.5) == wait
+    assert waits(failures, 0.0) == wait * 0.9
+    assert waits(failures, 1.0) == wait * 1.1
 
 
 @given(st.integers(1, 7), st.floats(0, 1))
-def test_no_chance_leads_out_of_the_tenth(tries: int, chance: float) -> None:
-    wait = WAITS[tries - 1]
-    assert wait * 0.9 <= waits(tries, chance) <= wait * 1.1
+def test_the_jitter_is_at_most_ten_percent(failures: int, chance: float) -> None:
+    wait = WAITS[failures - 1]
+    assert wait * 0.9 <= waits(failures, chance) <= wait * 1.1
 
 
-@pytest.mark.parametrize("tries", [8, 9, 100])
+@pytest.mark.parametrize("failures", [8, 9, 100])
 @pytest.mark.parametrize("retry_after", [None, timedelta(0), HOUR])
-def test_after_the_eighth_try_there_is_no_other(tries: int, retry_after: timedelta | None) -> None:
-    assert backoff.next_try_at(NOW, tries, 0.5, retry_after) is None
+def test_the_eighth_attempt_is_the_last(failures: int, retry_after: timedelta | None) -> None:
+    assert backoff.next_attempt_at(NOW, failures, 0.5, retry_after) is None
 
 
 @pytest.mark.parametrize(
-    ("tries", "asked", "expected"),
+    ("failures", "asked", "expected"),
     [
         (1, timedelta(0), 5 * SECOND),
         (1, 4 * SECOND, 5 * SECOND),
@@ -129,17 +126,21 @@ def test_after_the_eighth_try_there_is_no_other(tries: int, retry_after: timedel
         (7, HOUR, 10 * HOUR),
     ],
 )
-def test_a_wait_that_is_asked_for_is_kept_up_to_an_hour_and_never_shortens_the_schedule(
-    tries: int, asked: timedelta, expected: timedelta
+def test_retry_after_extends_the_wait_to_an_hour(
+    failures: int, asked: timedelta, expected: timedelta
 ) -> None:
-    assert waits(tries, 0.5, asked) == expected
+    assert waits(failures, 0.5, asked) == expected
 
 
 @given(st.integers(1, 7), st.floats(0, 1), st.timedeltas(timedelta(0), 10 * DAY))
-def test_nothing_that_is_asked_for_brings_a_try_earlier(
-    tries: int, chance: float, asked: timedelta
+def test_retry_after_never_shortens_the_wait(
+    failures: int, chance: float, asked: timedelta
 ) -> None:
-    assert waits(tries, chance) <= waits(tries, chance, asked) <= max(waits(tries, chance), HOUR)
+    assert (
+        waits(failures, chance)
+        <= waits(failures, chance, asked)
+        <= max(waits(failures, chance), HOUR)
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,19 +155,19 @@ def test_nothing_that_is_asked_for_brings_a_try_earlier(
         ("0000000000007", 7),
     ],
 )
-def test_retry_after_is_read_in_seconds(header: str, seconds: int) -> None:
+def test_retry_after_may_be_seconds(header: str, seconds: int) -> None:
     assert backoff.parse_retry_after(header, NOW) == seconds * SECOND
 
 
 @pytest.mark.parametrize("header", ["9" * 10, "9" * 30, "9" * 5000])
-def test_a_number_beyond_all_bounds_asks_for_longer_than_is_waited(header: str) -> None:
+def test_a_huge_retry_after_is_bounded(header: str) -> None:
     asked = backoff.parse_retry_after(header, NOW)
     assert asked is not None
     assert waits(1, 0.5, asked) == HOUR
 
 
 @pytest.mark.parametrize("wait", [SECOND, MINUTE, 59 * MINUTE, 3 * DAY])
-def test_retry_after_is_read_as_a_date(wait: timedelta) -> None:
+def test_retry_after_may_be_a_date(wait: timedelta) -> None:
     now = NOW.replace(microsecond=0)
     assert backoff.parse_retry_after(format_datetime(now + wait, usegmt=True), now) == wait
 
@@ -183,20 +184,20 @@ def test_retry_after_is_read_as_a_date(wait: timedelta) -> None:
         "Mon Jan  1 10:10:00 2024",
     ],
 )
-def test_every_form_of_an_http_date_is_read(header: str) -> None:
+def test_all_forms_of_http_dates_are_parsed(header: str) -> None:
     assert backoff.parse_retry_after(header, NOW.replace(microsecond=0)) == 10 * MINUTE
 
 
-def test_a_date_that_is_past_asks_for_no_wait() -> None:
+def test_a_past_date_means_no_wait() -> None:
     assert backoff.parse_retry_after("Mon, 01 Jan 2001 10:10:00 GMT", NOW) == timedelta(0)
 
 
-def test_without_the_header_nothing_is_asked_for() -> None:
+def test_without_the_header_there_is_no_wait() -> None:
     assert backoff.parse_retry_after(None, NOW) is None
 
 
 @pytest.mark.parametrize("header", GARBAGE)
-def test_garbage_in_retry_after_asks_for_nothing(header: str) -> None:
+def test_an_invalid_retry_after_is_ignored(header: str) -> None:
     assert backoff.parse_retry_after(header, NOW) is None
 
 
@@ -210,28 +211,24 @@ DATE_LIKE = st.text(alphabet="0123456789 :,+-JanFebMonGMTZ", max_size=40)
         st.from_regex(r"\A\w{3}, \d+ (Jan|Feb) \d+ \d+:\d+:\d+ [+-]?\w+\Z"),
     )
 )
-def test_no_retry_after_whatsoever_breaks_the_dispatcher(header: str) -> None:
+def test_any_retry_after_is_evaluated(header: str) -> None:
     asked = backoff.parse_retry_after(header, NOW)
     assert asked is None or asked >= timedelta(0)
-    assert judged(answered(503, retry_after=header)).status == "pending"
+    assert evaluated(answered(503, retry_after=header)).status == "pending"
 
 
 @pytest.mark.parametrize(
     ("failing_for", "hopeless"),
     [(timedelta(0), False), (5 * DAY - SECOND, False), (5 * DAY, True), (6 * DAY, True)],
 )
-def test_five_days_of_nothing_but_failures_are_hopeless(
-    failing_for: timedelta, hopeless: bool
-) -> None:
+def test_five_days_of_failures_are_hopeless(failing_for: timedelta, hopeless: bool) -> None:
     assert backoff.is_hopeless(NOW, NOW - failing_for) is hopeless
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 226, 299])
 @pytest.mark.parametrize("failures", [0, 3, 7])
-def test_every_2xx_is_delivered_even_the_last_time_and_after_days_of_failures(
-    status: int, failures: int
-) -> None:
-    result = judged(answered(status, body="thanks"), failures, NOW - 9 * DAY)
+def test_every_2xx_is_delivered(status: int, failures: int) -> None:
+    result = evaluated(answered(status, body="thanks"), failures, NOW - 9 * DAY)
     assert (result.status, result.disabled_reason) == ("delivered", None)
 
 
@@ -239,8 +236,8 @@ def test_every_2xx_is_delivered_even_the_last_time_and_after_days_of_failures(
     "status", [100, 199, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 408, 409, 413, 418]
 )
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
-def test_every_other_answer_is_tried_again(status: int, chance: float) -> None:
-    result = judged(answered(status), chance=chance)
+def test_every_other_response_is_retried(status: int, chance: float) -> None:
+    result = evaluated(answered(status), chance=chance)
     assert (result.status, result.disabled_reason) == ("pending", None)
     assert result.wait_seconds == pytest.approx(4.5 + chance)
 
@@ -249,22 +246,22 @@ def test_every_other_answer_is_tried_again(status: int, chance: float) -> None:
 @pytest.mark.parametrize(
     ("retry_after", "wait"), [(None, 5), ("2", 5), ("90", 90), ("7200", 3600), ("soon", 5)]
 )
-def test_a_busy_or_broken_receiver_is_waited_for_as_it_asks(
+def test_retry_after_of_failing_receivers_is_respected(
     status: int, retry_after: str | None, wait: float
 ) -> None:
-    result = judged(answered(status, retry_after=retry_after))
+    result = evaluated(answered(status, retry_after=retry_after))
     assert (result.status, result.disabled_reason) == ("pending", None)
     assert result.wait_seconds == pytest.approx(wait)
 
 
-def test_a_date_in_retry_after_counts_from_the_moment_of_the_try() -> None:
+def test_a_date_counts_from_the_attempt() -> None:
     now = NOW.replace(microsecond=0)
-    result = judged(answered(503, retry_after="Mon, 01 Jan 2024 10:10:00 GMT"), now=now)
+    result = evaluated(answered(503, retry_after="Mon, 01 Jan 2024 10:10:00 GMT"), now=now)
     assert result.wait_seconds == pytest.approx(600)
 
 
-def test_no_answer_is_tried_again_and_its_error_recorded() -> None:
-    result = judged(answered(None, error="The connection was refused"))
+def test_a_missing_response_is_retried() -> None:
+    result = evaluated(answered(None, error="The connection was refused"))
     assert result.status == "pending"
     assert result.wait_seconds == pytest.approx(5)
     assert (result.attempt["status_code"], result.attempt["error"]) == (
@@ -274,26 +271,26 @@ def test_no_answer_is_tried_again_and_its_error_recorded() -> None:
 
 
 @pytest.mark.parametrize("failures", range(7))
-def test_each_failure_takes_the_next_wait_of_the_schedule(failures: int) -> None:
-    result = judged(answered(500), failures)
+def test_each_failure_takes_the_next_wait(failures: int) -> None:
+    result = evaluated(answered(500), failures)
     assert result.wait_seconds == pytest.approx(WAITS[failures].total_seconds())
 
 
 @pytest.mark.parametrize(
     "answer", [answered(500), answered(404), answered(302), answered(None, error="No")]
 )
-def test_the_eighth_failed_try_was_the_last(answer: Answer) -> None:
-    result = judged(answer, failures=7, failing_since=NOW - DAY)
+def test_the_eighth_failure_is_final(answer: ReceiverResponse) -> None:
+    result = evaluated(answer, failures=7, failing_since=NOW - DAY)
     assert (result.status, result.wait_seconds, result.disabled_reason) == ("failed", None, None)
 
 
-def test_a_long_wait_that_is_asked_for_does_not_save_the_last_try() -> None:
-    assert judged(answered(503, retry_after="60"), failures=7).status == "failed"
+def test_retry_after_does_not_extend_the_schedule() -> None:
+    assert evaluated(answered(503, retry_after="60"), failures=7).status == "failed"
 
 
 @pytest.mark.parametrize(("failures", "status"), [(0, "pending"), (7, "failed")])
-def test_gone_disables_the_endpoint_and_says_why(failures: int, status: str) -> None:
-    result = judged(answered(410), failures)
+def test_gone_disables_the_endpoint(failures: int, status: str) -> None:
+    result = evaluated(answered(410), failures)
     assert (result.status, result.disabled_reason) == (status, "The receiver answered 410 Gone")
 
 
@@ -307,14 +304,14 @@ def test_gone_disables_the_endpoint_and_says_why(failures: int, status: str) -> 
     ],
 )
 @pytest.mark.parametrize("answer", [answered(500), answered(None, error="No answer in time")])
-def test_an_endpoint_that_fails_for_five_days_is_disabled(
-    failing_since: datetime | None, reason: str | None, answer: Answer
+def test_five_days_of_failures_disable_the_endpoint(
+    failing_since: datetime | None, reason: str | None, answer: ReceiverResponse
 ) -> None:
-    assert judged(answer, 2, failing_since).disabled_reason == reason
+    assert evaluated(answer, 2, failing_since).disabled_reason == reason
 
 
-def test_a_try_is_recorded_with_its_time_code_answer_duration_and_error() -> None:
-    assert judged(answered(503, body="busy", seconds=1.2345)).attempt == {
+def test_an_attempt_is_recorded() -> None:
+    assert evaluated(answered(503, body="busy", seconds=1.2345)).attempt == {
         "at": "2024-01-01T10:00:00.123Z",
         "status_code": 503,
         "duration_ms": 1234,

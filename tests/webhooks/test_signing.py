@@ -1,4 +1,4 @@
-"""Signatures: the Standard Webhooks specification's, by its own package and by hand."""
+"""Signatures of the Standard Webhooks specification, verified by its package and by hand."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from app import signing
+from app.webhooks import signing
 
 ID = "7b1c2a52-0f0e-4a53-8d4c-0c2a4a0f8d11"
 BODIES = {
@@ -39,9 +39,9 @@ def by_hand(secret: str, message_id: str, timestamp: str, body: str) -> str:
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("size", [24, 32, 64])
-def test_a_signature_is_the_hmac_of_id_time_and_body(body: str, size: int) -> None:
+def test_a_signature_is_the_hmac_of_the_message(body: str, size: int) -> None:
     secret, moment = secret_of(size), datetime(2024, 1, 1, 10, 0, 0, 999_999, tzinfo=UTC)
-    assert signing.headers(ID, moment, body, [secret]) == {
+    assert signing.signature_headers(ID, moment, body, [secret]) == {
         "webhook-id": ID,
         "webhook-timestamp": "1704103200",
         "webhook-signature": by_hand(secret, ID, "1704103200", body),
@@ -49,15 +49,15 @@ def test_a_signature_is_the_hmac_of_id_time_and_body(body: str, size: int) -> No
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_the_official_package_verifies_what_is_signed(body: str) -> None:
+def test_the_official_package_verifies_signatures(body: str) -> None:
     secret = signing.new_secret()
-    headers = dict(signing.headers(ID, datetime.now(UTC), body, [secret]))
+    headers = dict(signing.signature_headers(ID, datetime.now(UTC), body, [secret]))
     Webhook(secret).verify(body.encode(), headers, json_parse=False)
 
 
-def test_the_specification_s_own_example_comes_out() -> None:
+def test_the_example_of_the_specification() -> None:
     moment = datetime.fromtimestamp(1614265330, UTC)
-    headers = signing.headers(
+    headers = signing.signature_headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek",
         moment,
         '{"test": 2432232314}',
@@ -70,16 +70,16 @@ def test_the_specification_s_own_example_comes_out() -> None:
 @pytest.mark.parametrize(
     "zone", [UTC, timezone(timedelta(hours=14)), timezone(-timedelta(hours=9, minutes=30))]
 )
-def test_the_zone_of_the_moment_does_not_matter(zone: timezone) -> None:
+def test_the_time_zone_does_not_matter(zone: timezone) -> None:
     moment, secret = datetime(2024, 1, 1, 10, 0, tzinfo=UTC), secret_of(24)
-    assert signing.headers(ID, moment.astimezone(zone), "x", [secret]) == signing.headers(
-        ID, moment, "x", [secret]
-    )
+    assert signing.signature_headers(
+        ID, moment.astimezone(zone), "x", [secret]
+    ) == signing.signature_headers(ID, moment, "x", [secret])
 
 
-def test_two_secrets_give_two_signatures_each_of_which_verifies() -> None:
+def test_two_secrets_give_two_valid_signatures() -> None:
     new, old, other = (signing.new_secret() for _ in range(3))
-    headers = dict(signing.headers(ID, datetime.now(UTC), "{}", [new, old]))
+    headers = dict(signing.signature_headers(ID, datetime.now(UTC), "{}", [new, old]))
     first, second = headers["webhook-signature"].split(" ")
     assert first == by_hand(new, ID, headers["webhook-timestamp"], "{}")
     assert second == by_hand(old, ID, headers["webhook-timestamp"], "{}")
@@ -98,14 +98,14 @@ def test_two_secrets_give_two_signatures_each_of_which_verifies() -> None:
     ],
     ids=["id", "time", "body"],
 )
-def test_whatever_is_changed_the_signature_fits_no_more(changed: dict[str, str], body: str) -> None:
+def test_a_changed_message_does_not_verify(changed: dict[str, str], body: str) -> None:
     secret = signing.new_secret()
-    headers = {**signing.headers(ID, datetime.now(UTC), "{}", [secret]), **changed}
+    headers = {**signing.signature_headers(ID, datetime.now(UTC), "{}", [secret]), **changed}
     with pytest.raises(WebhookVerificationError):
         Webhook(secret).verify(body, headers)
 
 
-def test_new_secrets_are_secrets_and_never_the_same() -> None:
+def test_new_secrets_are_valid_and_unique() -> None:
     made = {signing.new_secret() for _ in range(100)}
     assert len(made) == 100
     for secret in made:
@@ -114,7 +114,7 @@ def test_new_secrets_are_secrets_and_never_the_same() -> None:
 
 
 @pytest.mark.parametrize("size", [24, 25, 26, 32, 63, 64])
-def test_24_to_64_bytes_are_a_secret(size: int) -> None:
+def test_a_secret_has_24_to_64_bytes(size: int) -> None:
     assert signing.is_secret(secret_of(size))
 
 
@@ -145,5 +145,5 @@ def test_24_to_64_bytes_are_a_secret(size: int) -> None:
         "whsec_" + "A" * 100_000,
     ],
 )
-def test_anything_else_is_none(text: str) -> None:
+def test_other_texts_are_no_secrets(text: str) -> None:
     assert not signing.is_secret(text)

@@ -1,5 +1,4 @@
-"""Where a webhook may go: the rule for addresses, its exceptions, and what the text of a URL
-tells."""
+"""The allowed targets: public addresses, exceptions, and the faults of a URL's text."""
 
 import ipaddress
 import socket
@@ -8,7 +7,14 @@ import pytest
 import requests
 from urllib3.util import parse_url
 
-from app.targets import MAX_URL, Policy, fault_of_exception, fault_of_url, is_public
+from app.webhooks.targets import (
+    MAX_URL_LENGTH,
+    TargetPolicy,
+    fault_of_exception,
+    fault_of_url,
+    is_public,
+)
+from support.targets import FORBIDDEN_HOSTS
 
 HTTP_URL = "must be an http or https URL such as https://example.com/hook"
 VISIBLE = "must be a URL of at most 2000 visible ASCII characters"
@@ -16,127 +22,6 @@ CREDENTIALS = "must not hold credentials: receivers verify the signature instead
 FRAGMENT = "must not have a fragment"
 NO_URL = "must be a URL such as https://example.com/hook"
 
-FORBIDDEN_HOSTS = [
-    # this machine
-    "127.0.0.1",
-    "127.255.255.254",
-    "localhost",
-    "LOCALHOST",
-    "LocalHost",
-    "127.1",
-    "127.0.1",
-    "2130706433",
-    "0x7f000001",
-    "0X7F000001",
-    "017700000001",
-    "0177.0.0.1",
-    "0177.0.0.01",
-    "0x7f.0.0.1",
-    "0x7f.1",
-    "0x7F.0x0.0x0.0x1",
-    "0",
-    "0x0",
-    "0.0.0.0",
-    "0.1.2.3",
-    "%31%32%37.0.0.1",
-    "127.0.0.%31",
-    "loc%61lhost",
-    "[::1]",
-    "[0:0:0:0:0:0:0:1]",
-    "[0000::0001]",
-    "[::]",
-    "[::2]",
-    # IPv4 in IPv6 clothes
-    "[::127.0.0.1]",
-    "[::7f00:1]",
-    "[::ffff:127.0.0.1]",
-    "[::FFFF:7F00:1]",
-    "[0:0:0:0:0:ffff:7f00:0001]",
-    "[::ffff:169.254.169.254]",
-    "[::ffff:10.0.0.1]",
-    "[::ffff:0:127.0.0.1]",
-    "[64:ff9b::7f00:1]",
-    "[64:ff9b::127.0.0.1]",
-    "[64:ff9b::10.0.0.1]",
-    "[64:ff9b::169.254.169.254]",
-    "[64:ff9b::192.88.99.1]",
-    "[64:ff9b::224.0.0.1]",
-    "[64:ff9b:0:0:0:1::1]",
-    "[64:ff9b:1::7f00:1]",
-    "[64:ff9b:1:ffff::10.0.0.1]",
-    "[2002:7f00:1::]",
-    "[2002:a00:1::1]",
-    "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
-    # link-local, with and without a zone; the clouds' metadata
-    "169.254.169.254",
-    "2852039166",
-    "0xa9fea9fe",
-    "0xA9.0xFE.0xA9.0xFE",
-    "0251.0376.0251.0376",
-    "169.254.43518",
-    "169.254.0.1",
-    "[fe80::1]",
-    "[fd00:ec2::254]",
-    "100.100.100.200",
-    # private
-    "10.0.0.1",
-    "10.255.255.255",
-    "012.0.0.1",
-    "0xa.1",
-    "167772161",
-    "172.16.0.1",
-    "172.31.255.255",
-    "192.168.0.1",
-    "192.168.257",
-    "100.64.0.1",
-    "100.127.255.255",
-    "[fc00::1]",
-    "[fdff:ffff::1]",
-    "[fec0::1]",
-    # multicast and broadcast
-    "224.0.0.1",
-    "239.255.255.250",
-    "255.255.255.255",
-    "0xffffffff",
-    "[ff02::1]",
-    "[ff0e::1]",
-    # reserved
-    "240.0.0.1",
-    "192.0.0.1",
-    "192.0.0.8",
-    "192.0.2.1",
-    "192.88.99.1",
-    "198.18.0.1",
-    "198.19.255.255",
-    "198.51.100.1",
-    "203.0.113.1",
-    "[100::1]",
-    "[2001:2::1]",
-    "[2001:10::1]",
-    "[2001:db8::1]",
-    "[3fff::1]",
-    "[5f00::1]",
-    "[1::1]",
-    "[400::1]",
-    "[4000::1]",
-    "[e000::1]",
-]
-"""Hosts of URLs as an attacker may spell them; each leads, without DNS, to an address that is not
-public."""
-
-ZONED_HOSTS = ["[fe80::1%25lo]", "[fe80::1%lo]", "[fe80::1%251]", "[ff02::1%25lo]"]
-"""Addresses with a zone, which not every library takes in every spelling."""
-
-NAMELESS_HOSTS = [
-    "127.0.0.1.",
-    "localhost.",
-    "2130706433.",
-    "nothing.invalid",
-    "127.0.0.1%00.example.com",
-    "a..b",
-    "x" * 64,
-]
-"""Hosts that some resolvers may take for a forbidden address, and others for nothing at all."""
 
 PUBLIC_HOSTS = [
     "93.184.216.34",
@@ -174,8 +59,7 @@ PUBLIC_HOSTS = [
 
 
 def resolved(url: str) -> list[tuple[str, str]]:
-    """Return the host and each address that a request to `url` would connect to, by the library
-    that makes it."""
+    """Return the host and each address that the HTTP library would connect to for `url`."""
     prepared = requests.Request("POST", url).prepare().url
     assert prepared is not None
     host = (parse_url(prepared).host or "").strip("[]")
@@ -184,25 +68,25 @@ def resolved(url: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("host", FORBIDDEN_HOSTS)
-def test_no_spelling_makes_a_forbidden_address_public(host: str) -> None:
+def test_forbidden_addresses_are_never_public(host: str) -> None:
     found = resolved(f"http://{host}/hook")
     assert found
     for name, address in found:
         assert not is_public(ipaddress.ip_address(address))
-        assert not Policy().allows(name, ipaddress.ip_address(address))
+        assert not TargetPolicy().allows(name, ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("host", PUBLIC_HOSTS)
 def test_public_addresses_are_allowed(host: str) -> None:
     for name, address in resolved(f"http://{host}/hook"):
         assert is_public(ipaddress.ip_address(address))
-        assert Policy().allows(name, ipaddress.ip_address(address))
+        assert TargetPolicy().allows(name, ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("text", ["fe80::1%eth0", "::1%1", "ff02::1%lo", "::ffff:127.0.0.1%lo"])
-def test_a_zone_changes_nothing(text: str) -> None:
+def test_a_zone_makes_no_address_public(text: str) -> None:
     assert not is_public(ipaddress.ip_address(text))
-    assert not Policy().allows("host", ipaddress.ip_address(text))
+    assert not TargetPolicy().allows("host", ipaddress.ip_address(text))
 
 
 @pytest.mark.parametrize(
@@ -237,10 +121,10 @@ def test_a_zone_changes_nothing(text: str) -> None:
         (["127.0.0.0/8"], "x", "8.8.8.8", True),
     ],
 )
-def test_exceptions_allow_what_they_name_and_no_more(
+def test_exceptions_allow_only_their_targets(
     exceptions: list[str], host: str, address: str, allowed: bool
 ) -> None:
-    assert Policy.parse(exceptions).allows(host, ipaddress.ip_address(address)) is allowed
+    assert TargetPolicy.parse(exceptions).allows(host, ipaddress.ip_address(address)) is allowed
 
 
 @pytest.mark.parametrize(
@@ -256,7 +140,7 @@ def test_exceptions_allow_what_they_name_and_no_more(
         "a-b.example.",
     ],
 )
-def test_networks_addresses_and_names_may_be_exceptions(entry: str) -> None:
+def test_exceptions_are_networks_addresses_or_names(entry: str) -> None:
     assert fault_of_exception(entry) is None
 
 
@@ -272,7 +156,7 @@ def test_networks_addresses_and_names_may_be_exceptions(entry: str) -> None:
         "bücher.example",
     ],
 )
-def test_anything_else_is_no_exception(entry: str) -> None:
+def test_an_invalid_exception_has_a_fault(entry: str) -> None:
     assert (
         fault_of_exception(entry)
         == "must be CIDRs, addresses or host names, with commas between them"
@@ -294,10 +178,10 @@ def test_anything_else_is_no_exception(entry: str) -> None:
         "https://example.com/@user",
         "https://example.com/?next=http://a:b@c",
         "https://example.com/a%5Cb",
-        "https://example.com/" + "x" * (MAX_URL - len("https://example.com/")),
+        "https://example.com/" + "x" * (MAX_URL_LENGTH - len("https://example.com/")),
     ],
 )
-def test_an_http_url_has_no_fault(url: str) -> None:
+def test_a_valid_url_has_no_fault(url: str) -> None:
     assert fault_of_url(url) is None
 
 
@@ -388,11 +272,14 @@ def test_an_http_url_has_no_fault(url: str) -> None:
                 "https://example.com/\u202e",
             )
         ),
-        ("https://example.com/" + "x" * (MAX_URL - len("https://example.com/") + 1), VISIBLE),
+        (
+            "https://example.com/" + "x" * (MAX_URL_LENGTH - len("https://example.com/") + 1),
+            VISIBLE,
+        ),
         ("https://example.com/\x7f", VISIBLE),
     ],
 )
-def test_what_is_wrong_with_a_url_is_told(url: str, fault: str) -> None:
+def test_an_invalid_url_has_a_fault(url: str, fault: str) -> None:
     assert fault_of_url(url) == fault
 
 
@@ -400,7 +287,7 @@ def test_what_is_wrong_with_a_url_is_told(url: str, fault: str) -> None:
     "url",
     ["http://[::1]x/", "http://a[::1]/", "http://[v1.a]/", "http://127.0.0.1%00.example.com/"],
 )
-def test_a_url_that_could_never_be_called_is_refused(url: str) -> None:
+def test_a_url_that_requests_rejects_has_a_fault(url: str) -> None:
     with pytest.raises(requests.exceptions.InvalidURL):
         requests.Request("POST", url).prepare()
     assert fault_of_url(url) is not None

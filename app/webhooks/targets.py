@@ -1,7 +1,7 @@
-"""Where a webhook may go: no address that only this network's own machines should reach.
+"""Allowed targets of webhooks: public addresses, and the exceptions of the operator.
 
-The rule is applied to addresses, not to names or notations: whatever spelling a URL has, what
-counts is the address that is connected to.
+The policy protects the services of the private network. It checks the address that a connection is
+made to. The host name and the notation of the URL do not matter.
 """
 
 import ipaddress
@@ -13,24 +13,24 @@ from urllib.parse import urlsplit
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-MAX_URL = 2000
+MAX_URL_LENGTH = 2000
 
-# A name, an IPv4 address or an IPv6 address, and a port: nothing encoded, which programs would read
-# in several ways.
+# A host name, an IPv4 address or an IPv6 address, and a port. Percent-encoding is not allowed,
+# because programs decode it differently.
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 
-# Where the public addresses lie: of IPv6, nothing else is given out (RFC 4291, section 2.4).
+# Networks with public addresses. Of IPv6, only 2000::/3 is assigned (RFC 4291, section 2.4).
 _UNICAST: Mapping[int, Network] = {
     4: ipaddress.ip_network("0.0.0.0/0"),
     6: ipaddress.ip_network("2000::/3"),
 }
 
-# What `is_global` lets pass although it is reserved, or leads into IPv4 by another door.
+# Networks that `is_global` accepts although they are reserved or lead to IPv4 addresses.
 _RESERVED: Sequence[Network] = tuple(
     ipaddress.ip_network(network)
     for network in (
-        "0.0.0.0/8",  # this network (RFC 791)
-        "100.64.0.0/10",  # carriers' own addresses (RFC 6598)
+        "0.0.0.0/8",  # "this network" (RFC 791)
+        "100.64.0.0/10",  # addresses of carriers (RFC 6598)
         "192.0.0.0/24",  # protocol assignments (RFC 6890)
         "192.88.99.0/24",  # 6to4 relays (RFC 7526)
         "224.0.0.0/4",  # multicast (RFC 5771)
@@ -41,20 +41,17 @@ _RESERVED: Sequence[Network] = tuple(
     )
 )
 
-
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""The well-known prefix behind which a NAT64 gateway reaches IPv4 (RFC 6052, section 2.1)."""
+"""The well-known prefix for IPv4 addresses behind a NAT64 gateway (RFC 6052, section 2.1)."""
 
 
 def is_public(address: Address) -> bool:
     """Return whether `address` belongs to the public internet.
 
-    An IPv4 address that stands in an IPv6 address, mapped or behind NAT64, decides for it.
+    An IPv6 address that contains an IPv4 address, mapped or behind NAT64, is public if that is.
     """
     if isinstance(address, ipaddress.IPv6Address):
-        address = _embedded(address) or ipaddress.IPv6Address(
-            int(address)
-        )  # the latter without a scope
+        address = _embedded(address) or _without_zone(address)
     if address not in _UNICAST[address.version]:
         return False
     return address.is_global and not any(
@@ -63,22 +60,31 @@ def is_public(address: Address) -> bool:
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that is reached by `address`, or None."""
-    if ipaddress.IPv6Address(int(address)) in _NAT64:
+    """Return the IPv4 address that a connection to `address` reaches, or None."""
+    if _without_zone(address) in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped
 
 
+def _without_zone(address: ipaddress.IPv6Address) -> ipaddress.IPv6Address:
+    return ipaddress.IPv6Address(int(address))
+
+
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """Which targets are allowed beside the public ones: networks, and host names (lower case)."""
+class TargetPolicy:
+    """The targets that are allowed in addition to public addresses.
+
+    Attributes:
+        networks: Addresses that are allowed under any host name.
+        hosts: Host names, in lower case, that are allowed with any address.
+    """
 
     networks: Sequence[Network] = ()
     hosts: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, entries: Sequence[str]) -> "Policy":
-        """Return the policy that `entries`, CIDRs, addresses or host names, describe."""
+    def parse(cls, entries: Sequence[str]) -> "TargetPolicy":
+        """Return the policy with the exceptions `entries`: CIDRs, addresses and host names."""
         networks: list[Network] = []
         hosts: list[str] = []
         for entry in entries:
@@ -89,7 +95,7 @@ class Policy:
         return cls(tuple(networks), frozenset(hosts))
 
     def allows(self, host: str, address: Address) -> bool:
-        """Tell whether a connection to `address`, which `host` was resolved to, may be made."""
+        """Return whether a webhook may connect to `address`, to which `host` was resolved."""
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return (
@@ -104,7 +110,7 @@ class Policy:
 
 
 def fault_of_exception(entry: str) -> str | None:
-    """Return what is wrong with `entry` as an exception to the policy, or None."""
+    """Return the fault of `entry` as an exception to the policy, or None."""
     try:
         ipaddress.ip_network(entry, strict=False)
     except ValueError:
@@ -114,9 +120,9 @@ def fault_of_exception(entry: str) -> str | None:
 
 
 def fault_of_url(url: str) -> str | None:
-    """Return what is wrong with `url` as a webhook's target, as far as its text tells, or None."""
-    if len(url) > MAX_URL or not re.fullmatch(r"[!-\[\]-~]*", url):
-        return f"must be a URL of at most {MAX_URL} visible ASCII characters"
+    """Return the fault of the text of a webhook's URL, or None. The host is not resolved."""
+    if len(url) > MAX_URL_LENGTH or not re.fullmatch(r"[!-\[\]-~]*", url):
+        return f"must be a URL of at most {MAX_URL_LENGTH} visible ASCII characters"
     try:
         parts = urlsplit(url)
         port = parts.port

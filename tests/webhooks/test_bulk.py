@@ -1,5 +1,4 @@
-"""Redelivery and replay of many webhooks: in steps, each call going on where the one before has
-ended."""
+"""Redelivery and replay of many deliveries, in steps: each call continues after the one before."""
 
 import json
 import time
@@ -31,7 +30,8 @@ def own_ground(server_url: str) -> Iterator[Ground]:
 @pytest.fixture
 def ground(own_ground: Ground) -> Ground:
     own_ground.rows(
-        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries, idempotency_keys"
+        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries,"
+        " idempotency_keys"
     )
     return own_ground
 
@@ -63,17 +63,14 @@ def error(client: FlaskClient, path: str, body: Any, status: int = 400) -> str:
 
 
 def deliver_all(app: Flask, ground: Ground) -> None:
-    """Make all deliveries, and count them as delivered."""
+    """Create all deliveries, and mark them as delivered."""
     with own_work(app):
         while FanOut().step().has_more:
             pass
     ground.rows("UPDATE webhook_deliveries SET status = 'delivered', finished_at = now()")
 
 
-# ---------------------------------------------------------------------------------------------------------- redelivery
-
-
-def test_redelivery_of_very_many_goes_on_call_by_call(client: FlaskClient, ground: Ground) -> None:
+def test_a_large_redelivery_takes_several_calls(client: FlaskClient, ground: Ground) -> None:
     (endpoint,) = ground.endpoints()
     count = 120_000
     ground.deliveries(endpoint, "failed", count)
@@ -95,9 +92,7 @@ def test_redelivery_of_very_many_goes_on_call_by_call(client: FlaskClient, groun
     assert slowest < bulk.REQUEST_SECONDS + 2
 
 
-def test_an_idempotency_key_makes_one_call_a_transaction(
-    client: FlaskClient, ground: Ground
-) -> None:
+def test_with_a_key_one_call_is_one_transaction(client: FlaskClient, ground: Ground) -> None:
     (endpoint,) = ground.endpoints()
     ground.deliveries(endpoint, "failed", 5000)
     body = {"failed_since": "2024-01-01T00:00:00Z"}
@@ -108,7 +103,7 @@ def test_an_idempotency_key_makes_one_call_a_transaction(
     assert ground.number("webhook_deliveries", "status = 'failed'") == 5000
 
 
-def test_deleting_an_endpoint_takes_no_longer_than_a_call_may(
+def test_deleting_an_endpoint_takes_bounded_time(
     client: FlaskClient, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "REQUEST_SECONDS", 0.0)
@@ -119,10 +114,7 @@ def test_deleting_an_endpoint_takes_no_longer_than_a_call_may(
     assert client.get(f"{HOOKS}/{endpoint}").status_code == 404
 
 
-# -------------------------------------------------------------------------------------------------------------- replay
-
-
-def test_a_replay_sends_the_same_bytes_under_the_same_id(
+def test_a_replay_has_the_same_ids_and_bytes(
     app: Flask, client: FlaskClient, ground: Ground
 ) -> None:
     (endpoint,) = ground.endpoints()
@@ -142,7 +134,7 @@ def test_a_replay_sends_the_same_bytes_under_the_same_id(
     assert ground.rows(known) == before
 
 
-def test_a_replay_makes_up_for_the_time_of_being_disabled(client: FlaskClient) -> None:
+def test_a_replay_covers_the_time_of_inactivity(client: FlaskClient) -> None:
     endpoint = client.post(
         HOOKS, json={"url": "http://93.184.216.34/", "statuses": ["running"]}
     ).get_json()["data"]["id"]
@@ -161,7 +153,7 @@ def test_a_replay_makes_up_for_the_time_of_being_disabled(client: FlaskClient) -
     assert call(client, f"{endpoint}/replay", {"from": moment, "to": moment})["replayed"] == 0
 
 
-def test_a_replay_before_the_fan_out_makes_no_delivery_twice(
+def test_a_replay_before_the_fan_out_duplicates_nothing(
     app: Flask, client: FlaskClient, ground: Ground
 ) -> None:
     (endpoint,) = ground.endpoints()
@@ -172,7 +164,7 @@ def test_a_replay_before_the_fan_out_makes_no_delivery_twice(
     assert ground.number("outbox") == 0
 
 
-def test_a_replay_takes_the_endpoints_customer_alone(client: FlaskClient, ground: Ground) -> None:
+def test_a_replay_covers_only_the_endpoints_customer(client: FlaskClient, ground: Ground) -> None:
     (endpoint,) = ground.endpoints(1, ONE)
     mine = ground.changes(3, 1, ONE)
     ground.changes(3, 1, OTHER)
@@ -181,14 +173,14 @@ def test_a_replay_takes_the_endpoints_customer_alone(client: FlaskClient, ground
     assert ground.rows("SELECT DISTINCT job_id::text FROM webhook_deliveries") == [(mine[0],)]
 
 
-def test_jobs_that_are_gone_are_left_out_of_a_replay(client: FlaskClient, ground: Ground) -> None:
+def test_a_replay_leaves_out_removed_jobs(client: FlaskClient, ground: Ground) -> None:
     (endpoint,) = ground.endpoints()
     gone, _ = ground.changes(6, 2)
     ground.rows("DELETE FROM scrape_jobs WHERE id = %(id)s", id=gone)
     assert call(client, f"{endpoint}/replay", EVER)["replayed"] == 3
 
 
-def test_a_replay_goes_on_from_its_cursor(
+def test_a_replay_continues_from_its_cursor(
     client: FlaskClient, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "REQUEST_SECONDS", 0.0)
@@ -223,14 +215,14 @@ MOMENT = "must be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"
         ([], "Invalid body: must be a JSON object"),
     ],
 )
-def test_a_wrong_replay_is_refused(
+def test_an_invalid_replay_is_rejected(
     client: FlaskClient, ground: Ground, body: Any, complaint: str
 ) -> None:
     (endpoint,) = ground.endpoints()
     assert error(client, f"{endpoint}/replay", body) == complaint
 
 
-def test_the_cursor_of_another_endpoint_is_refused(
+def test_the_cursor_of_another_endpoint_is_rejected(
     client: FlaskClient, ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "REQUEST_SECONDS", 0.0)

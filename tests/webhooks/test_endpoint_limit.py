@@ -1,4 +1,4 @@
-"""How many webhook endpoints a customer may have, over real HTTP and at once."""
+"""The limit on the endpoints of one customer, with concurrent requests over real HTTP."""
 
 import uuid
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def service(ground: Ground) -> Iterator[Service]:
 def key(ground: Ground, customer: uuid.UUID | None) -> dict[str, str]:
     app = create_app(Settings(database_url=ground.url, rate_limit=False))
     with own_work(app):
-        made, _ = keys.create("a test's key", [Scope.WEBHOOKS_MANAGE], customer, None)
+        made, _ = keys.create("test", [Scope.WEBHOOKS_MANAGE], customer, None)
         app.extensions["sqlalchemy"].engine.dispose()
     return {"Authorization": f"Bearer {made}"}
 
@@ -63,7 +63,7 @@ def test_a_customer_has_a_limited_number_of_endpoints(ground: Ground, service: S
         assert create(session, service, mine).status_code == 201
 
 
-def test_creating_at_once_does_not_exceed_the_limit(ground: Ground, service: Service) -> None:
+def test_concurrent_creations_do_not_exceed_the_limit(ground: Ground, service: Service) -> None:
     customer = uuid.uuid4()
     headers = key(ground, customer)
     answers = service.at_once(
@@ -76,9 +76,7 @@ def test_creating_at_once_does_not_exceed_the_limit(ground: Ground, service: Ser
     )
 
 
-def test_a_refused_endpoint_leaves_its_idempotency_key_free(
-    ground: Ground, service: Service
-) -> None:
+def test_a_rejected_creation_leaves_its_key_unused(ground: Ground, service: Service) -> None:
     headers = {**key(ground, uuid.uuid4()), "Idempotency-Key": "the-last"}
     with requests.Session() as session:
         plain = {"Authorization": headers["Authorization"]}

@@ -1,5 +1,4 @@
-"""The fan-out and the claim on the real database: bounded steps, turns between customers, order per
-job."""
+"""The fan-out and the claim: bounded steps, turns between customers, and the order of each job."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,14 +14,15 @@ from app.database import session_settings
 from app.errors import DatabaseTimeout
 from app.factory import create_app
 from app.webhooks import dispatch_queries as queries
-from app.webhooks.dispatch_queries import Claimed, Limits, Result, Share
-from app.webhooks.fan_out import MOST_CUSTOMERS, MOST_DELIVERIES, FanOut
+from app.webhooks.claims import ClaimedDelivery, ClaimLimits, EndpointShare
+from app.webhooks.evaluation import AttemptResult
+from app.webhooks.fan_out import MAX_CUSTOMERS_PER_STEP, MAX_DELIVERIES_PER_STEP, FanOut
 from support.service import own_work
 from support.webhooks import Ground, new_ground
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 CLAIM = uuid.uuid4()
-PLENTY = Limits(1000, 1000, 1000)
+PLENTY = ClaimLimits(1000, 1000, 1000)
 ATTEMPT = {
     "at": "2024-01-01T00:00:00.000Z",
     "status_code": 200,
@@ -53,16 +53,17 @@ def app(ground: Ground) -> Iterator[Flask]:
         app.extensions["sqlalchemy"].engine.dispose()
 
 
-def claim(limits: Limits = PLENTY, **shares: Share) -> list[Claimed]:
-    found, put_off = queries.claim(
-        CLAIM, {UUID(name): share for name, share in shares.items()}, limits, 25
-    )
-    queries.resume(put_off)
-    return list(found)
+def claim(limits: ClaimLimits = PLENTY, **shares: EndpointShare) -> list[ClaimedDelivery]:
+    named = {UUID(name): share for name, share in shares.items()}
+    batch = queries.claim(CLAIM, named, limits, 25)
+    queries.resume(batch.postponed)
+    return list(batch.deliveries)
 
 
-def settle(*claimed: Claimed, status: str = "delivered", wait_seconds: float | None = None) -> None:
-    queries.settle(CLAIM, [Result(one, status, ATTEMPT, wait_seconds) for one in claimed])
+def settle(
+    *claimed: ClaimedDelivery, status: str = "delivered", wait_seconds: float | None = None
+) -> None:
+    queries.settle(CLAIM, [AttemptResult(one, status, ATTEMPT, wait_seconds) for one in claimed])
     if status != "pending":
         queries.resume([(one.job_id, one.endpoint_id) for one in claimed])
 
@@ -71,29 +72,26 @@ def fan_out_all() -> None:
     fan_out = FanOut()
     while True:
         step = fan_out.step()
-        queries.resume(step.put_off)
+        queries.resume(step.postponed)
         if not step.has_more:
             return
 
 
-# ------------------------------------------------------------------------------------------------------------ fan-out
-
-
-def test_a_step_makes_bounded_deliveries(app: Flask, ground: Ground) -> None:
+def test_a_step_creates_a_bounded_number_of_deliveries(app: Flask, ground: Ground) -> None:
     ground.endpoints(30)
     ground.changes(200, 200)
     FanOut().step()
-    assert 900 < ground.number("webhook_deliveries") <= MOST_DELIVERIES
+    assert 900 < ground.number("webhook_deliveries") <= MAX_DELIVERIES_PER_STEP
     fan_out_all()
     assert ground.number("webhook_deliveries") == 30 * 200
     assert ground.number("outbox") == 0
 
 
-def test_a_change_with_many_endpoints_takes_steps(app: Flask, ground: Ground) -> None:
-    endpoints = ground.endpoints(2 * MOST_DELIVERIES + 500)
+def test_a_change_with_many_endpoints_takes_several_steps(app: Flask, ground: Ground) -> None:
+    endpoints = ground.endpoints(2 * MAX_DELIVERIES_PER_STEP + 500)
     ground.changes(1, 1)
     fan_out = FanOut()
-    for done in (MOST_DELIVERIES, 2 * MOST_DELIVERIES):
+    for done in (MAX_DELIVERIES_PER_STEP, 2 * MAX_DELIVERIES_PER_STEP):
         assert fan_out.step().has_more
         made = sorted(
             one for (one,) in ground.rows("SELECT endpoint_id::text FROM webhook_deliveries")
@@ -116,8 +114,8 @@ def test_customers_share_a_step(app: Flask, ground: Ground) -> None:
     assert ground.number("outbox", "customer = %(customer)s", customer=ONE) >= 490
 
 
-def test_more_customers_than_a_step_takes_come_next(app: Flask, ground: Ground) -> None:
-    for number in range(1, MOST_CUSTOMERS + 11):
+def test_the_next_step_continues_with_other_customers(app: Flask, ground: Ground) -> None:
+    for number in range(1, MAX_CUSTOMERS_PER_STEP + 11):
         ground.changes(1, 1, UUID(int=number))
     fan_out = FanOut()
     assert fan_out.step().has_more
@@ -149,7 +147,7 @@ def test_a_timeout_makes_the_next_step_smaller(
     assert ground.number("webhook_deliveries") == 100 * 40
 
 
-def test_dispatchers_at_once_make_each_delivery_once(app: Flask, ground: Ground) -> None:
+def test_concurrent_dispatchers_create_each_delivery_once(app: Flask, ground: Ground) -> None:
     ground.endpoints(7, ONE)
     ground.endpoints(700, OTHER)
     ground.changes(300, 30, ONE)
@@ -167,16 +165,14 @@ def test_dispatchers_at_once_make_each_delivery_once(app: Flask, ground: Ground)
     assert ground.number("webhook_deliveries") == 7 * 300 + 700 * 12
 
 
-# --------------------------------------------------------------------------------------------------------------- order
-
-
-def test_a_later_change_waits_only_where_an_earlier_is_unserved(app: Flask, ground: Ground) -> None:
+def test_a_change_waits_for_unserved_earlier_ones(app: Flask, ground: Ground) -> None:
     endpoints = ground.endpoints(4)
     (job,) = ground.changes(2, 1)
     fan_out_all()
     ground.rows("DELETE FROM webhook_deliveries WHERE seq = 2")
     ground.rows(
-        "INSERT INTO outbox (job_id, seq, created_at, served_to) VALUES (%(job)s, 2, now(), %(served)s)",
+        "INSERT INTO outbox (job_id, seq, created_at, served_to)"
+        " VALUES (%(job)s, 2, now(), %(served)s)",
         job=job, served=endpoints[1],
     )  # fmt: skip
     ground.rows("UPDATE webhook_deliveries SET next_try_at = now()")
@@ -185,7 +181,7 @@ def test_a_later_change_waits_only_where_an_earlier_is_unserved(app: Flask, grou
     assert [one.seq for one in claim()] == [2, 2]
 
 
-def test_deliveries_of_a_job_follow_each_other(app: Flask, ground: Ground) -> None:
+def test_the_deliveries_of_a_job_are_in_order(app: Flask, ground: Ground) -> None:
     ground.endpoints(3)
     ground.changes(20, 4)
     fan_out_all()
@@ -199,7 +195,7 @@ def test_deliveries_of_a_job_follow_each_other(app: Flask, ground: Ground) -> No
     assert ground.number("webhook_deliveries", "status = 'delivered'") == 60
 
 
-def test_one_that_waits_is_due_when_the_first_is_given_up(app: Flask, ground: Ground) -> None:
+def test_a_waiting_delivery_follows_a_failed_one(app: Flask, ground: Ground) -> None:
     ground.endpoints(1)
     ground.changes(2, 1)
     fan_out_all()
@@ -213,31 +209,31 @@ def test_one_that_waits_is_due_when_the_first_is_given_up(app: Flask, ground: Gr
     assert second.seq == 3
 
 
-def test_one_that_waits_is_put_off_past_the_first(app: Flask, ground: Ground) -> None:
+def test_a_waiting_delivery_is_postponed(app: Flask, ground: Ground) -> None:
     ground.endpoints(1)
     ground.changes(2, 1)
     fan_out_all()
     ground.rows(
-        "UPDATE webhook_deliveries SET next_try_at = now() + interval '2 hours', failures = 1 WHERE seq = 2"
+        "UPDATE webhook_deliveries SET next_try_at = now() + interval '2 hours', failures = 1"
+        " WHERE seq = 2"
     )
     ground.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 3")
     assert claim() == []
     assert ground.rows("SELECT count(DISTINCT next_try_at) FROM webhook_deliveries") == [(1,)]
 
 
-def test_a_lost_resumption_costs_a_minute_at_most(app: Flask, ground: Ground) -> None:
+def test_a_lost_resumption_delays_under_a_minute(app: Flask, ground: Ground) -> None:
     ground.endpoints(1)
     ground.changes(2, 1)
     fan_out_all()
     (first,) = claim()
-    queries.settle(CLAIM, [Result(first, "delivered", ATTEMPT)])  # and the dispatcher is killed
+    # A dispatcher that is killed after this statement does not resume the second delivery.
+    queries.settle(CLAIM, [AttemptResult(first, "delivered", ATTEMPT)])
     ((wait,),) = ground.rows(
-        "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries WHERE seq = 3"
+        "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries"
+        " WHERE seq = 3"
     )
     assert 0 < wait < 60
-
-
-# --------------------------------------------------------------------------------------------------------------- turns
 
 
 def test_customers_take_turns_in_a_claim(app: Flask, ground: Ground) -> None:
@@ -247,24 +243,24 @@ def test_customers_take_turns_in_a_claim(app: Flask, ground: Ground) -> None:
     (other,) = ground.endpoints(1, OTHER)
     ground.changes(3, 3, OTHER)
     fan_out_all()
-    found = claim(Limits(8, 10, 1000))
+    found = claim(ClaimLimits(8, 10, 1000))
     assert len(found) == 8
     assert [str(one.endpoint_id) for one in found].count(other) == 3
 
 
-def test_untrusted_endpoints_of_a_customer_are_few_at_a_time(app: Flask, ground: Ground) -> None:
+def test_a_claim_bounds_untrusted_endpoints_of_a_customer(app: Flask, ground: Ground) -> None:
     endpoints = ground.endpoints(20, ONE)
     ground.endpoints(20)
     ground.changes(20, 20, ONE)
     fan_out_all()
-    trusted = {endpoints[0]: Share(0, 5, True), endpoints[1]: Share(1, 5, False)}
-    found = [str(one.endpoint_id) for one in claim(Limits(1000, 1, 4), **trusted)]
+    trusted = {endpoints[0]: EndpointShare(0, 5, True), endpoints[1]: EndpointShare(1, 5, False)}
+    found = [str(one.endpoint_id) for one in claim(ClaimLimits(1000, 1, 4), **trusted)]
     assert found.count(endpoints[0]) == 5
     assert sum(endpoint in endpoints[1:] for endpoint in found) == 3
     assert sum(endpoint not in endpoints for endpoint in found) == 20
 
 
-def test_a_claim_leaves_what_another_holds(app: Flask, ground: Ground) -> None:
+def test_a_claim_skips_locked_deliveries(app: Flask, ground: Ground) -> None:
     ground.endpoints(1)
     ground.changes(10, 10)
     fan_out_all()

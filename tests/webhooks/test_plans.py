@@ -1,7 +1,7 @@
-"""The plans of the statements that read lists of deliveries, on a large table that all tests share.
+"""The query plans of statements about deliveries, on one large table.
 
-At 200,000 deliveries the plans are those of a million: each looks at as many rows as it returns, by
-an index.
+At 200,000 deliveries the plans are those of a million: each statement reads about as many rows as
+it returns, by an index.
 """
 
 import json
@@ -15,19 +15,19 @@ import pytest
 
 from app.database import Statement
 from app.database.tenant_scope import PARAMETER, SETTING
-from app.leftovers import ENDPOINTS, LOOK, REMOVE
 from app.webhooks.delivery_queries import (
-    DROP_DELIVERIES,
+    COUNT_PENDING,
+    DELETE_DELIVERIES,
+    DELIVERY_STATUSES,
     LIST_DELIVERIES,
-    MOST_COUNTED,
-    OWED,
+    MAX_COUNTED,
     REDELIVER,
     REDELIVER_FAILED,
     REPLAY,
-    STATUSES,
 )
 from app.webhooks.dispatch_queries import CLAIM, RESUME
 from app.webhooks.fan_out import FAN_OUT
+from app.webhooks.retention import COUNT_REMOVABLE, ENDPOINTS_WITH_DELIVERIES, REMOVE
 from support.webhooks import Ground, new_ground
 
 DELIVERIES = 200_000
@@ -57,7 +57,7 @@ def busy(ground: Ground) -> str:
 
 @contextmanager
 def behind_row_security(ground: Ground) -> Iterator[None]:
-    """Be somebody to whom row security applies, and who sees all."""
+    """Use a role that row security applies to, with the tenant scope of all customers."""
     role = f"other_{uuid.uuid4().hex}"
     ground.rows(f"CREATE ROLE {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     ground.rows(f"SET ROLE {role}; SET {SETTING} = 'all'")
@@ -67,11 +67,10 @@ def behind_row_security(ground: Ground) -> Iterator[None]:
         ground.rows(f"RESET ROLE; RESET {SETTING}; DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def rows_looked_at(
+def rows_read_by(
     ground: Ground, statement: Statement, parameters: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Run a prepared statement, undo it, and return how many rows each scan of a large table looked
-    at."""
+    """Run a prepared statement, roll it back, and return the rows that each scan has read."""
     ground.rows("SET plan_cache_mode = force_generic_plan; BEGIN")
     try:
         ground.rows(statement.prepare)
@@ -98,25 +97,29 @@ def rows_looked_at(
 
 
 def cases(endpoint: str) -> dict[str, tuple[Statement, dict[str, Any], int]]:
-    """Return statements with their parameters, and how many rows of a table they may look at."""
+    """Return statements with their parameters, and the number of rows each may read of a table."""
     at = {"before_at": "2100-01-01Z", "before_id": LAST, "limit": STEP, "endpoint_id": endpoint}
     lists = {
         f"list {name}": (LIST_DELIVERIES, {**at, "statuses": statuses}, 3 * STEP)
-        for name, statuses in {"all": STATUSES, **{status: [status] for status in STATUSES}}.items()
+        for name, statuses in {
+            "all": DELIVERY_STATUSES,
+            **{status: [status] for status in DELIVERY_STATUSES},
+        }.items()
     }
-    middle = {**at, "before_at": "2024-01-01Z", "statuses": STATUSES}
+    middle = {**at, "before_at": "2024-01-01Z", "statuses": DELIVERY_STATUSES}
     period = {"after_at": "2024-01-01Z", "after_id": NIL, "after_seq": 0, "until": "2100-01-01Z"}
-    leftovers = {
+    retention = {
         "endpoint_id": endpoint,
         "before": "2100-01-01Z",
         "after_at": "-infinity",
         "after_id": NIL,
     }
     claim = {
-        "claim": NIL, "endpoints": "{}", "rooms": [], "held": [], "trusted": [], "room": 4, "untrusted": 4, "limit": 64,
-        "lease_seconds": 25, "put_off": 30, "longest_put_off": 3600, "most_put_off": 500,
+        "claim": NIL, "endpoints": "{}", "rooms": [], "held": [], "trusted": [], "room": 4,
+        "untrusted": 4, "limit": 64, "lease_seconds": 25, "postpone": 30, "max_postpone": 3600,
+        "max_postponed": 500,
     }  # fmt: skip
-    fan_out = {"limit": STEP, "customers": 50, "from_customer": NIL, "put_off": 30}
+    fan_out = {"limit": STEP, "customers": 50, "from_customer": NIL, "postpone": 30}
     return {
         **lists,
         "list from the end": (LIST_DELIVERIES, middle, STEP),
@@ -127,40 +130,46 @@ def cases(endpoint: str) -> dict[str, tuple[Statement, dict[str, Any], int]]:
             STEP,
         ),
         "replay": (REPLAY, {"endpoint_id": endpoint, "limit": STEP, **period}, 2 * STEP),
-        "drop": (DROP_DELIVERIES, {"endpoint_id": endpoint, "limit": STEP}, STEP),
-        "leftovers": (
+        "drop": (DELETE_DELIVERIES, {"endpoint_id": endpoint, "limit": STEP}, STEP),
+        "retention": (
             REMOVE,
-            {**leftovers, "status": "failed", "with_job": False, "limit": STEP},
+            {**retention, "status": "failed", "with_job": False, "limit": STEP},
             STEP,
         ),
-        "look": (LOOK, {**leftovers, "status": "pending", "with_job": True, "limit": STEP}, STEP),
-        "endpoints": (ENDPOINTS, {}, 2),
-        "owed": (OWED, {}, MOST_COUNTED),
+        "count removable": (
+            COUNT_REMOVABLE,
+            {**retention, "status": "pending", "with_job": True, "limit": STEP},
+            STEP,
+        ),
+        "endpoints": (ENDPOINTS_WITH_DELIVERIES, {}, 2),
+        "count pending": (COUNT_PENDING, {}, MAX_COUNTED),
         "claim": (CLAIM, claim, 64),
         "resume": (RESUME, {"job_ids": f"{{{NIL}}}", "endpoint_ids": f"{{{endpoint}}}"}, 1),
         "fan-out": (FAN_OUT, fan_out, 2 * STEP),
     }
 
 
-@pytest.mark.parametrize("walled", [False, True], ids=["as the owner", "behind row security"])
+@pytest.mark.parametrize(
+    "behind_security", [False, True], ids=["as the owner", "behind row security"]
+)
 @pytest.mark.parametrize("name", cases(NIL))
-def test_a_step_looks_at_its_own_rows_by_index(
-    ground: Ground, busy: str, name: str, walled: bool
+def test_a_statement_reads_only_its_rows(
+    ground: Ground, busy: str, name: str, behind_security: bool
 ) -> None:
     statement, parameters, most = cases(busy)[name]
-    if walled:
+    if behind_security:
         with behind_row_security(ground):
-            looked_at = rows_looked_at(ground, statement, parameters)
+            rows_read = rows_read_by(ground, statement, parameters)
     else:
-        looked_at = rows_looked_at(ground, statement, parameters)
-    if statement is not OWED:  # which counts up to a bound
-        assert not [scan for scan in looked_at if scan.startswith("Seq Scan")], looked_at
-    assert max(looked_at.values()) <= most + 1, looked_at
+        rows_read = rows_read_by(ground, statement, parameters)
+    if statement is not COUNT_PENDING:  # it counts up to a bound
+        assert not [scan for scan in rows_read if scan.startswith("Seq Scan")], rows_read
+    assert max(rows_read.values()) <= most + 1, rows_read
 
 
-def test_what_is_owed_is_told_in_bounded_time(ground: Ground) -> None:
+def test_pending_deliveries_are_counted_in_bounded_time(ground: Ground) -> None:
     started = time.monotonic()
-    ((number, oldest),) = ground.rows(OWED.sql)
+    ((number, oldest),) = ground.rows(COUNT_PENDING.sql)
     assert time.monotonic() - started < 2
     assert number == DELIVERIES // 4 + 20_000
     assert 50 < oldest < 1000
