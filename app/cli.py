@@ -164,7 +164,7 @@ def _jobs() -> AppGroup:
         in small steps and may be broken off and started again at any time.
         """
         with _own_work():
-            old = retention.span(older_than)
+            old = retention.prune_range(older_than)
             deliveries = leftovers.prune_unsendable(old.cutoff, dry_run=dry_run)
         oldest = old.oldest or old.cutoff
         removed = kept = 0

@@ -92,11 +92,6 @@ class TransitionRefused(ScrapeJobError):
         self.retries = retries
 
 
-class RetriesUsedUp(TransitionRefused):
-    """The job cannot be retried again; what was asked for beside that has been done, and stays
-    done."""
-
-
 class NotCancellable(ScrapeJobError):
     """The job has reached the final status `current` and cannot be cancelled any more."""
 

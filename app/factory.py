@@ -19,7 +19,7 @@ from app.database.failover import Servers
 from app.database.row_turns import TURNS
 from app.database.tenant_scope import all_customers
 from app.events.models import JobEvent
-from app.events.signals import status_changed, work_came
+from app.events.signals import status_changed, work_available
 from app.http import access, address, body, cors, errors, health, logs, request_id, request_metrics
 from app.http import security_headers as response_headers
 from app.http.shutdown import is_leaving
@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> Flask:
     vault, policy = Vault(settings.secrets_keys), Policy.parse(settings.webhook_allow)
     app.register_blueprint(webhooks(policy, vault, settings.webhook_limit))
     room = WaitingRoom(settings.threads // 2, is_leaving)
-    work_came.connect(lambda _: room.announce(), weak=False)
+    work_available.connect(lambda _: room.announce(), weak=False)
     app.register_blueprint(
         queue(QueueOptions(settings.domain_limit, settings.distributed), room, vault)
     )
@@ -103,7 +103,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["webhook_dispatcher"] = dispatcher
     app.extensions["housekeeping"] = PeriodicTasks(own_work, tasks)
     app.extensions["pulse"] = PeriodicTasks(
-        own_work, [PeriodicTask("the pulse", outages.BEAT_SECONDS, outages.beat)]
+        own_work, [PeriodicTask("the pulse", outages.DETECTION_SECONDS, outages.detect_outage)]
     )
     app.extensions["note_of_use"] = PeriodicTasks(
         own_work, [PeriodicTask("the note of the keys' use", 10.0, keys.note_use)]

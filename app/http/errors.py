@@ -77,7 +77,6 @@ ANSWERS: Mapping[type[errors.ScrapeJobError], Callable[[Any], Answer]] = {
     errors.KeyNotFound: lambda _: Answer(404, "Key not found"),
     errors.JobNotFound: lambda _: Answer(404, "Job not found"),
     errors.TransitionRefused: _transition,
-    errors.RetriesUsedUp: _transition,
     errors.NotCancellable: lambda error: Answer(
         409, "Job not found or cannot be cancelled", f"Job is already {error.current}"
     ),

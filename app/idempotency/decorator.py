@@ -9,9 +9,8 @@ from flask import Response, request
 
 from app import database
 from app.database.row_turns import TURNS
-from app.errors import AnswerUnreadable, IdempotencyKeyInUse, InvalidInput, RetriesUsedUp
+from app.errors import AnswerUnreadable, IdempotencyKeyInUse, InvalidInput
 from app.http.body import raw_body
-from app.http.errors import answer
 from app.http.provenance import provenance
 from app.http.response import JSON
 from app.idempotency import keys
@@ -48,8 +47,7 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
     """Return the answer of `work`, which is done unless the current request's key says that it has
     been.
 
-    What `work` raises undoes it all, and the key is as if it never came; but for RetriesUsedUp,
-    which is an answer. Raises AnswerUnreadable where the first one's was kept with a key of the
+    What `work` raises undoes it all, and the key is as if it never came. Raises AnswerUnreadable where the first one's was kept with a key of the
     vault's that is gone.
     """
     key = request.headers.get(HEADER)
@@ -63,10 +61,7 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
         earlier = keys.claim(caller, key, digest)
         if earlier is not None:
             return _replayed(earlier, vault)
-        try:
-            response = work()
-        except RetriesUsedUp as error:
-            response = answer(error)
+        response = work()
         keys.remember(caller, key, _stored(response, vault))
         return response
 

@@ -14,7 +14,7 @@ from app.events import queries as events
 from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY, pending_in
-from app.jobs.queries import job_json
+from app.jobs.representation import job_json
 from app.queue.order import AGING_SECONDS, DUE, LANES, LIMIT, WINDOW
 
 MAX_PAIRS = 100

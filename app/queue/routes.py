@@ -8,9 +8,11 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from app.api_keys.scopes import Scope
+from app.errors import TransitionRefused
 from app.http import response
 from app.http.access import recognise_again
 from app.http.body import json_body, optional_json_body
+from app.http.errors import answer
 from app.http.fields import object_of, parse_id
 from app.http.operation import operation
 from app.http.preconditions import required_lease_token
@@ -19,7 +21,7 @@ from app.http.query import query
 from app.http.shutdown import caller_is_gone
 from app.idempotency.decorator import idempotent, once
 from app.jobs import leases
-from app.jobs.queries import Representation, Retry
+from app.jobs.change_request import Retry
 from app.jobs.responses import job_answer, preconditions
 from app.queue import schemas, service
 from app.queue.queries import Leased, Wanted
@@ -101,7 +103,7 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
         job_id, body = parse_id(id), optional_json_body(sanitised=schemas.RETRY.sanitised)
         asked = schemas.RETRY.parse(object_of(body))
         how = Retry(asked["delay_seconds"], resets=asked["reset_retry_count"])
-        return job_answer(_retry(job_id, schemas.error_message(asked), how), "Job queued for retry")
+        return _retry(job_id, schemas.error_message(asked), how)
 
     @routes.post("/<id>/release")
     @operation("Failed to release scrape job", Scope.QUEUE_WORK)
@@ -121,11 +123,16 @@ def blueprint(options: Options, room: WaitingRoom, vault: Vault) -> Blueprint:
     return routes
 
 
-def _retry(job_id: UUID, error_message: dict[str, str | None], how: Retry) -> Representation:
+def _retry(job_id: UUID, error_message: dict[str, str | None], how: Retry) -> Response:
     asked = preconditions()
     if asked.lease_token is None:
-        return leases.retry(job_id, error_message, how, asked, provenance())
-    return leases.give_up(job_id, error_message.get("error_message"), how, asked, provenance())
+        outcome = leases.retry(job_id, error_message, how, asked, provenance())
+        return job_answer(outcome, "Job queued for retry")
+    text = error_message.get("error_message")
+    given_up = leases.give_up(job_id, text, how, asked, provenance())
+    if isinstance(given_up, TransitionRefused):
+        return answer(given_up)  # not raised: the recorded failure of the attempt is committed
+    return job_answer(given_up, "Job queued for retry")
 
 
 def _jobs(jobs: Sequence[Leased]) -> Response:

@@ -31,8 +31,7 @@ from app.events.provenance import ANONYMOUS, Provenance
 from app.factory import create_app
 from app.jobs import leases, list_queries
 from app.jobs import service as jobs
-from app.jobs.changes import Preconditions
-from app.jobs.queries import Retry
+from app.jobs.change_request import Preconditions, Retry
 from app.queue import sweeper
 from app.statistics import service as figures
 from app.webhooks.fan_out import FanOut
@@ -1054,7 +1053,7 @@ def test_a_statement_that_nobody_asks_reads_nothing(house: House) -> None:
                 assert name not in OWN_WORK | OF_OPERATORS
         order = list_queries.ORDERS["created_at"]
         for ask in (
-            lambda: jobs.page(list_queries.Filters(), order, None, 10),
+            lambda: jobs.page(list_queries.JobFilters(), order, None, 10),
             lambda: jobs.create([{"customer_config_id": None}], Provenance(ANONYMOUS, None)),
             lambda: figures.statistics(
                 None, None, customer=None, domain=None, job_type=None, group=None

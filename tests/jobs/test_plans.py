@@ -24,9 +24,10 @@ from app.events.audit_queries import (
 )
 from app.events.provenance import ANONYMOUS, Provenance
 from app.events.queries import HISTORY, provenance_parameters
-from app.jobs.list_queries import ORDERS, Filters, page_query
-from app.jobs.queries import CHANGE, CHANGE_COMPARED, GET, LOCK_DOCUMENTS
-from app.jobs.retention import BATCH, REMOVE
+from app.jobs.change_queries import CHANGE, CHANGE_COMPARED
+from app.jobs.list_queries import ORDERS, JobFilters, page_query
+from app.jobs.read_queries import GET, LOCK_DOCUMENTS
+from app.jobs.retention import PRUNE_BATCH, REMOVE
 from support.database import migrate, new_database
 
 JOBS = 100_000
@@ -104,7 +105,7 @@ class Database:
         finally:
             self.rows(f"RESET ROLE; RESET {SETTING}; DROP OWNED BY {role}; DROP ROLE {role}")
 
-    def plan_of_page(self, sort: str, filters: Filters, after: Sequence[Any] | None) -> str:
+    def plan_of_page(self, sort: str, filters: JobFilters, after: Sequence[Any] | None) -> str:
         """Return the plan of a page's query, as the engine sends it."""
         sent: list[tuple[str, Mapping[str, Any]]] = []
         with self._engine.connect() as connection:
@@ -204,12 +205,12 @@ def test_a_job_is_changed_by_its_primary_key(filled: Database) -> None:
         "versions": [1],
         "lease_token": None,
         "lease_expired": False,
-        "must_move": False,
+        "must_change_status": False,
         "delay_seconds": None,
         "counts_retry": True,
         "resets_retries": False,
-        "fixed": '{"job_type": "domain_scrape"}',
-        "queue": '{"priority": 5}',
+        "fixed_fields": '{"job_type": "domain_scrape"}',
+        "queue_fields": '{"priority": 5}',
         **provenance_parameters("updated", Provenance(ANONYMOUS, "r")),
     }
     plans = [*filled.plans(CHANGE, parameters), *filled.plans(CHANGE_COMPARED, parameters)]
@@ -248,18 +249,18 @@ POSITIONS: Mapping[str, Sequence[Any]] = {
     "updated_at": (MOMENT, uuid.UUID(int=7)),
     "-updated_at": (MOMENT, uuid.UUID(int=7)),
 }
-FILTERS: Mapping[str, Filters] = {
-    "none": Filters(),
-    "status": Filters(status=["pending"]),
-    "statuses": Filters(status=["pending", "running"]),
-    "common status": Filters(status=["completed"]),
-    "domain": Filters(domain="d7.example"),
-    "job type": Filters(job_type="sitemap"),
-    "customer": Filters(customer_config_id=uuid.UUID("c4ca4238-a0b9-2382-0dcc-509a6f75849b")),
-    "tag": Filters(tag="t7"),
-    "period": Filters(created_after=MOMENT, created_before=MOMENT + timedelta(days=1)),
-    "several": Filters(status=["failed"], domain="d7.example", tag="t7"),
-    "nothing to find": Filters(domain="nobody.example", status=["running"]),
+FILTERS: Mapping[str, JobFilters] = {
+    "none": JobFilters(),
+    "status": JobFilters(status=["pending"]),
+    "statuses": JobFilters(status=["pending", "running"]),
+    "common status": JobFilters(status=["completed"]),
+    "domain": JobFilters(domain="d7.example"),
+    "job type": JobFilters(job_type="sitemap"),
+    "customer": JobFilters(customer_config_id=uuid.UUID("c4ca4238-a0b9-2382-0dcc-509a6f75849b")),
+    "tag": JobFilters(tag="t7"),
+    "period": JobFilters(created_after=MOMENT, created_before=MOMENT + timedelta(days=1)),
+    "several": JobFilters(status=["failed"], domain="d7.example", tag="t7"),
+    "nothing to find": JobFilters(domain="nobody.example", status=["running"]),
 }
 FIRST_OF: Mapping[str, str] = {
     "created_at": "scrape_jobs_created",
@@ -282,7 +283,7 @@ def test_a_list_without_filters_is_read_in_its_order_from_where_the_page_starts(
     filled: Database, sort: str
 ) -> None:
     for after in (None, POSITIONS[sort]):
-        plan = filled.plan_of_page(sort, Filters(), after)
+        plan = filled.plan_of_page(sort, JobFilters(), after)
         assert_plans_use([plan], FIRST_OF[sort])
         assert not [
             node for node in nodes(plan) if node["Node Type"] in ("Sort", "Incremental Sort")
@@ -294,7 +295,7 @@ def test_a_list_without_filters_is_read_in_its_order_from_where_the_page_starts(
 
 def test_a_rare_tag_is_found_by_the_index_of_tags(filled: Database) -> None:
     assert_plans_use(
-        [filled.plan_of_page("-created_at", Filters(tag="rare"), None)], "scrape_jobs_tags"
+        [filled.plan_of_page("-created_at", JobFilters(tag="rare"), None)], "scrape_jobs_tags"
     )
 
 
@@ -303,7 +304,7 @@ STEPS: Mapping[str, tuple[Statement, int, Mapping[str, Any]]] = {
     "ends": (VERIFY_ENDS, JOBS_BATCH, {"after": MIDDLE, "at_first": False}),
     "prune": (
         REMOVE,
-        BATCH,
+        PRUNE_BATCH,
         {"cutoff": MOMENT + timedelta(days=9), "after_time": MOMENT, "after_id": MIDDLE},
     ),
 }

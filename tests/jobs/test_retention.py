@@ -26,8 +26,7 @@ from app.errors import JobNotFound
 from app.events.provenance import ANONYMOUS, Provenance
 from app.factory import create_app
 from app.jobs import leases, retention, service
-from app.jobs.changes import Preconditions
-from app.jobs.queries import RETRY
+from app.jobs.change_request import Preconditions, Retry
 from app.statistics import service as statistics
 from support.database import migrate, new_database
 from support.factories import new_domain
@@ -227,7 +226,7 @@ def test_it_goes_in_small_steps_each_of_which_is_done_when_it_is_told(attic: Att
     attic.fill(1100)
     attic.fill(1, "pending", days=99)
     with own_work(attic.app):
-        old = retention.span(NINETY_DAYS)
+        old = retention.prune_range(NINETY_DAYS)
         steps = []
         for step in retention.prune(old, dry_run=False):
             steps.append(step)
@@ -358,7 +357,7 @@ def test_a_job_that_is_retried_while_it_is_about_to_go_stays(attic: Attic) -> No
 
     with ThreadPoolExecutor(1) as pool:
         with own_work(attic.app), database.transaction():
-            leases.retry(UUID(saved), {}, RETRY, Preconditions(), PROVENANCE)
+            leases.retry(UUID(saved), {}, Retry(), Preconditions(), PROVENANCE)
             pruned = pool.submit(attic.prune)
             wait_until(attic.somebody_waits_for_a_lock)
         assert pruned.result(30).startswith("Removed 29 jobs;")
@@ -432,7 +431,7 @@ def test_two_that_prune_at_once_remove_each_job_once(attic: Attic) -> None:
 
     def prune() -> int:
         with own_work(attic.app):
-            old = retention.span(NINETY_DAYS)
+            old = retention.prune_range(NINETY_DAYS)
             start.wait()
             return sum(step.removed for step in retention.prune(old, dry_run=False))
 

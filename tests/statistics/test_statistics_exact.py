@@ -25,7 +25,7 @@ from app.events.provenance import ANONYMOUS, Provenance
 from app.factory import create_app
 from app.jobs import schemas
 from app.jobs import service as jobs
-from app.jobs.changes import Preconditions
+from app.jobs.change_request import Preconditions
 from app.statistics import queries, service
 from support.database import migrate, new_database
 from support.service import ROOT, environment, own_work, wait_until
