@@ -1,4 +1,4 @@
-"""Request schemas of jobs. Errors are listed in the order of the fields, which the reference gives."""
+"""Request schemas of jobs. Fields, and so errors, have the order of the reference."""
 
 import uuid
 from collections.abc import Mapping

@@ -37,9 +37,9 @@ from app.statistics import service as figures
 from app.webhooks.fan_out import FanOut
 from support.database import migrate, new_database
 from support.receiver import Receiver
+from support.round_trips import CountingProxy
 from support.service import wait_until
 from support.statements import statements
-from tests.jobs.test_round_trips import Proxy
 
 JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
 NIL, NOWHERE = str(uuid.UUID(int=0)), "0190f3a0-0000-7000-8000-000000000000"
@@ -760,7 +760,7 @@ def test_a_request_about_a_foreign_job_holds_up_nobody_even_while_it_is_open(hou
 def test_a_request_with_a_key_takes_one_round_trip_while_the_key_is_remembered(
     house: House,
 ) -> None:
-    proxy = Proxy(make_url(house.url))
+    proxy = CountingProxy(make_url(house.url))
     app = create_app(settings(proxy.url))
     a, foreign = Holder(app, house.a.key), house.b.create()["id"]
     try:
@@ -768,17 +768,17 @@ def test_a_request_with_a_key_takes_one_round_trip_while_the_key_is_remembered(
         for job, status in ((own, 200), (f"{JOBS}/{foreign}", 404), (f"{JOBS}/{NOWHERE}", 404)):
             for method, body in (("GET", None), ("PUT", {"stats": {"a": 1}})):
                 for _ in range(3):  # the statement is made known
-                    proxy.turns.clear()
+                    proxy.round_trips.clear()
                     assert a.ask(method, job, body).status_code == status
-                (turn,) = (turn for turn in proxy.turns if "get_api_key" not in turn)
+                (turn,) = (turn for turn in proxy.round_trips if "get_api_key" not in turn)
                 assert not turn.startswith(("BEGIN", "COMMIT", "ROLLBACK", "PREPARE"))
-        proxy.turns.clear()
+        proxy.round_trips.clear()
         started = time.monotonic()
         for _ in range(50):
             assert a.ask("GET", own).status_code == 200
-        looks = [turn for turn in proxy.turns if "get_api_key" in turn]
+        looks = [turn for turn in proxy.round_trips if "get_api_key" in turn]
         assert len(looks) <= 1 + (time.monotonic() - started) / keys.REMEMBERED_SECONDS
-        assert len(proxy.turns) == 50 + len(looks)
+        assert len(proxy.round_trips) == 50 + len(looks)
     finally:
         dispose(app)
         proxy.close()

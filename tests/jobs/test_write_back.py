@@ -15,18 +15,12 @@ from werkzeug.test import TestResponse
 
 from app.jobs.merge_patch import merge_patch
 from support.factories import make_job, new_domain, read_all, read_history
+from support.job_changes import ALLOWED, FOLLOWING, METHODS, STATUSES
+from support.job_changes import change_job as change
+from support.job_changes import update_job as changed
 from tests.jobs.test_patch import objects, values, without_nulls
-from tests.jobs.test_transitions import (
-    ALLOWED,
-    FOLLOWING,
-    METHODS,
-    STATUSES,
-    T1,
-    T2,
-    change,
-    changed,
-)
 
+T1, T2 = "2024-01-01T10:00:00.000Z", "2024-01-01T11:00:00.000Z"
 CUSTOMER = "0190f3a0-0000-7000-8000-00000000000a"
 TAKEN = ("running", "completed", "failed", "cancelled")
 

@@ -13,8 +13,9 @@ from app.events.queries import provenance_parameters
 from app.queue.order import LANES, WINDOW
 from app.queue.queries import DEPTH, PLACE, Wanted
 from support.database import migrate, new_database
+from support.plans import PlanDatabase as Database
+from support.plans import assert_plans_use, nodes
 from support.statements import statements
-from tests.jobs.test_plans import Database, assert_plans_use, nodes
 
 WAITING = 20_000
 DONE = 20_000
