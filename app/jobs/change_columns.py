@@ -43,6 +43,11 @@ def _queue_field(field: str, value: str, otherwise: str) -> str:
     return f"CASE WHEN '{field}' = ANY(compared.queue_fields) THEN {value} ELSE {otherwise} END"
 
 
+def _null_if(condition: str, column: str) -> str:
+    """Return SQL for null if the condition is true, and for the column's old value otherwise."""
+    return f"CASE WHEN {condition} THEN NULL ELSE {column} END"
+
+
 # The next three conditions apply only to a retry. It clears (or counts) each field that the
 # request does not give, and a value that the job already has counts as not given. Only the retry
 # endpoint sets must_change_status together with an error message, which the job then keeps.
@@ -122,9 +127,9 @@ NEW_VALUES = {
         otherwise=_SCHEDULED_FOR,
     ),
     "metadata": _METADATA,
-    "worker_id": "CASE WHEN is_retry THEN NULL ELSE worker_id END",
+    "worker_id": _null_if("is_retry", "worker_id"),
     # The rescue of an expired lease invalidates the token.
-    "lease_token": "CASE WHEN is_retry OR %(lease_expired)s::bool THEN NULL ELSE lease_token END",
+    "lease_token": _null_if("is_retry OR %(lease_expired)s::bool", "lease_token"),
     "lease_seconds": _LEASE_SECONDS,
     "lease_expires_at": _LEASE_EXPIRES_AT,
 }

@@ -1,10 +1,10 @@
 """The audit finds tampering: events or jobs that were changed, removed, added or moved.
 
-This is what hashes without a secret can prove. An attacker who can write all tables stays
-undetected here if he recomputes all hashes from the altered event on, up to the hash that the job
-stores. So does one who removes a job with all its rows, as the retention command does, or who
-resets a job to an earlier event with its status, time, version and chain. The database roles of
-deploy/roles.sql protect against these.
+This is what hashes without a secret can prove. The audit does not find three attacks by a role that
+can write all tables: recomputing all hashes from the altered event on, up to the hash in the job;
+removing a job with all its rows, as the retention command does; resetting a job to an earlier event
+with its status, time, version and chain. The database roles of deploy/roles.sql protect against
+these.
 """
 
 import uuid

@@ -116,7 +116,7 @@ def test_cancellation_takes_one_round_trip(counted: CountedClient) -> None:
 @pytest.mark.parametrize(
     "body", [{"priority": 9}, {"scheduled_for": None, "config": {"depth": 4}, "stats": {"a": 1}}]
 )
-def test_patch_of_queue_fields_takes_four_round_trips(
+def test_queue_patch_takes_at_most_four_round_trips(
     counted: CountedClient, body: dict[str, Any]
 ) -> None:
     job = make_job(counted.client, scheduled_for="2099-01-01T00:00:00Z")
@@ -139,7 +139,7 @@ def test_creation_takes_one_round_trip(counted: CountedClient, count: int) -> No
     )
 
 
-def test_creation_with_key_takes_six_round_trips(counted: CountedClient) -> None:
+def test_creation_with_key_takes_at_most_six_trips(counted: CountedClient) -> None:
     def create() -> TestResponse:
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return counted.client.post(
@@ -149,7 +149,7 @@ def test_creation_with_key_takes_six_round_trips(counted: CountedClient) -> None
     assert len(counted.round_trips(create, 201)) <= 6
 
 
-def test_patch_takes_four_round_trips(counted: CountedClient) -> None:
+def test_patch_takes_at_most_four_round_trips(counted: CountedClient) -> None:
     url = f"/api/scrape-jobs/{make_job(counted.client)['id']}"
     headers = {"Content-Type": "application/merge-patch+json"}
     round_trips = counted.round_trips(
