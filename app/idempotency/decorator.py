@@ -47,8 +47,8 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
     """Return the answer of `work`, which is done unless the current request's key says that it has
     been.
 
-    What `work` raises undoes it all, and the key is as if it never came. Raises AnswerUnreadable where the first one's was kept with a key of the
-    vault's that is gone.
+    What `work` raises undoes it all, and the key is as if it never came. Raises AnswerUnreadable
+    where the first one's was kept with a key of the vault's that is gone.
     """
     key = request.headers.get(HEADER)
     if key is None:
