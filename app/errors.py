@@ -92,10 +92,6 @@ class TransitionRefused(ScrapeJobError):
         self.retries = retries
 
 
-class RetriesUsedUp(TransitionRefused):
-    """The job has no retry left. Its attempt has been ended as failed, and stays ended."""
-
-
 class NotCancellable(ScrapeJobError):
     """The job has the final status `current` and cannot be cancelled."""
 

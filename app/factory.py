@@ -22,7 +22,7 @@ from app.database.row_turns import TURNS
 from app.database.tenant_scope import all_customers
 from app.events import commands as audit_commands
 from app.events.models import JobEvent
-from app.events.signals import status_changed, work_came
+from app.events.signals import status_changed, work_available
 from app.http import body, health, lifecycle, metrics
 from app.http.cors import CorsPolicy
 from app.http.shutdown import worker_is_stopping
@@ -133,7 +133,7 @@ def _cors_policy(settings: Settings) -> CorsPolicy:
 def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings) -> None:
     release = schema.release()
     waiting = WaitingRequests(settings.threads // 2, worker_is_stopping)
-    work_came.connect(lambda _: waiting.notify(), weak=False)
+    work_available.connect(lambda _: waiting.notify(), weak=False)
     queue_settings = queue.QueueSettings(settings.domain_limit, settings.distributed)
     health.register(app, lambda: schema.fault(release))
     app.register_blueprint(jobs)
@@ -166,7 +166,7 @@ def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKe
         PeriodicTask("statistics count", 2.0, totals.count_round),
     )
     app.extensions["outage_recorder"] = periodic(
-        PeriodicTask("outage recorder", outages.BEAT_SECONDS, outages.beat)
+        PeriodicTask("outage recorder", outages.DETECTION_SECONDS, outages.detect_outage)
     )
     app.extensions["key_use_recorder"] = periodic(
         PeriodicTask("API key usage", 10.0, keys.note_use)

@@ -26,7 +26,7 @@ from app.api_keys.scopes import Scope
 from app.config import Settings
 from app.events.queries import event_hash
 from app.factory import create_app
-from app.jobs import queries
+from app.jobs import change_queries
 from bench.ground import databases, execute, print_result, show_progress, summarize, vacuum
 from support.factories import new_domain
 
@@ -112,16 +112,16 @@ class ProtectedService:
 @contextmanager
 def unchained() -> Iterator[None]:
     """Record events without the hash chain."""
-    chained = queries.CHANGE
+    chained = change_queries.CHANGE
     previous = "(SELECT cur.chain FROM cur)"
     sql = chained.sql.replace(event_hash(previous, "f"), "''::bytea")
     if sql == chained.sql:
         raise SystemExit("the statement has no chain to leave out")
-    queries.CHANGE = dataclasses.replace(chained, sql=sql)
+    change_queries.CHANGE = dataclasses.replace(chained, sql=sql)
     try:
         yield
     finally:
-        queries.CHANGE = chained
+        change_queries.CHANGE = chained
 
 
 def role(url: str) -> str:

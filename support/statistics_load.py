@@ -19,7 +19,7 @@ from psycopg2.extras import RealDictCursor
 from app.events.provenance import ANONYMOUS, Provenance
 from app.jobs import schemas
 from app.jobs import service as jobs
-from app.jobs.changes import Preconditions
+from app.jobs.change_request import Preconditions
 from support.service import ROOT, environment, own_work
 
 JOBS = 4000

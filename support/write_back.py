@@ -7,9 +7,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from support.factories import make_job
-from tests.jobs.test_transitions import (
+from support.job_changes import (
     T1,
-    changed,
+    update_job,
 )
 
 CUSTOMER = "0190f3a0-0000-7000-8000-00000000000a"
@@ -68,9 +68,9 @@ def job_with_everything(
         "stats": {"pages": 1.5, "deep": {"a": [1, {}]}},
         "retry_count": 1,
     }
-    job = changed(client, job, **given)
+    job = update_job(client, job, **given)
     for step in {"pending": (), "running": ("running",), "cancelled": ("cancelled",)}.get(
         status, ("running", status)
     ):
-        job = changed(client, job, status=step)
-    return changed(client, job, started_at=None if status == "pending" else T1), token
+        job = update_job(client, job, status=step)
+    return update_job(client, job, started_at=None if status == "pending" else T1), token

@@ -1,2 +1,1 @@
-"""The append-only log of what happened to every job: the one source of history, webhooks, live
-updates, statistics."""
+"""The append-only log of job changes, the source of history, webhooks, streams and statistics."""

@@ -1,4 +1,4 @@
-"""The tables of events and of what is to be told of them."""
+"""The tables of events, of the outbox, and of status changes that are not counted yet."""
 
 import uuid
 from datetime import datetime
@@ -22,17 +22,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database import Model
 
 NO_CUSTOMER = uuid.UUID(int=0)
-"""Stands in the outbox for the customer of a job that has none."""
+"""The customer in the outbox for a job that belongs to no customer."""
 
 NO_ENDPOINT = uuid.UUID(int=0)
-"""Comes before the id of every webhook endpoint."""
+"""An id that sorts before the id of every webhook endpoint."""
 
 
 class JobEvent(Model):
-    """One modification of one job, written by the statement that made it, and never changed.
+    """One change of one job, inserted by the statement that makes the change and never updated.
 
-    There is no foreign key to the job: the record outlives what it is about, and a hot statement is
-    spared a lookup.
+    There is no foreign key to the job: the event outlives the job, and frequent statements need no
+    lookup for it.
     """
 
     __tablename__ = "job_events"
@@ -45,10 +45,10 @@ class JobEvent(Model):
     )
 
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
-    # The job's version that the modification made: 1, 2, 3, … without gaps.
+    # The job's version after the change: 1, 2, 3, … without gaps.
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    # created, updated, cancelled: the operation that was asked for.
+    # The requested operation, such as created, updated or cancelled.
     action: Mapped[str] = mapped_column(Text)
     old_status: Mapped[str | None] = mapped_column(Text)
     new_status: Mapped[str] = mapped_column(Text)
@@ -56,31 +56,30 @@ class JobEvent(Model):
     actor_id: Mapped[str | None] = mapped_column(Text)
     actor_name: Mapped[str | None] = mapped_column(Text)
     request_id: Mapped[str | None] = mapped_column(Text)
-    # The network address that the request came from.
+    # The network address of the request.
     address: Mapped[str | None] = mapped_column(Text)
     # {"field": {"from": …, "to": …}}, documents by their top-level keys ("stats.pagesProcessed").
     changes: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    # What follows is null unless the status changed.
-    # The whole stats as they were: what a webhook tells and statistics count.
+    # The columns from here on, except the hash, are null unless the status changed.
+    # The stats after the change, for webhooks and statistics.
     stats: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    # The event by which the job had taken the status that it left with this one; null for the
-    # first.
+    # The seq of the event with which the job got its old status. Null for the first event.
     previous_seq: Mapped[int | None] = mapped_column(BigInteger)
-    # What the job stood at then: retries; how long the attempt took that ended, if one did; why it
-    # failed, if it did.
+    # The job's retry_count after the change; the duration of the attempt, if one ended; the error
+    # message, if the job failed.
     retry_count: Mapped[int | None] = mapped_column(Integer)
     seconds: Mapped[float | None] = mapped_column(Double)
     error_message: Mapped[str | None] = mapped_column(Text)
-    # Of the job's event before it, and of all the other columns: who alters a row breaks the chain.
+    # Covers the hash of the previous event and all other columns: altering a row breaks the chain.
     hash: Mapped[bytes] = mapped_column(LargeBinary, server_default="")
 
 
 class Outbox(Model):
-    """A status change that is not yet turned into webhooks: written with its event, removed with
-    the deliveries' birth.
+    """A status change whose webhook deliveries are pending creation.
 
-    What is to be done is found here and not by "events after the last seen": numbers and times are
-    given before the commit, and commits come in another order.
+    The row is inserted with its event and deleted when the deliveries are stored. The fan-out reads
+    this table instead of "events after the last one": numbers and times are assigned before the
+    commit, and transactions commit in another order.
     """
 
     __tablename__ = "outbox"
@@ -89,18 +88,18 @@ class Outbox(Model):
     job_id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    # The job's customer, for the fan-out takes turns between customers.
+    # The job's customer. The fan-out alternates between customers.
     customer: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text(f"'{NO_CUSTOMER}'"))
-    # The deliveries to the endpoints up to this id are made; a change with many endpoints takes
-    # several steps.
+    # The deliveries to the endpoints up to this id are stored. A status change with many endpoints
+    # takes several steps.
     served_to: Mapped[uuid.UUID] = mapped_column(Uuid, server_default=text(f"'{NO_ENDPOINT}'"))
 
 
 class UncountedEvent(Model):
-    """A status change that the running totals do not hold yet: written with its event, removed when
-    it is counted.
+    """A status change that is not in the running totals yet.
 
-    It is told apart by a row for the same reason as in the outbox.
+    The row is inserted with its event and deleted when the event is counted. It exists for the same
+    reason as a row of the outbox.
     """
 
     __tablename__ = "uncounted_events"

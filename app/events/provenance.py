@@ -1,12 +1,18 @@
-"""Who did something, and by which request."""
+"""Provenance of a change: the actor, the request and its network address."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts. `type` is ``key`` (an API key), ``system`` (the service itself) or ``anonymous``
-    (nobody asked)."""
+    """The actor of a change.
+
+    Attributes:
+        type: ``key`` (an API key), ``system`` (the service itself) or ``anonymous`` (a request
+            without a key).
+        id: The id of the API key.
+        name: The name of the API key.
+    """
 
     type: str
     id: str | None = None
@@ -19,8 +25,7 @@ SYSTEM = Actor("system")
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a modification comes from: the actor, the request's id, and the address that it came
-    from."""
+    """The provenance of a change: the actor, the request's id and its network address."""
 
     actor: Actor
     request_id: str | None

@@ -1,4 +1,9 @@
-"""The log's SQL: the clause that appends to it, and the statement that reads a job's history."""
+"""SQL of the event log: the clauses that append an event, and the history of a job.
+
+A statement that changes jobs includes the clauses of `append_event`. So the change and its event
+are stored together, in one round trip. Each event holds the hash of the event before it: the
+events of a job form a chain, which `app.events.audit_queries` verifies.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,105 +17,160 @@ from app.database.tenant_scope import visible_rows
 from app.events.models import NO_CUSTOMER
 from app.events.provenance import Provenance
 
-LARGE_VALUE = 1024
-"""Bytes past which a document's value is recorded by its size and digest instead of itself."""
+LARGE_VALUE_BYTES = 1024
+"""A larger value of a document is recorded as its size and digest instead of the value itself."""
 
 
-def changes(
+def field_changes(
     fields: Mapping[str, tuple[str, str]], documents: Mapping[str, tuple[str, str]], keep_whole: str
 ) -> str:
-    """Return SQL for the jsonb of what differs: ``{"field": {"from": …, "to": …}}``.
+    """Return SQL for the changed fields as jsonb: ``{"field": {"from": …, "to": …}}``.
 
-    `fields` and `documents` name pairs of SQL expressions (old, new); of a document each top-level
-    key counts as a field of its own. A document's value past LARGE_VALUE is folded into its size
-    and digest, except an old one where the SQL condition `keep_whole` holds: there the log is the
-    only place left that has it.
+    Args:
+        fields: SQL expressions for the old and the new value of each field, by its name.
+        documents: The same for JSON documents. Each top-level key of a document counts as a field
+            of its own, such as ``stats.pagesProcessed``. Values larger than LARGE_VALUE_BYTES are
+            replaced by their size and digest.
+        keep_whole: SQL condition under which a large old value of a document is kept whole,
+            because the log is then the only place that still has it.
     """
     scalars = ", ".join(
         f"('{name}', to_jsonb({old}), to_jsonb({new}))" for name, (old, new) in fields.items()
     )
     parts = [f"SELECT f.name, f.old, f.new FROM (VALUES {scalars}) AS f (name, old, new)"] + [
-        f"SELECT '{name}.' || key, {_folded('o.value', keep_whole)}, {_folded('n.value', 'false')}"
-        f" FROM jsonb_each({old}) o FULL JOIN jsonb_each({new}) n USING (key) WHERE o.value IS DISTINCT FROM n.value"
+        f"SELECT '{name}.' || key, {_shortened('o.value', keep_whole)},"
+        f" {_shortened('n.value', 'false')}"
+        f" FROM jsonb_each({old}) o FULL JOIN jsonb_each({new}) n USING (key)"
+        " WHERE o.value IS DISTINCT FROM n.value"
         for name, (old, new) in documents.items()
     ]
     return (
-        "(SELECT coalesce(jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}')"
-        f" FROM ({' UNION ALL '.join(parts)}) AS d (name, old, new) WHERE d.old IS DISTINCT FROM d.new)"
+        "(SELECT coalesce("
+        "jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}')"
+        f" FROM ({' UNION ALL '.join(parts)}) AS d (name, old, new)"
+        " WHERE d.old IS DISTINCT FROM d.new)"
     )
 
 
-def _folded(value: str, keep_whole: str) -> str:
+def _shortened(value: str, keep_whole: str) -> str:
     return (
-        f"CASE WHEN octet_length({value}::text) > {LARGE_VALUE} AND NOT {keep_whole}"
+        f"CASE WHEN octet_length({value}::text) > {LARGE_VALUE_BYTES} AND NOT {keep_whole}"
         f" THEN jsonb_build_object('bytes', octet_length({value}::text),"
         f" 'sha256', encode(sha256(convert_to({value}::text, 'UTF8')), 'hex')) ELSE {value} END"
     )
 
 
-_FACTS = (
-    "job_id", "seq", "at", "old_status", "new_status", "changes", "stats", "previous_seq", "retry_count", "seconds",
-    "error_message",
+_EVENT_COLUMNS = (
+    "job_id", "seq", "at", "old_status", "new_status", "changes", "stats", "previous_seq",
+    "retry_count", "seconds", "error_message",
 )  # fmt: skip
-_PROVENANCE = ("action", "actor_type", "actor_id", "actor_name", "request_id", "address")
-COLUMNS = (*_FACTS, *_PROVENANCE, "hash")
+_PROVENANCE_COLUMNS = (
+    "action", "actor_type", "actor_id", "actor_name", "request_id", "address",
+)  # fmt: skip
+_HASHED_COLUMNS = (*_EVENT_COLUMNS, *_PROVENANCE_COLUMNS)
+COLUMNS = (*_HASHED_COLUMNS, "hash")
+"""The columns of job_events."""
 
 NO_HASH = "''::bytea"
-"""SQL for what comes before a job's first event."""
+"""SQL for the previous hash of a job's first event."""
 
 
-def event_hash(previous: str, event: str) -> str:
-    """Return SQL for the hash of an `event` that follows one with the hash `previous`.
+def event_hash(previous_hash: str, event: str) -> str:
+    """Return SQL for the hash of the row `event`.
 
-    It is SHA-256 of the previous hash and of every other column, each in a form that no setting of
-    a session changes.
+    It is the SHA-256 digest of `previous_hash` and of all other columns. Each column is written in
+    a form that does not depend on settings of the session.
     """
     exact = {
         "at": f"encode(timestamptz_send({event}.at), 'hex')",
         "seconds": f"encode(float8send({event}.seconds), 'hex')",
-        "stats": f"{event}.stats::text",  # that there are none is one thing, that they are null another
+        "stats": f"{event}.stats::text",  # distinguishes SQL NULL from the JSON value null
     }
-    columns = [exact.get(name, f"{event}.{name}") for name in (*_FACTS, *_PROVENANCE)]
+    columns = [exact.get(name, f"{event}.{name}") for name in _HASHED_COLUMNS]
     content = f"jsonb_build_array({', '.join(columns)})::text"
-    return f"sha256({previous} || convert_to({content}, 'UTF8'))"
+    return f"sha256({previous_hash} || convert_to({content}, 'UTF8'))"
 
 
-def happened(select: str, previous: str = NO_HASH) -> str:
-    """Return the clauses ``fact`` and ``event`` of a statement that changes jobs.
+def append_event(
+    source: str,
+    *,
+    job_id: str,
+    seq: str,
+    at: str,
+    old_status: str,
+    new_status: str,
+    changes: str = "'{}'::jsonb",
+    stats: str = "NULL::jsonb",
+    previous_seq: str = "NULL::bigint",
+    retry_count: str = "NULL::int",
+    seconds: str = "NULL::float8",
+    error_message: str = "NULL::text",
+    previous_hash: str = NO_HASH,
+) -> str:
+    """Return the clauses ``event_values``, ``event`` and ``appended`` of a statement.
 
-    `select` gives job_id, seq, at, old_status, new_status, changes, stats, previous_seq,
-    retry_count, seconds and error_message, in this order, FROM and WHERE included; the rest are the
-    parameters of `provenance`. `previous` is SQL for the hash of the job's last event, to which
-    each row ``f`` of ``fact`` is chained; the job takes the ``hash`` of its ``event``.
+    They insert one event into job_events for each row of `source`. The statement has to store the
+    ``hash`` of its ``event`` in the job's column chain, and takes `provenance_parameters`.
+
+    Args:
+        source: The FROM clause, with WHERE where needed, that gives the values of the events.
+        job_id: SQL for the column of this name in job_events. So are all arguments up to
+            `error_message`.
+        previous_hash: SQL for the hash of the job's event before this one. The new event is the
+            row ``v``.
     """
-    provenance = ", ".join(f"%({name})s::text AS {name}" for name in _PROVENANCE)
-    return f"""fact AS MATERIALIZED (
-        SELECT e.*, {provenance} FROM ({select}) AS e ({", ".join(_FACTS)})
-    ), event AS MATERIALIZED (SELECT f.*, {event_hash(previous, "f")} AS hash FROM fact f)"""
+    values = {
+        "job_id": job_id,
+        "seq": seq,
+        "at": at,
+        "old_status": old_status,
+        "new_status": new_status,
+        "changes": changes,
+        "stats": stats,
+        "previous_seq": previous_seq,
+        "retry_count": retry_count,
+        "seconds": seconds,
+        "error_message": error_message,
+        **{name: f"%({name})s::text" for name in _PROVENANCE_COLUMNS},
+    }
+    columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+    return f"""event_values AS MATERIALIZED (
+        SELECT {columns} {source}
+    ), event AS MATERIALIZED (
+        SELECT v.*, {event_hash(previous_hash, "v")} AS hash FROM event_values v
+    ), appended AS (
+        INSERT INTO job_events ({", ".join(COLUMNS)}) SELECT {", ".join(COLUMNS)} FROM event
+    )"""
 
 
-APPEND = f"INSERT INTO job_events ({', '.join(COLUMNS)}) SELECT {', '.join(COLUMNS)} FROM event"
-"""The INSERT of what ``event`` holds."""
+def enqueue_for_webhooks(source: str = "FROM job") -> str:
+    """Return the clause ``for_webhooks``, which adds status changes to the outbox.
 
-
-def owe(select: str) -> str:
-    """Return the INSERT of the status changes that webhooks are to tell of.
-
-    `select` gives job_id, seq, the time and the job's customer_config_id.
+    Args:
+        source: The FROM clause, with WHERE where needed, that gives the changed jobs as rows
+            ``job``.
     """
-    return f"""INSERT INTO outbox (job_id, seq, created_at, customer)
-        SELECT c.job_id, c.seq, c.at, coalesce(c.customer, '{NO_CUSTOMER}')
-        FROM ({select}) AS c (job_id, seq, at, customer)"""
+    return f"""for_webhooks AS (
+        INSERT INTO outbox (job_id, seq, created_at, customer)
+        SELECT job.id, job.version, job.updated_at,
+            coalesce(job.customer_config_id, '{NO_CUSTOMER}') {source}
+    )"""
 
 
-def leave_uncounted(select: str) -> str:
-    """Return the INSERT of the status changes that statistics are to count; `select` gives job_id
-    and seq."""
-    return f"INSERT INTO uncounted_events (job_id, seq) {select}"
+def enqueue_for_statistics(source: str = "FROM job") -> str:
+    """Return the clause ``for_statistics``, which marks status changes as not counted yet.
+
+    Args:
+        source: The FROM clause, with WHERE where needed, that gives the changed jobs as rows
+            ``job``.
+    """
+    return f"""for_statistics AS (
+        INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version {source}
+    )"""
 
 
 def provenance_parameters(action: str, provenance: Provenance) -> dict[str, Any]:
-    """Return the parameters that every statement with the clauses of `happened` takes."""
+    """Return the parameters of every statement that includes the clauses of `append_event`."""
     return {
         "action": action,
         "actor_type": provenance.actor.type,
@@ -123,8 +183,7 @@ def provenance_parameters(action: str, provenance: Provenance) -> dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An event as the history shows it: its JSON, and its position, where the next page may
-    start."""
+    """An event of a history: its JSON text, and its position, after which a next page can start."""
 
     json: str
     position: tuple[int]
@@ -132,13 +191,14 @@ class RecordedEvent:
 
 HISTORY = Statement(
     "history",
-    # Promises: at most `limit` events of one job, oldest first, from after `after` on, by the
-    # primary key; fewer where they would not fit a page, and then how many there are.
+    # Promises: at most `limit` events of one job after number `after`, oldest first, by the primary
+    # key. Fewer if they exceed the size of a page: then each row has the number of all that were
+    # found.
     fitting(
         f"""SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
             e.seq AS id, {timestamp("e.at")} AS at,
-            (SELECT row_to_json(a) FROM
-                (SELECT e.actor_type AS type, e.actor_id AS id, e.actor_name AS name) AS a) AS actor,
+            (SELECT row_to_json(a) FROM (
+                SELECT e.actor_type AS type, e.actor_id AS id, e.actor_name AS name) AS a) AS actor,
             e.request_id, e.action, e.old_status, e.new_status, e.changes) AS r) AS json
         FROM job_events e
         WHERE e.job_id = %(job_id)s::uuid AND e.seq > %(after)s::bigint
@@ -150,7 +210,10 @@ HISTORY = Statement(
 
 
 def history(job_id: UUID, after: int, limit: int) -> Fitting[RecordedEvent]:
-    """Return at most `limit` events of the job that follow number `after`, oldest first, as many as
-    fit a page."""
+    """Return the job's events after number `after`, oldest first.
+
+    Returns:
+        At most `limit` events. Fewer if they exceed the size of a page.
+    """
     rows = database.run(HISTORY, {"job_id": str(job_id), "after": after, "limit": limit})
     return Fitting([RecordedEvent(text, (seq,)) for seq, text, *_ in rows], is_cut(rows))

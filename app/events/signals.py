@@ -1,17 +1,20 @@
-"""What is announced inside the process, after the commit. A crash loses an announcement: it hurries
-work, no more."""
+"""Signals inside the process, sent after the commit.
+
+They only make other threads work sooner. If the process crashes before it sends one, the work is
+done with the next periodic run.
+"""
 
 from blinker import Signal
 
-status_changed = Signal("A job's status changed")
-work_came = Signal("A job came to be pending, or one ended that may have kept others from starting")
+status_changed = Signal("The status of a job changed")
+work_available = Signal("A job became pending, or a running one ended that may have blocked others")
 
 
 def announce_status_change() -> None:
-    """Tell whoever listens to `status_changed`."""
+    """Send `status_changed`."""
     status_changed.send()
 
 
 def announce_work() -> None:
-    """Tell whoever listens to `work_came`."""
-    work_came.send()
+    """Send `work_available`."""
+    work_available.send()

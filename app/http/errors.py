@@ -90,7 +90,6 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     errors.KeyNotFound: lambda _: ErrorResponse(404, "Key not found"),
     errors.JobNotFound: lambda _: ErrorResponse(404, "Job not found"),
     errors.TransitionRefused: _transition,
-    errors.RetriesUsedUp: _transition,
     errors.NotCancellable: lambda error: ErrorResponse(
         409, "Job not found or cannot be cancelled", f"Job is already {error.current}"
     ),

@@ -1,1 +1,1 @@
-"""The jobs: their rules, their rows, and the endpoints that change and show them."""
+"""Jobs: their rules, their table, and the endpoints that create, change and show them."""

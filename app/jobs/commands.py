@@ -51,7 +51,7 @@ def commands(further_rows: FurtherRows) -> AppGroup:
         batches: you can interrupt it at any time and start it again.
         """
         with cli.administration():
-            old = retention.span(older_than)
+            old = retention.prune_range(older_than)
             deliveries = further_rows.prune_unsendable(old.cutoff, dry_run=dry_run)
         removed, kept = _prune_jobs(old, dry_run)
         with cli.administration():
@@ -69,7 +69,7 @@ def commands(further_rows: FurtherRows) -> AppGroup:
     return group
 
 
-def _prune_jobs(old: retention.Span, dry_run: bool) -> tuple[int, int]:
+def _prune_jobs(old: retention.PruneRange, dry_run: bool) -> tuple[int, int]:
     """Remove the jobs in `old` with a progress bar; return how many were removed and kept."""
     removed = kept = 0
     oldest = old.oldest or old.cutoff

@@ -1,5 +1,7 @@
-"""The SQL of leases: how a worker takes a pending job, how it keeps it, how it hears that it is
-cancelled."""
+"""SQL of leases: take a pending job, extend a lease, find expired leases.
+
+It also records that a worker was informed of its job's cancellation.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -10,12 +12,17 @@ from app.database.tenant_scope import visible_rows
 from app.events import queries as events
 from app.events.provenance import Provenance
 from app.jobs.outages import OUTAGES, RECOVERY
-from app.jobs.queries import Representation, job_json, tag
+from app.jobs.representation import Representation, job_json, tag
 from app.jobs.states import Status
 
-_TAKEN = events.happened(
-    f"SELECT picked.id, picked.version + 1, picked.t, '{Status.PENDING}'::text, '{Status.RUNNING}'::text, "
-    + events.changes(
+_APPEND_CLAIMED = events.append_event(
+    "FROM picked",
+    job_id="picked.id",
+    seq="picked.version + 1",
+    at="picked.t",
+    old_status=f"'{Status.PENDING}'::text",
+    new_status=f"'{Status.RUNNING}'::text",
+    changes=events.field_changes(
         {
             "started_at": (timestamp("picked.started_at"), timestamp("picked.t")),
             "scheduled_for": (timestamp("picked.scheduled_for"), "NULL::text"),
@@ -23,44 +30,50 @@ _TAKEN = events.happened(
         },
         {},
         keep_whole="false",
-    )
-    + ", picked.stats, picked.status_seq, picked.retry_count, NULL::float8, NULL::text FROM picked",
-    previous="(SELECT picked.chain FROM picked WHERE picked.id = f.job_id)",
+    ),
+    stats="picked.stats",
+    previous_seq="picked.status_seq",
+    retry_count="picked.retry_count",
+    previous_hash="(SELECT picked.chain FROM picked WHERE picked.id = v.job_id)",
 )
 
 
 def take(only: str = "") -> str:
-    """Return the clauses that lease the jobs of ``picked`` to a worker, in one statement with the
-    one that picked them.
+    """Return the clauses that lease the jobs of the clause ``picked`` to a worker.
 
-    ``picked`` holds rows of pending jobs, locked, with the moment as `t` and a token for each as
-    `token`; the jobs as they are afterwards are ``job``. Of parameters they take worker_id and
-    lease_seconds. `only` is a condition on `j` that names the one job where the statement is about
-    one.
+    They belong to the statement that picks the jobs, and append the events. The clause ``job``
+    has the jobs as they are afterwards. Parameters are `worker_id`, `lease_seconds` and those of
+    the provenance.
+
+    ``picked`` holds locked rows of pending jobs, with the time of the claim as `t` and a lease
+    token for each job as `token`.
+
+    Args:
+        only: A further condition on the job ``j``, which names the job in a statement about one.
     """
-    return f"""{_TAKEN}, job AS (
+    return f"""{_APPEND_CLAIMED}, job AS (
         UPDATE scrape_jobs j SET
             status = '{Status.RUNNING}', started_at = picked.t, scheduled_for = NULL,
-            worker_id = %(worker_id)s::text, lease_token = picked.token, lease_seconds = %(lease_seconds)s::int,
-            lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int), cancel_heard_at = NULL,
-            updated_at = picked.t, version = picked.version + 1, status_seq = picked.version + 1,
-            chain = event.hash
+            worker_id = %(worker_id)s::text, lease_token = picked.token,
+            lease_seconds = %(lease_seconds)s::int,
+            lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
+            cancel_heard_at = NULL, updated_at = picked.t, version = picked.version + 1,
+            status_seq = picked.version + 1, chain = event.hash
         FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id {only}
         RETURNING j.*
-    ), appended AS ({events.APPEND}),
-    owed AS ({events.owe("SELECT job.id, job.version, job.updated_at, job.customer_config_id FROM job")}),
-    uncounted AS ({events.leave_uncounted("SELECT job.id, job.version FROM job")})"""
+    ), {events.enqueue_for_webhooks()}, {events.enqueue_for_statistics()}"""
 
 
 HEARTBEAT = Statement(
     "extend_lease",
-    # Promises: the lease lasts its whole length again from now on, and nothing else is changed, no
-    # index either; or no row: the job does not run, or not under this token.
+    # Promises: the lease has its full length again from now on. Nothing else is changed, and no
+    # index is written. No row: the job is not running under this token.
     f"""
     WITH cur AS MATERIALIZED (
         SELECT j.id, now() + make_interval(secs => j.lease_seconds) AS until FROM scrape_jobs j
-        WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text AND j.status = '{Status.RUNNING}'
-            AND j.lease_seconds IS NOT NULL AND {visible_rows("j")}
+        WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text
+            AND j.status = '{Status.RUNNING}' AND j.lease_seconds IS NOT NULL
+            AND {visible_rows("j")}
         FOR NO KEY UPDATE
     ), job AS (
         UPDATE scrape_jobs j SET lease_expires_at = greatest(j.lease_expires_at, cur.until)
@@ -72,53 +85,65 @@ HEARTBEAT = Statement(
 
 
 def extend(job_id: UUID, lease_token: str) -> Representation | None:
-    """Extend the lease and return the job, or None where it does not run under `lease_token`."""
+    """Extend the lease and return the job, or None if it is not running under `lease_token`."""
     rows = database.run(HEARTBEAT, {"id": str(job_id), "lease_token": lease_token})
     return Representation(job_id, *rows[0]) if rows else None
 
 
-_HEARD = events.happened(
-    "SELECT cur.id, cur.version + 1, cur.t, cur.status, cur.status, '{}'::jsonb, NULL::jsonb, NULL::bigint, NULL::int,"
-    " NULL::float8, NULL::text FROM cur",
-    previous="(SELECT cur.chain FROM cur)",
+_APPEND_CANCEL_HEARD = events.append_event(
+    "FROM cur",
+    job_id="cur.id",
+    seq="cur.version + 1",
+    at="cur.t",
+    old_status="cur.status",
+    new_status="cur.status",
+    previous_hash="(SELECT cur.chain FROM cur)",
 )
 
-HEAR = Statement(
-    "record_hearing",
-    # Promises: once for each cancellation, the event that the worker was told of it.
+RECORD_CANCEL_HEARD = Statement(
+    "record_cancel_heard",
+    # Promises: once for each cancellation, the event that the worker was informed of it, and the
+    # job as it is then. No row: the event exists already, or the job was not cancelled under this
+    # token.
     f"""
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t FROM scrape_jobs j
-        WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text AND j.status = '{Status.CANCELLED}'
-            AND j.cancel_heard_at IS NULL AND {visible_rows("j")}
+        WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text
+            AND j.status = '{Status.CANCELLED}' AND j.cancel_heard_at IS NULL
+            AND {visible_rows("j")}
         FOR NO KEY UPDATE
-    ), {_HEARD}, job AS (
+    ), {_APPEND_CANCEL_HEARD}, job AS (
         UPDATE scrape_jobs j SET
-            cancel_heard_at = cur.t, updated_at = cur.t, version = cur.version + 1, chain = event.hash
+            cancel_heard_at = cur.t, updated_at = cur.t, version = cur.version + 1,
+            chain = event.hash
         FROM cur, event WHERE j.id = cur.id AND j.id = %(id)s::uuid RETURNING j.*
-    ), appended AS ({events.APPEND})
+    )
     SELECT {tag("job")}, {job_json("job")} FROM job
     """,
 )
 
 
-def record_hearing(job_id: UUID, lease_token: str, provenance: Provenance) -> Representation | None:
-    """Record that the holder of `lease_token` hears that the job is cancelled, and return the job.
+def record_cancel_heard(
+    job_id: UUID, lease_token: str, provenance: Provenance
+) -> Representation | None:
+    """Record that the worker with `lease_token` learns of the job's cancellation.
 
-    None where that is known already, or is not so.
+    Returns the job, or None if this is recorded already or the job was not cancelled under the
+    token.
     """
     parameters: dict[str, Any] = {"id": str(job_id), "lease_token": lease_token}
-    rows = database.run(
-        HEAR, {**parameters, **events.provenance_parameters("cancel_heard", provenance)}
-    )
+    parameters.update(events.provenance_parameters("cancel_heard", provenance))
+    rows = database.run(RECORD_CANCEL_HEARD, parameters)
     return Representation(job_id, *rows[0]) if rows else None
 
 
 LEASE = Statement(
     "read_lease",
-    # Promises: the job, and whether it is a cancelled one whose worker holds the token.
+    # Promises: whether the job was cancelled while a worker held it under this token, and the job.
+    # No row: the job does not exist.
     f"""
-    SELECT coalesce(j.lease_token = %(lease_token)s::text, false) AND j.status = '{Status.CANCELLED}',
+    SELECT coalesce(j.lease_token = %(lease_token)s::text, false)
+            AND j.status = '{Status.CANCELLED}',
         {tag("j")}, {job_json("j")} FROM scrape_jobs j
     WHERE j.id = %(id)s::uuid AND {visible_rows("j")}
     """,
@@ -126,33 +151,35 @@ LEASE = Statement(
 
 
 def read_cancelled(job_id: UUID, lease_token: str) -> tuple[bool, Representation] | None:
-    """Return the job, and whether it was cancelled under `lease_token`; None where there is no such
-    job."""
+    """Return whether the job was cancelled under `lease_token`, and the job.
+
+    Returns None if the job does not exist.
+    """
     rows = database.run(LEASE, {"id": str(job_id), "lease_token": lease_token})
     if not rows:
         return None
-    (cancelled, *representation), *_ = rows
-    return cancelled, Representation(job_id, *representation)
+    is_cancelled, *representation = rows[0]
+    return is_cancelled, Representation(job_id, *representation)
 
 
 WORKER = Statement(
     "read_worker",
-    # Promises: who holds, or held, the job.
+    # Promises: the id of the worker that holds the job or held it last.
     f"SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')}",
 )
 
 
-def worker(job_id: UUID) -> str | None:
-    """Return the id of the job's worker; None where there is none, or no such job."""
+def read_worker_id(job_id: UUID) -> str | None:
+    """Return the id of the job's worker, or None if it has none or does not exist."""
     rows = database.run(WORKER, {"id": str(job_id)})
     return rows[0][0] if rows else None
 
 
 EXPIRED = Statement(
     "find_expired_leases",
-    # Promises: at most `limit` running jobs whose lease has run out, the longest first; without
-    # those whose lease ran out during an outage and whose worker still has time to come back. It
-    # locks nothing: the rescue looks again.
+    # Promises: at most `limit` running jobs whose lease has expired, the longest expired first.
+    # Jobs whose lease expired during an outage are left out while their worker still has time to
+    # send a heartbeat. It locks nothing: the rescue checks each job again.
     f"""
     WITH outage AS MATERIALIZED ({OUTAGES})
     SELECT j.id, j.worker_id, j.retry_count FROM scrape_jobs j
@@ -166,23 +193,27 @@ EXPIRED = Statement(
 
 
 def expired(limit: int) -> list[tuple[UUID, str, int]]:
-    """Return id, worker and retry count of at most `limit` jobs whose lease has run out, and has no
-    chance left."""
+    """Return id, worker id and retry_count of at most `limit` jobs whose lease has expired."""
     return [
-        (job_id, worker_id, retries)
-        for job_id, worker_id, retries in database.run(EXPIRED, {"limit": limit})
+        (job_id, worker_id, retry_count)
+        for job_id, worker_id, retry_count in database.run(EXPIRED, {"limit": limit})
     ]
 
 
 LOCK = Statement(
     "lock_job_if_free",
-    # Promises: the job's row is locked until the transaction ends; or no row: another transaction
-    # holds it, or there is no such job. It never waits.
-    f"SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')} FOR NO KEY UPDATE SKIP LOCKED",
+    # Promises: the job's row is locked until the transaction ends. No row: another transaction
+    # holds the lock, or the job does not exist. It never waits.
+    f"""
+    SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows("j")}
+    FOR NO KEY UPDATE SKIP LOCKED
+    """,
 )
 
 
 def lock_if_free(job_id: UUID) -> bool:
-    """Lock the job's row until the open transaction ends; return False where another transaction
-    holds it."""
+    """Lock the job's row until the open transaction ends.
+
+    Returns False if another transaction holds the lock.
+    """
     return bool(database.run(LOCK, {"id": str(job_id)}))

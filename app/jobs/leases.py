@@ -1,73 +1,87 @@
-"""What happens to a job that a worker holds: signs of life, giving it up or back, and its rescue
-from a dead worker."""
+"""Operations on a leased job: heartbeat, retry, release, and rescue of an expired lease."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from app import database
 from app.database.row_turns import one_row
-from app.errors import JobNotFound, LeaseLost, LockTimeout, RetriesUsedUp, TransitionRefused
+from app.errors import JobNotFound, LeaseLost, LockTimeout, TransitionRefused
 from app.events.provenance import Provenance
-from app.jobs import lease_queries
-from app.jobs.changes import Preconditions, change
-from app.jobs.queries import Representation, Retry
+from app.jobs import changes, lease_queries
+from app.jobs.change_request import Change, Preconditions, Retry
+from app.jobs.representation import Representation
 from app.jobs.states import Status
-
-PENDING = {"status": Status.PENDING}
 
 
 @one_row
 def heartbeat(job_id: UUID, lease_token: str, provenance: Provenance) -> Representation:
-    """Extend the job's lease and return the job; of a cancelled one, tell so and record that the
-    worker knows.
+    """Extend the job's lease and return the job.
 
-    Raises JobNotFound, LeaseLost or DatabaseFailure.
+    If the job was cancelled under the token, return it as it is, and record that its worker was
+    informed.
+
+    Raises:
+        JobNotFound: If the job does not exist.
+        LeaseLost: If the job is not leased under `lease_token`.
+        DatabaseFailure: If the database fails.
     """
     job = lease_queries.extend(job_id, lease_token)
-    return job or _hear(job_id, lease_token, provenance)
+    return job or _read_cancelled(job_id, lease_token, provenance)
 
 
-def _hear(job_id: UUID, lease_token: str, provenance: Provenance) -> Representation:
+def _read_cancelled(job_id: UUID, lease_token: str, provenance: Provenance) -> Representation:
     found = lease_queries.read_cancelled(job_id, lease_token)
     if found is None:
         raise JobNotFound
-    cancelled, job = found
-    if not cancelled:
+    is_cancelled, job = found
+    if not is_cancelled:
         raise LeaseLost
-    return lease_queries.record_hearing(job_id, lease_token, provenance) or job
+    return lease_queries.record_cancel_heard(job_id, lease_token, provenance) or job
 
 
 @one_row
 def retry(
     job_id: UUID,
-    fields: dict[str, Any],
+    fields: Mapping[str, Any],
     how: Retry,
     preconditions: Preconditions,
     provenance: Provenance,
 ) -> Representation:
-    """Send a failed job back to pending; `fields` may hold the error_message that it keeps.
+    """Return a failed job to pending.
 
-    Raises JobNotFound, VersionMismatch, LeaseLost, TransitionRefused or DatabaseFailure.
+    Args:
+        job_id: The id of the job.
+        fields: Further fields to change: the error_message that the job keeps, or none.
+        how: When the job is due, and how the retry counts.
+        preconditions: The conditions that the job must meet.
+        provenance: The provenance of the event.
+
+    Raises:
+        JobNotFound: If the job does not exist.
+        VersionMismatch: If the job has another version than the preconditions accept.
+        LeaseLost: If the job is not leased under the token of the preconditions.
+        TransitionRefused: If the job is not failed, or no retries are left.
+        DatabaseFailure: If the database fails.
     """
     return _retry(job_id, fields, how, preconditions, provenance)
 
 
 def _retry(
     job_id: UUID,
-    fields: dict[str, Any],
+    fields: Mapping[str, Any],
     how: Retry,
     preconditions: Preconditions,
     provenance: Provenance,
 ) -> Representation:
-    return change(
-        job_id,
-        {**PENDING, **fields},
-        preconditions,
+    change = Change(
         "retried",
-        provenance,
-        must_move=True,
+        {"status": Status.PENDING, **fields},
+        preconditions,
+        must_change_status=True,
         retry=how,
     )
+    return changes.apply(job_id, change, provenance)
 
 
 @one_row
@@ -77,67 +91,78 @@ def give_up(
     how: Retry,
     preconditions: Preconditions,
     provenance: Provenance,
-) -> Representation:
-    """End the attempt that runs under the token in `preconditions` as failed, and send the job back
-    to pending.
+) -> Representation | TransitionRefused:
+    """End the attempt under the lease token as failed, and return the job to pending.
 
-    Raises RetriesUsedUp where no retries are left, and the job then stays failed; and what `retry`
-    raises.
+    Returns:
+        The pending job. Or the refusal of the retry if no retries are left: the job is failed
+        then. The refusal is returned, not raised, so that the failure is committed with it.
+
+    Raises:
+        JobNotFound: If the job does not exist.
+        VersionMismatch: If the job has another version than the preconditions accept.
+        LeaseLost: If the job is not leased under the token of the preconditions.
+        TransitionRefused: If the job is neither running nor failed, or if it was failed before
+            and no retries are left. Nothing is changed then.
+        DatabaseFailure: If the database fails.
     """
-    message = error_message or f"Given up by worker {lease_queries.worker(job_id)}"
-    refused: TransitionRefused | None = None
+    message = error_message or f"Given up by worker {lease_queries.read_worker_id(job_id)}"
     with database.transaction():
         try:
-            job = _fail(job_id, message, preconditions, "given_up", provenance)
-        except TransitionRefused as error:
-            if error.current != Status.FAILED:
+            _fail(job_id, message, preconditions, "given_up", provenance)
+        except TransitionRefused as refusal:
+            if refusal.current != Status.FAILED:
                 raise
-            return _retry(
-                job_id, {}, how, preconditions, provenance
-            )  # the worker has said before that it failed
+            # The worker has reported the failure before.
+            return _retry(job_id, {}, how, preconditions, provenance)
         try:
-            job = _retry(job_id, {}, how, Preconditions(), provenance)
-        except TransitionRefused as error:
-            refused = error
-    if refused is not None:
-        raise RetriesUsedUp(refused.current, refused.wanted, refused.retries)
-    return job
+            return _retry(job_id, {}, how, Preconditions(), provenance)
+        except TransitionRefused as refusal:
+            return refusal
 
 
 @one_row
 def release(job_id: UUID, preconditions: Preconditions, provenance: Provenance) -> Representation:
-    """Give the running job back unfinished: it is pending again at once, and no retry is counted.
+    """Return the running job to pending unfinished. It is due at once, and no retry is counted.
 
-    Raises what `retry` raises.
+    Raises:
+        JobNotFound: If the job does not exist.
+        VersionMismatch: If the job has another version than the preconditions accept.
+        LeaseLost: If the job is not leased under the token of the preconditions.
+        TransitionRefused: If the job is not running.
+        DatabaseFailure: If the database fails.
     """
-    message = f"Released by worker {lease_queries.worker(job_id)}"
+    message = f"Released by worker {lease_queries.read_worker_id(job_id)}"
+    change = Change(
+        "released",
+        {"status": Status.PENDING},
+        must_change_status=True,
+        retry=Retry(counts=False),
+    )
     with database.transaction():
         _fail(job_id, message, preconditions, "released", provenance)
-        return change(
-            job_id,
-            PENDING,
-            Preconditions(),
-            "released",
-            provenance,
-            must_move=True,
-            retry=Retry(counts=False),
-        )
+        return changes.apply(job_id, change, provenance)
 
 
 def _fail(
     job_id: UUID, message: str, preconditions: Preconditions, action: str, provenance: Provenance
-) -> Representation:
-    failure = {"status": Status.FAILED, "error_message": message}
-    return change(job_id, failure, preconditions, action, provenance, must_move=True)
+) -> None:
+    fields = {"status": Status.FAILED, "error_message": message}
+    change = Change(action, fields, preconditions, must_change_status=True)
+    changes.apply(job_id, change, provenance)
 
 
 def rescue(job_id: UUID, worker_id: str, how: Retry, provenance: Provenance) -> bool:
-    """Take a job from a worker whose lease has run out: it fails, and goes back to pending while
-    retries are left.
+    """End the attempt of a worker whose lease has expired, and return the job to pending.
 
-    Returns whether that was done: a job that ended, or whose worker gave a sign of life, in the
-    meantime is left alone. Raises LockTimeout at once where another transaction holds the job's
-    row, or DatabaseFailure.
+    The job stays failed if no retries are left.
+
+    Returns:
+        Whether the job was rescued. False if it ended, or its lease was extended, in the meantime.
+
+    Raises:
+        LockTimeout: At once, if another transaction holds the lock of the job's row.
+        DatabaseFailure: If the database fails.
     """
     message = f"Lease expired: no sign of life from worker {worker_id}"
     try:

@@ -1,4 +1,4 @@
-"""The SQL of the list of jobs: orders, filters, and a page of it."""
+"""SQL of the list of jobs: its orders, its filters, and a page of it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from app import database
 from app.database import Statement, tenant_scope
 from app.database.page_size import PAGE_BYTES, Fitting, is_cut
 from app.jobs.models import TAGS, ScrapeJob
-from app.jobs.queries import FIELDS, job_json
+from app.jobs.representation import FIELDS, job_json
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A list's order, in one direction.
+class ListOrder:
+    """An order of the list.
 
     Attributes:
-        expressions: Expressions whose values together differ for any two rows.
-        types: The types of these values.
-        descending: Whether the largest come first.
-        is_resumable: Whether later changes come last, so that the list can be read on from where it
-            ended.
+        expressions: SQL expressions to order by. Together they differ between any two rows.
+        types: The types of their values.
+        descending: Whether the largest values come first.
+        is_resumable: Whether later changes come last, so that reading can be resumed at the end of
+            the list.
     """
 
     expressions: tuple[ColumnElement[Any], ...]
@@ -48,20 +48,19 @@ _CREATED = (ScrapeJob.created_at.expression, ScrapeJob.id.expression)
 _UPDATED = (ScrapeJob.updated_at.expression, ScrapeJob.id.expression)
 _MOMENT = (datetime, UUID)
 
-ORDERS: Mapping[str, Order] = {
-    "-created_at": Order(_CREATED, _MOMENT, descending=True),
-    "created_at": Order(_CREATED, _MOMENT, is_resumable=True),
-    "priority": Order(
-        (-ScrapeJob.priority, *_CREATED), (int, *_MOMENT)
-    ),  # the highest first, then the oldest
-    "-updated_at": Order(_UPDATED, _MOMENT, descending=True),
-    "updated_at": Order(_UPDATED, _MOMENT, is_resumable=True),
+ORDERS: Mapping[str, ListOrder] = {
+    "-created_at": ListOrder(_CREATED, _MOMENT, descending=True),
+    "created_at": ListOrder(_CREATED, _MOMENT, is_resumable=True),
+    # The highest priority first, then the oldest.
+    "priority": ListOrder((-ScrapeJob.priority, *_CREATED), (int, *_MOMENT)),
+    "-updated_at": ListOrder(_UPDATED, _MOMENT, descending=True),
+    "updated_at": ListOrder(_UPDATED, _MOMENT, is_resumable=True),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """Which jobs to list; what is None does not narrow."""
+class JobFilters:
+    """Filters of the list. A filter of None accepts every job."""
 
     status: Sequence[str] | None = None
     domain: str | None = None
@@ -74,7 +73,7 @@ class Filters:
     updated_before: datetime | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the SQL conditions that all have to hold, those of who asks among them."""
+        """Return the SQL conditions of the filters and of the tenant scope, all of which apply."""
         equal = {
             ScrapeJob.domain: self.domain,
             ScrapeJob.job_type: self.job_type,
@@ -99,25 +98,34 @@ class Filters:
         return found
 
 
-class Listed(NamedTuple):
-    """A job in a list: its JSON, and its position, where the next page may start."""
+class ListedJob(NamedTuple):
+    """A job in a list: its JSON text, and its position, after which a next page can start."""
 
     json: str
     position: tuple[Any, ...]
 
 
 def page_query(
-    filters: Filters,
-    order: Order,
+    filters: JobFilters,
+    order: ListOrder,
     after: Sequence[Any] | None,
     limit: int,
     fields: Collection[str] = FIELDS,
 ) -> Select[Any]:
-    """Return the query of at most `limit` jobs in `order` from after the position `after` on.
+    """Return the query of a page of the list.
 
-    It is made as `app.database.page_size.fitting` makes one; its columns are the JSON text with
-    `fields`, the values of the position, the number of jobs that were found, and the bytes before
-    each.
+    It cuts the page by its size in bytes, in the same way as `app.database.page_size.fitting`.
+
+    Args:
+        filters: Which jobs to list.
+        order: The order of the list.
+        after: The position after which the page begins, or None for the first page.
+        limit: Maximum number of jobs.
+        fields: The fields to show of each job.
+
+    Returns:
+        A query with the columns: the JSON text, the values of the position, the number of jobs
+        found, and the number of bytes before the job.
     """
     keys = [
         expression.label(f"key_{number}") for number, expression in enumerate(order.expressions)
@@ -127,8 +135,8 @@ def page_query(
     )
     query = query.where(*filters.conditions())
     if after is not None:
-        here, there = tuple_(*order.expressions), tuple_(*(literal(value) for value in after))
-        query = query.where(here < there if order.descending else here > there)
+        position, start = tuple_(*order.expressions), tuple_(*(literal(value) for value in after))
+        query = query.where(position < start if order.descending else position > start)
     found = query.order_by(*_directed(order.expressions, order)).limit(limit).subquery("r").c
     size = func.octet_length(found.json)
     before = func.sum(size).over(order_by=_directed(list(found)[1:], order), rows=(None, 0)) - size
@@ -142,48 +150,57 @@ def page_query(
     )
 
 
-def _directed(expressions: Sequence[ColumnElement[Any]], order: Order) -> list[ColumnElement[Any]]:
+def _directed(
+    expressions: Sequence[ColumnElement[Any]], order: ListOrder
+) -> list[ColumnElement[Any]]:
     return [
         expression.desc() if order.descending else expression.asc() for expression in expressions
     ]
 
 
 def page(
-    filters: Filters,
-    order: Order,
+    filters: JobFilters,
+    order: ListOrder,
     after: Sequence[Any] | None,
     limit: int,
     fields: Collection[str] = FIELDS,
-) -> Fitting[Listed]:
-    """Return at most `limit` jobs in `order` from after the position `after` on, as many as fit a
-    page."""
+) -> Fitting[ListedJob]:
+    """Return a page of the list. See `page_query` for the arguments.
+
+    Returns:
+        At most `limit` jobs. Fewer if they exceed the size of a page.
+    """
     rows = database.fetch(page_query(filters, order, after, limit, fields))
-    return Fitting([Listed(text, tuple(position)) for text, *position, _, _ in rows], is_cut(rows))
+    jobs = [ListedJob(text, tuple(position)) for text, *position, _, _ in rows]
+    return Fitting(jobs, is_cut(rows))
 
 
-LONGEST_CHANGE_SECONDS = 300
-"""How long a transaction of the service may last at most; an older one only reads, such as a
-dump."""
+MAX_CHANGE_SECONDS = 300
+"""Maximum duration of a transaction of the service that changes jobs. A transaction that is older
+only reads, such as a dump."""
 
 SETTLED_BEFORE = Statement(
     "settled_before",
-    # Promises: the start of the oldest transaction that may still commit a change, or now.
-    # PostgreSQL hides the start from other roles: a hidden transaction that writes, or is the
-    # service's, counts as the longest possible one.
+    # Promises: the start of the oldest transaction that may still commit a change, or now if there
+    # is none. PostgreSQL hides the start of other roles' transactions: a hidden transaction that
+    # writes, or that belongs to the service, counts as started MAX_CHANGE_SECONDS ago.
     f"""
-    SELECT date_trunc('milliseconds', greatest(now() - interval '{LONGEST_CHANGE_SECONDS} seconds', least(now(), min(
-        CASE WHEN a.state IS NULL THEN '-infinity' ELSE a.xact_start END))))
+    SELECT date_trunc('milliseconds', greatest(
+        now() - interval '{MAX_CHANGE_SECONDS} seconds',
+        least(now(), min(CASE WHEN a.state IS NULL THEN '-infinity' ELSE a.xact_start END))))
     FROM pg_stat_activity a
-    WHERE a.datname = current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend'
+    WHERE a.datname = current_database()
+        AND coalesce(a.backend_type, 'client backend') = 'client backend'
         AND a.pid <> pg_backend_pid()
         AND (a.xact_start IS NOT NULL
-            OR a.state IS NULL
-            AND (a.backend_xid IS NOT NULL OR a.application_name = current_setting('application_name')))
+            OR a.state IS NULL AND (
+                a.backend_xid IS NOT NULL
+                OR a.application_name = current_setting('application_name')))
     """,
 )
 
 
 def settled_before() -> datetime:
-    """Return the time before which no job can appear any more in an order of time."""
+    """Return the time before which no further job can appear in a list in order of time."""
     moment: datetime = database.run(SETTLED_BEFORE, {})[0][0]
     return moment.astimezone(UTC)

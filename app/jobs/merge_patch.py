@@ -1,14 +1,16 @@
-"""JSON Merge Patch, the pure rule (RFC 7396)."""
+"""JSON Merge Patch (RFC 7396)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Return `target` with `patch` applied: objects merge in depth, null removes a key, anything
-    else replaces.
+    """Return `target` with `patch` applied.
 
-    Source: RFC 7396, section 2. Neither argument is changed.
+    Objects are merged in depth, null removes a key, and any other value replaces the old one.
+    Neither argument is changed.
+
+    Source: RFC 7396, section 2.
     """
     if not isinstance(patch, Mapping):
         return patch

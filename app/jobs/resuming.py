@@ -1,9 +1,8 @@
-"""Where a reader of jobs in ascending order of time goes on later, without missing what was
-committed late: pure rules.
+"""Rules for resuming a list in ascending order of time without missing late commits.
 
-A change carries the time when its transaction began, and becomes visible when that ends. So a job
-may appear before others that were read already. The rows before the start of the oldest open
-transaction are settled: nothing can appear among them any more.
+A change has the time when its transaction began, and becomes visible when that transaction
+commits. So a job may appear in the list before jobs that a client has read already. The rows
+before the start of the oldest open transaction are settled: no job can appear among them any more.
 """
 
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ BEGINNING: Position = (datetime.min.replace(tzinfo=UTC), UUID(int=0))
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where the next page begins.
+    """Where the next page of a list begins.
 
     Attributes:
         position: The next page of this traversal begins after it.
-        settled: The next traversal begins after it. It stays behind `position` where rows were not
-            settled when they were read; these are shown again.
+        settled: The next traversal begins after it. It stays behind `position` if rows were not
+            settled when they were read. Those rows are shown again.
     """
 
     position: Position = BEGINNING
@@ -34,14 +33,14 @@ class ResumePoint:
 def next_point(
     since: ResumePoint, shown: Sequence[Position], settled_before: datetime, *, more: bool
 ) -> ResumePoint:
-    """Return where to go on after a page that began at `since`.
+    """Return where to resume after a page.
 
     Args:
         since: Where the page began.
         shown: The positions of its rows, in their order.
         settled_before: The start of the oldest transaction that was open when the page was read.
-        more: Whether more rows follow now. Else the traversal ends, and the next one begins behind
-            what is settled.
+        more: Whether more rows follow now. If not, the traversal ends, and the next one begins
+            after the settled rows.
     """
     position = shown[-1] if shown else since.position
     settled = since.settled

@@ -1,4 +1,4 @@
-"""The jobs' endpoints."""
+"""The endpoints of jobs."""
 
 from typing import Any
 
@@ -15,39 +15,42 @@ from app.http.provenance import provenance
 from app.http.query import query
 from app.idempotency.decorator import idempotent
 from app.jobs import schemas, service
-from app.jobs.list_queries import ORDERS, Order
+from app.jobs.list_queries import ORDERS, ListOrder
 from app.jobs.responses import job_answer, preconditions
 from app.jobs.resuming import ResumePoint
 from app.jobs.states import Status
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
-UPDATED = "Job updated successfully"
+UPDATED_MESSAGE = "Job updated successfully"
 
 
 @blueprint.get("")
 @operation("Failed to list scrape jobs", Scope.JOBS_READ)
 def list_jobs() -> Response:
-    """List jobs, a page at a time."""
-    asked = query(schemas.LIST)
-    order = ORDERS[asked["sort"]]
-    return _resumable_page(asked, order) if order.is_resumable else _page(asked, order)
+    """List jobs, page by page."""
+    parameters = query(schemas.LIST)
+    order = ORDERS[parameters["sort"]]
+    return _resumable_page(parameters, order) if order.is_resumable else _page(parameters, order)
 
 
-def _page(asked: dict[str, Any], order: Order) -> Response:
-    name, limit = asked["sort"], asked["limit"]
-    after = pagination.decode(asked["cursor"], name, order.types) if "cursor" in asked else None
-    found = service.page(schemas.filters(asked), order, after, limit + 1, asked["shown_fields"])
+def _page(parameters: dict[str, Any], order: ListOrder) -> Response:
+    name, limit, after = parameters["sort"], parameters["limit"], None
+    if "cursor" in parameters:
+        after = pagination.decode(parameters["cursor"], name, order.types)
+    found = service.page(
+        schemas.filters(parameters), order, after, limit + 1, parameters["shown_fields"]
+    )
     return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
 
 
-def _resumable_page(asked: dict[str, Any], order: Order) -> Response:
-    name, limit, since = asked["sort"], asked["limit"], ResumePoint()
-    if "cursor" in asked:
-        *position, time, id = pagination.decode(asked["cursor"], name, order.types * 2)
+def _resumable_page(parameters: dict[str, Any], order: ListOrder) -> Response:
+    name, limit, since = parameters["sort"], parameters["limit"], ResumePoint()
+    if "cursor" in parameters:
+        *position, time, id = pagination.decode(parameters["cursor"], name, order.types * 2)
         since = ResumePoint((position[0], position[1]), (time, id))
     found, more, point = service.resumable_page(
-        schemas.filters(asked), order, since, limit, asked["shown_fields"]
+        schemas.filters(parameters), order, since, limit, parameters["shown_fields"]
     )
     cursor = pagination.encode(name, (*point.position, *point.settled))
     return response.page(
@@ -59,7 +62,7 @@ def _resumable_page(asked: dict[str, Any], order: Order) -> Response:
 @operation("Failed to create scrape job", Scope.JOBS_WRITE, rate_limit=RateLimitClass.CREATIONS)
 @idempotent()
 def create_jobs() -> Response:
-    """Create one job, or all of an array of them."""
+    """Create one job, or all jobs of an array."""
     body = json_body()
     in_batch = isinstance(body, list)
     created = service.create(schemas.parse_new_jobs(body), provenance(), in_batch=in_batch)
@@ -85,12 +88,12 @@ def get_job(id: str) -> Response:
     "Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
 )
 def update_job(id: str) -> Response:
-    """Update a job: stats replace, metadata is merged."""
+    """Update a job: new stats replace the old ones, metadata is merged."""
     job_id, body = parse_id(id), json_body(sanitised=schemas.UPDATE.sanitised)
-    fields = _allowed(schemas.UPDATE.parse(body))
+    fields = _authorised(schemas.UPDATE.parse(body))
     return job_answer(
         service.update(job_id, fields, preconditions(schemas.UPDATE.fixed(body)), provenance()),
-        UPDATED,
+        UPDATED_MESSAGE,
     )
 
 
@@ -99,17 +102,17 @@ def update_job(id: str) -> Response:
     "Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
 )
 def patch_job(id: str) -> Response:
-    """Update a job, or move it in the queue, by a JSON Merge Patch."""
+    """Update a job, or its place in the queue, by a JSON Merge Patch."""
     job_id, body = parse_id(id), json_body(MERGE_PATCH, sanitised=schemas.PATCH.sanitised)
-    fields = _allowed(schemas.PATCH.parse(body))
+    fields = _authorised(schemas.PATCH.parse(body))
     return job_answer(
         service.patch(job_id, fields, preconditions(schemas.PATCH.fixed(body)), provenance()),
-        UPDATED,
+        UPDATED_MESSAGE,
     )
 
 
-def _allowed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what is to be updated; to cancel by it needs what a cancellation needs."""
+def _authorised(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields, after checking the scope of a cancellation if they cancel the job."""
     if fields.get("status") == Status.CANCELLED:
         require_scope(Scope.JOBS_CANCEL)
     return fields
@@ -128,9 +131,10 @@ def cancel_job(id: str) -> Response:
 @blueprint.get("/<id>/history")
 @operation("Failed to fetch scrape job history", Scope.JOBS_READ, subject="job")
 def job_history(id: str) -> Response:
-    """Show what happened to a job, oldest first."""
-    job_id, asked = parse_id(id), query(schemas.HISTORY)
-    name, limit = f"history {job_id}", asked["limit"]
-    (after,) = pagination.decode(asked["cursor"], name, (int,)) if "cursor" in asked else (0,)
+    """Show the events of a job, oldest first."""
+    job_id, parameters = parse_id(id), query(schemas.HISTORY)
+    name, limit, after = f"history {job_id}", parameters["limit"], 0
+    if "cursor" in parameters:
+        (after,) = pagination.decode(parameters["cursor"], name, (int,))
     found = service.history(job_id, after, limit + 1)
     return pagination.page(name, found.rows, limit, is_cut=found.is_cut)

@@ -1,5 +1,4 @@
-"""What requests may say about jobs; the order of the fields is the reference's, and that of the
-complaints."""
+"""Request schemas of jobs. Fields, and so errors, have the order of the reference."""
 
 import uuid
 from collections.abc import Mapping
@@ -28,9 +27,9 @@ from app.http.fields import (
     object_of,
 )
 from app.jobs.comparisons import QUEUE_FIELDS
-from app.jobs.list_queries import ORDERS, Filters
+from app.jobs.list_queries import ORDERS, JobFilters
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
-from app.jobs.queries import FIELDS
+from app.jobs.representation import FIELDS
 from app.jobs.states import Status, allowed_transitions
 from app.text import hosts
 
@@ -42,13 +41,11 @@ JOB_TYPE = {
 
 
 class Domain(fields.Field[str]):
-    """A host that a browser opens: a name or an address, in its normalised form."""
+    """A host that a browser can open: a name or an address. Returns its normalised form."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            error_messages=must("be a host name such as example.com, without scheme, port or path"),
-            **options,
-        )
+        rule = "be a host name such as example.com, without scheme, port or path"
+        super().__init__(error_messages=must(rule), **options)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         host = hosts.normalise(value) if isinstance(value, str) else None
@@ -58,20 +55,20 @@ class Domain(fields.Field[str]):
 
 
 class Config(Document):
-    """A job's configuration, of which the service itself reads maxConcurrent."""
+    """The config of a job. The service itself reads only maxConcurrent."""
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Any, **kwargs: Any
     ) -> dict[str, Any]:
         config = super()._deserialize(value, attr, data, **kwargs)
-        most = config.get("maxConcurrent")
-        if most is not None and not (type(most) is int and 1 <= most <= MAX_INTEGER):
+        limit = config.get("maxConcurrent")
+        if limit is not None and not (type(limit) is int and 1 <= limit <= MAX_INTEGER):
             raise ValidationError({"maxConcurrent": ["must be a positive integer"]})
         return config
 
 
 class Transitions(fields.Field[list[str]]):
-    """A list of the statuses that may follow, as some job shows it."""
+    """A list of the statuses that may follow, as a job can show it."""
 
     _LISTS = tuple(
         list(allowed_transitions(status, count, 1)) for status in Status for count in (0, 1)
@@ -84,7 +81,7 @@ class Transitions(fields.Field[list[str]]):
 
 
 class FixedSchema(Schema):
-    """The fields of a job that a PUT cannot change, in every notation that the API takes."""
+    """The fields of a job that PUT cannot change, in every notation that the API accepts."""
 
     id = Id()
     domain_id = Id()
@@ -102,8 +99,10 @@ class FixedSchema(Schema):
     worker_id = Name(allow_none=True)
 
     def shown(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `values` as JSON values, as the job shows them; one that no job can have becomes
-        false."""
+        """Return `values` as the JSON values that a job shows.
+
+        A value that no job can have becomes false.
+        """
         impossible = dict.fromkeys(self.validate(values), False)
         possible = self.load(
             {name: value for name, value in values.items() if name not in impossible}
@@ -121,7 +120,7 @@ def _shown(value: Any) -> Any:
 
 
 class UpdateSchema(StrictSchema):
-    """UpdateScrapeJobOptions, the body of PUT."""
+    """The body of PUT: UpdateScrapeJobOptions of the reference."""
 
     status = Choice(*Status)
     error_message = Message(allow_none=True)
@@ -132,21 +131,22 @@ class UpdateSchema(StrictSchema):
     metadata = Document()
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-        """Return what is to be updated, at least one field of it; raises InvalidInput."""
-        loaded = super().parse(
-            {k: v for k, v in object_of(values).items() if not self._is_fixed(k)}, place
-        )
+        """Return the fields to update, at least one.
+
+        Raises:
+            InvalidInput: If a value is invalid, or no field can be updated.
+        """
+        updatable = {k: v for k, v in object_of(values).items() if not self._is_fixed(k)}
+        loaded = super().parse(updatable, place)
         if not loaded:
-            patched = [name for name in QUEUE_FIELDS if name in values]
-            hint = (
-                [f"PATCH changes {', '.join(patched)}"] if len(patched) == len(values) > 0 else []
-            )
-            raise InvalidInput("No updatable fields provided", *hint)
+            patchable = [name for name in QUEUE_FIELDS if name in values]
+            only_patchable = len(patchable) == len(values) > 0
+            hints = [f"PATCH changes {', '.join(patchable)}"] if only_patchable else []
+            raise InvalidInput("No updatable fields provided", *hints)
         return loaded
 
     def fixed(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of the fields that this update cannot change, as the job has to show
-        them."""
+        """Return the values of fields that this update cannot change, as the job must show them."""
         fixed = {name: value for name, value in values.items() if self._is_fixed(name)}
         return FIXED.shown(fixed) if fixed else {}
 
@@ -155,7 +155,7 @@ class UpdateSchema(StrictSchema):
 
 
 class PatchSchema(UpdateSchema):
-    """The body of PATCH: beside the fields of PUT those that move the job in the queue."""
+    """The body of PATCH: the fields of PUT, and the fields that decide when the job is claimed."""
 
     priority = WholeNumber(1, MAX_PRIORITY)
     max_retries = WholeNumber(0, MAX_MAX_RETRIES)
@@ -163,7 +163,11 @@ class PatchSchema(UpdateSchema):
     scheduled_for = Timestamp(allow_none=True)
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-        """Return what is to be updated, at least one field of it; raises InvalidInput."""
+        """Return the fields to update, at least one.
+
+        Raises:
+            InvalidInput: If a value is invalid, or no field can be updated.
+        """
         loaded = super().parse(values, place)
         if "scheduled_for" in loaded:
             loaded["scheduled_for"] = _shown(loaded["scheduled_for"])
@@ -186,7 +190,11 @@ class CreateSchema(StrictSchema):
     scheduled_for = Timestamp(allow_none=True, load_default=None)
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-        """Return the new job's fields as JSON values, its ids among them; raises InvalidInput."""
+        """Return the fields of the new job, with its ids, as JSON values.
+
+        Raises:
+            InvalidInput: If a value is invalid.
+        """
         job = super().parse(object_of(values, place.rstrip(".") or "body"), place)
         job["id"] = uuid_utils.compat.uuid7()
         job["max_concurrent"] = job["config"].get("maxConcurrent")
@@ -199,13 +207,13 @@ class CreateSchema(StrictSchema):
 
 
 class CancelSchema(StrictSchema):
-    """The query of a cancellation."""
+    """The query parameters of a cancellation."""
 
     reason = Message(load_default="")
 
 
 class ListSchema(StrictSchema):
-    """The query of the list of jobs."""
+    """The query parameters of the list of jobs."""
 
     status = Choices(*Status)
     domain = Domain()
@@ -223,7 +231,7 @@ class ListSchema(StrictSchema):
 
 
 class HistorySchema(StrictSchema):
-    """The query of a job's history."""
+    """The query parameters of a job's history."""
 
     limit = pagination.limit_field()
     cursor = pagination.Cursor()
@@ -239,9 +247,11 @@ HISTORY = HistorySchema()
 
 
 def parse_new_jobs(body: Any) -> list[dict[str, Any]]:
-    """Return the fields of every job in the body, which is one job or an array of them.
+    """Return the fields of each new job. The body is one job or an array of jobs.
 
-    Raises InvalidInput, which names every fault of every job with its place in the array.
+    Raises:
+        InvalidInput: If a value is invalid. In an array, it lists the errors of all jobs with their
+            index.
     """
     if not isinstance(body, list):
         return [CREATE.parse(body)]
@@ -259,6 +269,7 @@ def parse_new_jobs(body: Any) -> list[dict[str, Any]]:
     return jobs
 
 
-def filters(query: Mapping[str, Any]) -> Filters:
-    """Return the filters among a parsed list query."""
-    return Filters(**{name: query[name] for name in Filters.__dataclass_fields__ if name in query})
+def filters(query: Mapping[str, Any]) -> JobFilters:
+    """Return the filters among the parsed query parameters of the list."""
+    names = JobFilters.__dataclass_fields__
+    return JobFilters(**{name: query[name] for name in names if name in query})

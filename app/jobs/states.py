@@ -1,4 +1,4 @@
-"""The life of a job, as pure rules: which status may follow which.
+"""The life cycle of a job: the statuses, and which status may follow which.
 
     pending ──► running ──► completed
        ▲  │        │ └────► failed ──► cancelled
@@ -13,13 +13,13 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
-    PENDING = "pending"  # waits for a worker, or for its time
-    RUNNING = "running"  # a worker is at it
+    PENDING = "pending"  # waits for a worker, or for its scheduled time
+    RUNNING = "running"  # a worker processes it
     COMPLETED = "completed"  # done; final
-    FAILED = "failed"  # an attempt went wrong; may be retried
-    CANCELLED = "cancelled"  # nobody wants it any more; final
+    FAILED = "failed"  # an attempt failed; may be retried
+    CANCELLED = "cancelled"  # stopped on request; final
 
 
 TRANSITIONS: Mapping[Status, tuple[Status, ...]] = {
@@ -29,33 +29,33 @@ TRANSITIONS: Mapping[Status, tuple[Status, ...]] = {
     Status.FAILED: (Status.PENDING, Status.CANCELLED),
     Status.CANCELLED: (),
 }
-"""From each status, the ones that may follow; failed → pending needs a retry that is left."""
+"""The statuses that may follow each status. From failed to pending, a retry must be left."""
 
 FINAL = tuple(status for status, following in TRANSITIONS.items() if not following)
-"""The statuses that nothing follows."""
+"""The statuses that no other status follows."""
 
 ENDED = (*FINAL, Status.FAILED)
-"""The statuses in which the attempt is over, so that entering one sets completed_at."""
+"""The statuses in which the attempt has ended. A change to one of them sets completed_at."""
 
 QUEUEABLE = (
     Status.PENDING,
     *(status for status, following in TRANSITIONS.items() if Status.PENDING in following),
 )
-"""The statuses in which a job waits for a worker, or may come to wait again."""
+"""The statuses in which a job is pending or may become pending again."""
 
 
 def sources(target: Status) -> tuple[Status, ...]:
-    """Return the statuses from which `target` may be entered."""
+    """Return the statuses that `target` may follow."""
     return tuple(status for status, following in TRANSITIONS.items() if target in following)
 
 
 def retries_left(retry_count: int, max_retries: int) -> bool:
-    """Tell whether a failed job may go back to pending."""
+    """Return whether a failed job may become pending again."""
     return retry_count < max_retries
 
 
 def allowed_transitions(status: Status, retry_count: int, max_retries: int) -> tuple[Status, ...]:
-    """Return the statuses that a job standing so may take next."""
+    """Return the statuses that may follow for a job with these values."""
     return tuple(
         target
         for target in TRANSITIONS[status]

@@ -20,7 +20,7 @@ from app.events import queries as events
 from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
 from app.jobs.models import MAX_PRIORITY, pending_in
-from app.jobs.queries import job_json
+from app.jobs.representation import job_json
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
 from app.queue.order import DUE_AT, JOB_LIMIT, MATCHES_FILTER, RANK
 

@@ -9,7 +9,7 @@ from app.database.page_size import fitting
 from app.events import queries as events
 from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
-from app.jobs.queries import job_json
+from app.jobs.representation import job_json
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest, UpcomingJob
 from app.queue.order import DUE_AT, JOB_LIMIT, MAX_SKIPPED_JOBS, PARTITIONINGS
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Flask, Response, current_app
 
 from app.api_keys.scopes import Scope
-from app.errors import RetriesUsedUp
+from app.errors import TransitionRefused
 from app.http import response
 from app.http.access import reauthenticate
 from app.http.body import json_body, optional_json_body
@@ -23,7 +23,8 @@ from app.http.provenance import provenance
 from app.http.query import query
 from app.idempotency.decorator import idempotent, once
 from app.jobs import leases
-from app.jobs.queries import Representation, Retry
+from app.jobs.change_request import Retry
+from app.jobs.representation import Representation
 from app.jobs.responses import job_answer, preconditions
 from app.queue import schemas, service
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
@@ -155,14 +156,13 @@ def retry_job(id: str) -> Response:
     """Return a failed job to pending; with the lease token, a running job."""
     job_id, body = parse_id(id), optional_json_body(sanitised=schemas.RETRY.sanitised)
     fields = schemas.RETRY.parse(object_of(body))
-    try:
-        job = _retry(job_id, fields)
-    except RetriesUsedUp as error:
-        return error_response(error)  # not raised: the attempt stays ended as failed
-    return job_answer(job, "Job queued for retry")
+    outcome = _retry(job_id, fields)
+    if isinstance(outcome, TransitionRefused):
+        return error_response(outcome)  # not raised: the attempt stays ended as failed
+    return job_answer(outcome, "Job queued for retry")
 
 
-def _retry(job_id: UUID, fields: Mapping[str, Any]) -> Representation:
+def _retry(job_id: UUID, fields: Mapping[str, Any]) -> Representation | TransitionRefused:
     how = Retry(fields["delay_seconds"], resets=fields["reset_retry_count"])
     conditions = preconditions()
     if conditions.lease_token is not None:

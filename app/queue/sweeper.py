@@ -10,7 +10,7 @@ from uuid import UUID
 from app.errors import LockTimeout
 from app.events.provenance import SYSTEM, Provenance
 from app.jobs import lease_queries, leases
-from app.jobs.queries import Retry
+from app.jobs.change_request import Retry
 from app.queue.backoff import delay_seconds
 
 log = logging.getLogger(__name__)

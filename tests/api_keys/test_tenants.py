@@ -31,16 +31,15 @@ from app.events.provenance import ANONYMOUS, Provenance
 from app.factory import create_app
 from app.jobs import leases, list_queries
 from app.jobs import service as jobs
-from app.jobs.changes import Preconditions
-from app.jobs.queries import Retry
+from app.jobs.change_request import Preconditions, Retry
 from app.queue import sweeper
 from app.statistics import service as figures
 from app.webhooks.fan_out import FanOut
 from support.database import migrate, new_database
 from support.receiver import Receiver
+from support.round_trips import CountingProxy
 from support.service import wait_until
 from support.statements import statements
-from tests.jobs.test_round_trips import Proxy
 
 JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
 NIL, NOWHERE = str(uuid.UUID(int=0)), "0190f3a0-0000-7000-8000-000000000000"
@@ -761,7 +760,7 @@ def test_a_request_about_a_foreign_job_holds_up_nobody_even_while_it_is_open(hou
 def test_a_request_with_a_key_takes_one_round_trip_while_the_key_is_remembered(
     house: House,
 ) -> None:
-    proxy = Proxy(make_url(house.url))
+    proxy = CountingProxy(make_url(house.url))
     app = create_app(settings(proxy.url))
     a, foreign = Holder(app, house.a.key), house.b.create()["id"]
     try:
@@ -769,17 +768,17 @@ def test_a_request_with_a_key_takes_one_round_trip_while_the_key_is_remembered(
         for job, status in ((own, 200), (f"{JOBS}/{foreign}", 404), (f"{JOBS}/{NOWHERE}", 404)):
             for method, body in (("GET", None), ("PUT", {"stats": {"a": 1}})):
                 for _ in range(3):  # the statement is made known
-                    proxy.turns.clear()
+                    proxy.round_trips.clear()
                     assert a.ask(method, job, body).status_code == status
-                (turn,) = (turn for turn in proxy.turns if "get_api_key" not in turn)
+                (turn,) = (turn for turn in proxy.round_trips if "get_api_key" not in turn)
                 assert not turn.startswith(("BEGIN", "COMMIT", "ROLLBACK", "PREPARE"))
-        proxy.turns.clear()
+        proxy.round_trips.clear()
         started = time.monotonic()
         for _ in range(50):
             assert a.ask("GET", own).status_code == 200
-        looks = [turn for turn in proxy.turns if "get_api_key" in turn]
+        looks = [turn for turn in proxy.round_trips if "get_api_key" in turn]
         assert len(looks) <= 1 + (time.monotonic() - started) / keys.REMEMBERED_SECONDS
-        assert len(proxy.turns) == 50 + len(looks)
+        assert len(proxy.round_trips) == 50 + len(looks)
     finally:
         dispose(app)
         proxy.close()
@@ -1054,7 +1053,7 @@ def test_a_statement_that_nobody_asks_reads_nothing(house: House) -> None:
                 assert name not in OWN_WORK | OF_OPERATORS
         order = list_queries.ORDERS["created_at"]
         for ask in (
-            lambda: jobs.page(list_queries.Filters(), order, None, 10),
+            lambda: jobs.page(list_queries.JobFilters(), order, None, 10),
             lambda: jobs.create([{"customer_config_id": None}], Provenance(ANONYMOUS, None)),
             lambda: figures.statistics(
                 None, None, customer=None, domain=None, job_type=None, group=None

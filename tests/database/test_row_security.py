@@ -19,7 +19,7 @@ from app.errors import DatabaseFailure
 from app.events.provenance import SYSTEM, Provenance
 from app.factory import create_app
 from app.jobs import service as jobs
-from app.jobs.changes import Preconditions
+from app.jobs.change_request import Preconditions
 from app.jobs.models import ScrapeJob
 from app.vault import Vault
 from app.webhooks import service as webhooks

@@ -13,7 +13,7 @@ import app as package
 from app.api_keys.scopes import Scope
 from app.config import Settings
 from app.http.errors import ERROR_RESPONSES
-from app.jobs.queries import FIELDS
+from app.jobs.representation import FIELDS
 from support.documents import Page, pages
 from support.openapi import ENDPOINTS
 from support.service import ROOT

@@ -23,7 +23,7 @@ from app.database.tenant_scope import all_customers
 from app.events.provenance import SYSTEM, Provenance
 from app.factory import create_app
 from app.jobs import schemas, service
-from app.jobs.changes import Preconditions
+from app.jobs.change_request import Preconditions
 from app.jobs.resuming import BEGINNING, Position, ResumePoint, next_point
 from support.factories import make_job, new_domain
 

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.database.page_size import PAGE_BYTES
-from app.jobs.queries import FIELDS
+from app.jobs.representation import FIELDS
 from support.factories import make_job, new_domain
 
 JOBS = "/api/scrape-jobs"

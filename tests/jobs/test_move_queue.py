@@ -12,7 +12,7 @@ import requests
 from flask.testing import FlaskClient
 from requests import Response, Session
 
-from app.events.signals import work_came
+from app.events.signals import work_available
 from support.factories import make_job, new_domain
 from support.jobs import API, EARLIER, LATER, taken
 from support.patching import MEDIA_TYPE, patch_job, patched
@@ -75,11 +75,11 @@ def announcements() -> Iterator[list[object]]:
     def hear(sender: object) -> None:
         heard.append(sender)
 
-    work_came.connect(hear)
+    work_available.connect(hear)
     try:
         yield heard
     finally:
-        work_came.disconnect(hear)
+        work_available.disconnect(hear)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def jobs(own_jobs: Jobs) -> Jobs:
 
 def beat(jobs: Jobs) -> None:
     with own_work(jobs.app):
-        outages.beat()
+        outages.detect_outage()
 
 
 def pass_time(jobs: Jobs, seconds: float) -> None:

@@ -1,5 +1,4 @@
-"""Many clients at one moment, over real connections to two processes: nothing is lost, and every
-answer is true."""
+"""Concurrent clients of two processes: no update is lost, and every response is true."""
 
 import threading
 import uuid
@@ -24,7 +23,7 @@ def history(service: Service, job_id: str) -> list[dict[str, Any]]:
     return events
 
 
-def test_of_completing_and_cancelling_exactly_one_wins_and_the_loser_is_told_the_truth(
+def test_either_completion_or_cancellation_wins(
     service: Service,
 ) -> None:
     with Session() as session:
@@ -87,7 +86,7 @@ def test_of_completing_and_cancelling_exactly_one_wins_and_the_loser_is_told_the
         assert endings == [final]
 
 
-def test_of_many_writers_with_one_etag_exactly_one_writes(service: Service) -> None:
+def test_one_of_many_writers_with_same_etag_succeeds(service: Service) -> None:
     job = service.create()
     url = f"{service.jobs}/{job['id']}"
     tag = requests.get(url, timeout=10).headers["ETag"]
@@ -110,7 +109,7 @@ def test_of_many_writers_with_one_etag_exactly_one_writes(service: Service) -> N
     assert [event["id"] for event in history(service, job["id"])] == [1, 2]
 
 
-def test_many_creations_with_one_idempotency_key_make_one_job(service: Service) -> None:
+def test_concurrent_creations_with_one_key_create_one_job(service: Service) -> None:
     domain, key = new_domain(), str(uuid.uuid4())
 
     def create(session: Session) -> Response:
@@ -130,7 +129,7 @@ def test_many_creations_with_one_idempotency_key_make_one_job(service: Service) 
     assert len(history(service, listed[0]["id"])) == 1
 
 
-def test_metadata_that_many_clients_merge_at_once_is_all_kept(service: Service) -> None:
+def test_concurrent_merges_of_metadata_are_all_kept(service: Service) -> None:
     job = service.create(metadata={"kept": True})
 
     def merge(number: int, session: Session) -> Response:
@@ -147,7 +146,7 @@ def test_metadata_that_many_clients_merge_at_once_is_all_kept(service: Service) 
     assert [event["id"] for event in history(service, job["id"])] == list(range(1, CLIENTS + 2))
 
 
-def test_patches_of_one_document_that_many_clients_send_at_once_are_all_kept(
+def test_concurrent_patches_of_one_document_are_all_kept(
     service: Service,
 ) -> None:
     job = service.create()

@@ -64,7 +64,7 @@ def test_each_batch_is_committed_before_progress(old_jobs: OldJobs) -> None:
     old_jobs.fill(1100)
     old_jobs.fill(1, "pending", days=99)
     with own_work(old_jobs.app):
-        old = retention.span(NINETY_DAYS)
+        old = retention.prune_range(NINETY_DAYS)
         steps = []
         for step in retention.prune(old, dry_run=False):
             steps.append(step)

@@ -14,8 +14,7 @@ from app import database
 from app.errors import JobNotFound
 from app.events.provenance import ANONYMOUS, Provenance
 from app.jobs import leases, retention, service
-from app.jobs.changes import Preconditions
-from app.jobs.queries import RETRY
+from app.jobs.change_request import Preconditions, Retry
 from app.statistics import service as statistics
 from support.factories import new_domain
 from support.retention import JOBS, NINETY_DAYS, OldJobs
@@ -30,7 +29,7 @@ def test_job_retried_during_removal_is_kept(old_jobs: OldJobs) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         with own_work(old_jobs.app), database.transaction():
-            leases.retry(UUID(saved), {}, RETRY, Preconditions(), PROVENANCE)
+            leases.retry(UUID(saved), {}, Retry(), Preconditions(), PROVENANCE)
             pruned = pool.submit(old_jobs.prune)
             wait_until(old_jobs.somebody_waits_for_a_lock)
         assert pruned.result(30).startswith("Removed 29 jobs;")
@@ -104,7 +103,7 @@ def test_concurrent_prunes_remove_each_job_once(old_jobs: OldJobs) -> None:
 
     def prune() -> int:
         with own_work(old_jobs.app):
-            old = retention.span(NINETY_DAYS)
+            old = retention.prune_range(NINETY_DAYS)
             start.wait()
             return sum(step.removed for step in retention.prune(old, dry_run=False))
 

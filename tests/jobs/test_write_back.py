@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.factories import make_job, read_history
-from support.patching import objects, without_nulls
-from support.write_back import job_with_everything, send, take, url
-from tests.jobs.test_transitions import (
+from support.job_changes import (
     ALLOWED,
     METHODS,
     STATUSES,
     T2,
-    change,
-    changed,
+    change_job,
+    update_job,
 )
+from support.patching import objects, without_nulls
+from support.write_back import job_with_everything, send, take, url
 
 TAKEN = ("running", "completed", "failed", "cancelled")
 
@@ -80,7 +80,7 @@ def test_any_job_sent_back_unchanged_stays(
     if method == "PATCH":  # in PATCH null removes the key
         metadata, config, stats = map(without_nulls, (metadata, config, stats))
     job = make_job(client, status, metadata=metadata, config=config)
-    job = changed(client, job, stats=stats, **fields)
+    job = update_job(client, job, stats=stats, **fields)
     answer = send(client, job, job, method)
     assert answer.status_code == 200, answer.text
     after = answer.get_json()["data"]
@@ -89,12 +89,12 @@ def test_any_job_sent_back_unchanged_stays(
 
 
 def test_a_time_sent_back_keeps_its_precision(client: FlaskClient, database_url: str) -> None:
-    job = changed(client, make_job(client, "running"), started_at="2024-01-01T10:00:00.123456Z")
+    job = update_job(client, make_job(client, "running"), started_at="2024-01-01T10:00:00.123456Z")
     assert job["started_at"] == "2024-01-01T10:00:00.123Z"
-    job = changed(
+    job = update_job(
         client, job, **{**job, "status": "completed", "completed_at": "2024-01-01T10:00:00.124455Z"}
     )
-    changed(client, job, **job)
+    update_job(client, job, **job)
     with closing(psycopg2.connect(database_url)) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT completed_at - started_at FROM scrape_jobs WHERE id = %s", (job["id"],)
@@ -171,17 +171,17 @@ def test_whole_failed_job_is_retried_and_counted(client: FlaskClient, method: st
 )
 def test_retry_keeps_a_field_that_was_changed(client: FlaskClient, field: str, value: Any) -> None:
     job, _ = job_with_everything(client, "failed", leased=False)
-    data = changed(client, job, **{**job, "status": "pending", field: value})
+    data = update_job(client, job, **{**job, "status": "pending", field: value})
     assert data[field] == value
 
 
 def test_truncated_message_can_be_sent_back(client: FlaskClient) -> None:
-    job = changed(
+    job = update_job(
         client, make_job(client, "running"), status="failed", error_message="password=x " * 1000
     )
     assert job["error_message"].endswith("… [truncated]")
-    assert changed(client, job, **job)["error_message"] == job["error_message"]
-    assert changed(client, job, **{**job, "status": "pending"})["error_message"] is None
+    assert update_job(client, job, **job)["error_message"] == job["error_message"]
+    assert update_job(client, job, **{**job, "status": "pending"})["error_message"] is None
 
 
 def test_retry_endpoint_keeps_the_given_message(client: FlaskClient) -> None:
@@ -210,6 +210,6 @@ def test_whole_job_may_be_ended_again(client: FlaskClient, with_token: bool, sta
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
 def test_final_job_keeps_completed_at_without_status(client: FlaskClient, status: str) -> None:
     job = make_job(client, status)
-    answer = change(client, job, {"completed_at": None})
+    answer = change_job(client, job, {"completed_at": None})
     assert answer.status_code == 400
     assert answer.get_json()["error"] == f"Invalid completed_at: must not be null on a {status} job"

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from app.jobs.merge_patch import merge_patch
 from support.factories import make_job, new_domain, read_all
-from support.patching import values
-from support.write_back import CUSTOMER, job_with_everything, send, take, url
-from tests.jobs.test_transitions import (
+from support.job_changes import (
     FOLLOWING,
     METHODS,
     T1,
-    changed,
+    update_job,
 )
+from support.patching import values
+from support.write_back import CUSTOMER, job_with_everything, send, take, url
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -49,7 +49,7 @@ def test_a_report_in_between_refuses_nothing(client: FlaskClient, status: str) -
 
 def test_job_read_while_pending_is_cancelled(client: FlaskClient) -> None:
     job = make_job(client)
-    changed(client, job, status="running")
+    update_job(client, job, status="running")
     answer = send(client, job, {**job, "status": "cancelled"})
     assert answer.get_json()["data"]["status"] == "cancelled"
 
@@ -188,7 +188,9 @@ def test_other_refusals_come_before_fixed_fields(
 def test_same_status_is_accepted_in_every_state(client: FlaskClient) -> None:
     for status in FOLLOWING:
         job = make_job(client, status)
-        assert changed(client, job, **{**job, "error_message": "noted"})["error_message"] == "noted"
+        assert (
+            update_job(client, job, **{**job, "error_message": "noted"})["error_message"] == "noted"
+        )
 
 
 @given(

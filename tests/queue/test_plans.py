@@ -13,8 +13,9 @@ from app.queue.claims import ClaimFilter
 from app.queue.order import MAX_SKIPPED_JOBS, PARTITIONINGS
 from app.queue.position_queries import DEPTH, POSITION
 from support.database import migrate, new_database
+from support.plans import PlanDatabase as Database
+from support.plans import assert_plans_use, nodes
 from support.statements import statements
-from tests.jobs.test_plans import Database, assert_plans_use, nodes
 
 WAITING = 20_000
 DONE = 20_000
