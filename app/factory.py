@@ -106,7 +106,7 @@ def create_app(settings: Settings) -> Flask:
         own_work, [PeriodicTask("the pulse", outages.BEAT_SECONDS, outages.beat)]
     )
     app.extensions["note_of_use"] = PeriodicTasks(
-        own_work, [PeriodicTask("the note of the keys' use", 10.0, keys.note_use)]
+        own_work, [PeriodicTask("the note of the keys' use", 10.0, keys.record_use)]
     )
     cli.register(app, settings)
     return app

@@ -6,7 +6,7 @@ from functools import partial
 from flask import Flask, g, request
 
 from app.api_keys.scopes import Scope, allows
-from app.api_keys.service import ANYBODY, Caller
+from app.api_keys.service import ANONYMOUS_CALLER, Caller
 from app.database.tenant_scope import enter, leave
 from app.errors import NotAllowed, NotAuthenticated
 from app.http.operation import Operation, current
@@ -28,7 +28,7 @@ def register(app: Flask, caller_of: Callable[[str], Caller] | None) -> None:
         declared = current()
         is_open = declared is not None and declared.is_open
         g.recognise = (
-            (lambda: ANYBODY)
+            (lambda: ANONYMOUS_CALLER)
             if caller_of is None or is_open
             else partial(_authenticated, caller_of)
         )

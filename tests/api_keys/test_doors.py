@@ -179,7 +179,7 @@ def test_nobody_comes_in_without_a_valid_key(house: House, where: tuple[str, str
     wrong = house.admin[:-1] + ("A" if house.admin[-1] != "A" else "B")
     for key in (
         "x",
-        str(secrets.new()),
+        str(secrets.generate()),
         wrong,
         house.admin + "x",
         house.key(Scope.ALL, seconds=-1),
@@ -492,7 +492,7 @@ def test_a_key_that_ended_is_refused_within_5_seconds_in_every_process(
 def test_a_key_that_ends_while_its_request_waits_for_work_gets_none(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "REMEMBERED_SECONDS", 0.1)
+    monkeypatch.setattr(service, "CACHE_SECONDS", 0.1)
     worker, domain = house.key(Scope.QUEUE_WORK), f"d{uuid.uuid4().hex}.example"
     body = {"worker_id": "w", "domains": [domain], "wait_seconds": 15}
     with ThreadPoolExecutor(1) as pool:
@@ -515,7 +515,7 @@ def test_a_key_is_rotated_and_the_old_one_stays_valid_for_a_while(house: House) 
     house.rows(
         "UPDATE api_keys SET expires_at = now() WHERE id = %s RETURNING id", old.split("_")[1]
     )
-    time.sleep(service.REMEMBERED_SECONDS + 0.2)
+    time.sleep(service.CACHE_SECONDS + 0.2)
     assert [house.ask("GET", JOBS, key).status_code for key in (old, new)] == [401, 200]
 
 

@@ -778,7 +778,7 @@ def test_a_request_with_a_key_takes_one_round_trip_while_the_key_is_remembered(
         for _ in range(50):
             assert a.ask("GET", own).status_code == 200
         looks = [turn for turn in proxy.turns if "get_api_key" in turn]
-        assert len(looks) <= 1 + (time.monotonic() - started) / keys.REMEMBERED_SECONDS
+        assert len(looks) <= 1 + (time.monotonic() - started) / keys.CACHE_SECONDS
         assert len(proxy.turns) == 50 + len(looks)
     finally:
         dispose(app)
@@ -1015,7 +1015,7 @@ NARROWED_OTHERWISE = {
     "read_idempotency_key": "by the key's id",
     "remember_answer": "by the key's id",
     "get_api_key": "by the key's id",
-    "note_use_of_api_keys": "by the keys' ids",
+    "record_use_of_api_keys": "by the keys' ids",
     "drop_webhook_deliveries": "by an endpoint that was the caller's to delete",
     "list_webhook_deliveries": "by an endpoint that the caller was found to see",
     "redeliver_webhook": "by an endpoint that the caller was found to see",
