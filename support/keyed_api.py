@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
+from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -140,6 +141,10 @@ class KeyedApi:
         made: dict[str, Any] = answer.get_json()["data"]
         return made
 
+    def command(self, *words: str) -> Result:
+        """Run `flask …` in this process."""
+        return self.app.test_cli_runner().invoke(args=words)
+
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg2.connect(self.url) as connection, connection.cursor() as cursor:
             cursor.execute(sql, values)
@@ -157,6 +162,7 @@ def not_authenticated(details: str) -> tuple[int, dict[str, Any]]:
 
 
 def run_flask(api: KeyedApi, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `flask …` in a process of its own."""
     command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
     return subprocess.run(
         command,
