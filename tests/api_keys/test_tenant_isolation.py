@@ -30,8 +30,8 @@ def test_answers_are_those_of_a_single_customer(server_url: str, seed: int) -> N
         with shared_service(url) as tenants:
             actions = RandomActions(tenants, seed)
             # With no events counted, with some counted, and with all counted.
-            for actions, counts in ((110, False), (40, False), (10, True)):
-                for _ in range(actions):
+            for repetitions, counts in ((110, False), (40, False), (10, True)):
+                for _ in range(repetitions):
                     actions.act()
                 if counts:
                     count(tenants.app)
@@ -126,7 +126,7 @@ def test_queue_position_hides_foreign_use_of_domain_limit(
         # A key for all customers sees the limit.
         held_back_by = tenants.admin.data("GET", f"{JOBS}/{waiting}/queue")["held_back_by"]
         assert held_back_by == {
-            "limit": "SCRAPE_JOBS_DOMAIN_LIMIT", "domain": domain, "allpending": 2, "running": 4,
+            "limit": "SCRAPE_JOBS_DOMAIN_LIMIT", "domain": domain, "allowed": 2, "running": 4,
         }  # fmt: skip
 
 
