@@ -66,11 +66,11 @@ def test_every_statement_filters_by_tenant_or_is_listed() -> None:
         for name, one in statements().items()
         if any(table in one.sql for table in CUSTOMER_TABLES)
     }
-    narrpending = {
+    filtered = {
         name for name, statement in found.items() if tenant_scope.PARAMETER in statement.parameters
     }
-    assert len(narrpending) > 20
-    assert set(found) - narrpending == BACKGROUND_STATEMENTS | OPERATOR_STATEMENTS | set(
+    assert len(filtered) > 20
+    assert set(found) - filtered == BACKGROUND_STATEMENTS | OPERATOR_STATEMENTS | set(
         FILTERED_OTHERWISE
     )
 
