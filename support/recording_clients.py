@@ -34,7 +34,7 @@ CONCURRENT_CLIENTS = 4
 
 
 @dataclass
-class Answer:
+class RecordedAnswer:
     entry: str
     status: int
     texts: list[str]
@@ -49,7 +49,7 @@ class Client:
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.answers: list[Answer] = []
+        self.answers: list[RecordedAnswer] = []
 
     def call(
         self,
@@ -58,7 +58,7 @@ class Client:
         body: Any = None,
         headers: Mapping[str, str | bytes] | None = None,
         entry: str = "",
-    ) -> Answer:
+    ) -> RecordedAnswer:
         """Send a request and return the answer; a body that is not bytes is sent as JSON."""
         content = (
             b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -86,7 +86,7 @@ class Client:
 
     def exchange(
         self, entry: str, method: str, path: str, headers: Mapping[str, bytes], content: bytes
-    ) -> Answer:
+    ) -> RecordedAnswer:
         raise NotImplementedError
 
 
@@ -99,7 +99,7 @@ class InProcessClient(Client):
 
     def exchange(
         self, entry: str, method: str, path: str, headers: Mapping[str, bytes], content: bytes
-    ) -> Answer:
+    ) -> RecordedAnswer:
         route, _, asked = path.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
@@ -134,7 +134,7 @@ class InProcessClient(Client):
         body = self.app(environ, start)
         texts.append(b"".join(body).decode())
         body.close()  # type: ignore[attr-defined]  # werkzeug's has one
-        return Answer(entry, status, texts)
+        return RecordedAnswer(entry, status, texts)
 
 
 class HttpClient(Client):
@@ -147,7 +147,7 @@ class HttpClient(Client):
 
     def exchange(
         self, entry: str, method: str, path: str, headers: Mapping[str, bytes], content: bytes
-    ) -> Answer:
+    ) -> RecordedAnswer:
         lines = [
             f"{method} {path} HTTP/1.1".encode(),
             *(name.encode() + b": " + value for name, value in headers.items()),
@@ -165,7 +165,7 @@ class HttpClient(Client):
             connection.shutdown(socket.SHUT_WR)
             self.answers.append(self._receive(entry, connection))
 
-    def _receive(self, entry: str, connection: socket.socket) -> Answer:
+    def _receive(self, entry: str, connection: socket.socket) -> RecordedAnswer:
         received_bytes = b""
         while b"\r\n\r\n" not in received_bytes:
             received = connection.recv(65536)
@@ -179,7 +179,7 @@ class HttpClient(Client):
         if connection is self.connection and "Connection: close" in lines:
             connection.close()
             self.connection = None
-        return Answer(entry, int(lines[0].split()[1]), [*lines, body.decode()])
+        return RecordedAnswer(entry, int(lines[0].split()[1]), [*lines, body.decode()])
 
     def close(self) -> None:
         if self.connection is not None:

@@ -1,8 +1,7 @@
-"""The tests' ground: one PostgreSQL for the run, a database of its own for every worker, and the
-service on it.
+"""Fixtures of all tests: one PostgreSQL for the run, and a database for each worker.
 
-TEST_DATABASE_URL names a server to use instead of the embedded one; its role has to be allowed to
-create databases.
+TEST_DATABASE_URL is the URL of a server to use instead of the embedded one. Its role must have the
+right to create databases.
 """
 
 import os
@@ -45,12 +44,11 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each of four workers begin with slow tests: towards the end, quick ones are easier to
-    share."""
+    """Give each of four workers slow tests first; quick ones are easier to distribute at the end."""
     slow = [[item for name in names for item in items if item.path.stem == name] for names in SLOW]
     taken = {id(item) for part in slow for item in part}
     quick = iter([item for item in items if id(item) not in taken])
-    share = -(-len(items) // len(slow))  # what a worker is given at first
+    share = -(-len(items) // len(slow))  # the number of tests that a worker gets first
     items[:] = [
         *chain(*((*part, *islice(quick, max(share - len(part), 0))) for part in slow)),
         *quick,
@@ -79,7 +77,7 @@ def database_url(server_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def app(database_url: str) -> Iterator[Flask]:
-    """The application, in this process."""
+    """The application in this process, without authentication and rate limits."""
     app = create_app(Settings(auth="off", rate_limit=False, database_url=database_url, threads=8))
     yield app
     with app.app_context():
@@ -94,14 +92,14 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture(scope="session")
 def service(database_url: str) -> Iterator[Service]:
-    """The service as it runs in production: gunicorn with two processes, on a port of its own."""
+    """The service as in production: gunicorn with two processes, on a free port."""
     with Service(database_url) as service:
         yield service
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path, so that a socket fits in."""
+    """A folder with a short path, because the path of a socket is limited."""
     path = Path(tempfile.mkdtemp(prefix="sj-"))
     path.chmod(0o755)
     yield path

@@ -41,9 +41,9 @@ from support.recording_clients import (
     HOOKS,
     JOBS,
     MERGE,
-    Answer,
     Client,
     HttpClient,
+    RecordedAnswer,
     app_with_keys,
     faults_of_answers,
 )
@@ -90,7 +90,9 @@ def send_to_jobs(client: Client, one: HostileText) -> None:
     assert created.status == 201, created
     first, second = (f"{JOBS}/{job['id']}" for job in created.data)
 
-    def send(method: str, path: str, body: Mapping[str, Any], entry: str, **headers: str) -> Answer:
+    def send(
+        method: str, path: str, body: Mapping[str, Any], entry: str, **headers: str
+    ) -> RecordedAnswer:
         found = client.call(method, path, body, {**aside, **headers}, entry)
         assert found.status == 200, (entry, one, found)
         return found

@@ -1,4 +1,4 @@
-"""Which hosts are accepted, and their normalised form (WHATWG URL standard, host parsing)."""
+"""Accepted hosts and their normalised form (WHATWG URL standard, host parsing)."""
 
 import re
 import uuid
@@ -16,7 +16,7 @@ JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
 HOST = "must be a host name such as example.com, without scheme, port or path"
 NAME_253 = ".".join(["a" * 63] * 3 + ["b" * 61])
 
-# By the standard's own examples and the cases of the web platform tests, in our words.
+# Examples of the standard, and cases like those of the web platform tests.
 ACCEPTED = {
     "wodnik_forum.orq.pl": "wodnik_forum.orq.pl",
     "r2---sn-huoa-cvhl.googlevideo.com": "r2---sn-huoa-cvhl.googlevideo.com",
@@ -54,13 +54,13 @@ ACCEPTED = {
     NAME_253: NAME_253,
     "a." * 200 + "example": "a." * 200 + "example",
     "a" * MAX_LENGTH: "a" * MAX_LENGTH,
-    # Percent-encoded bytes are decoded once, before anything else is looked at.
+    # Percent-encoded bytes are decoded once, before all other steps.
     "exam%70le.com": "example.com",
     "a%2eb": "a.b",
     "a%2Cb": "a,b",
     "b%C3%BCcher.de": "xn--bcher-kva.de",
     "%31%2e2.3.4": "1.2.3.4",
-    # IPv4, in all its notations; a name may hold numbers, but not end in one.
+    # IPv4, in all its notations; a name may contain numbers, but not end in one.
     "127.0.0.1": "127.0.0.1",
     "127.0.0.1.": "127.0.0.1",
     "１２７。0.0.1": "127.0.0.1",
@@ -108,7 +108,7 @@ def test_a_host_is_normalised(host: str) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_text_that_is_no_host_is_refused(text: str) -> None:
+def test_text_that_is_not_host_is_refused(text: str) -> None:
     assert normalise(text) is None
 
 
@@ -171,7 +171,7 @@ def test_an_ipv6_address_needs_no_brackets(address: object) -> None:
 
 
 @pytest.mark.parametrize("host", [host for host in ACCEPTED if len(host) <= 300])
-def test_a_job_is_stored_and_found_by_any_host(client: FlaskClient, host: str) -> None:
+def test_a_job_is_found_by_any_host(client: FlaskClient, host: str) -> None:
     stored = ACCEPTED[host]
     job_type = f"t{uuid.uuid4().hex}"
     job = make_job(client, domain=host, job_type=job_type)
