@@ -247,8 +247,7 @@ def database_texts(url: str) -> Iterator[tuple[str, str]]:
 
 
 def faults_of_log(log: str) -> list[str]:
-    """Return what is wrong with a log of JSON lines, of which nothing that received_bytes from outside has
-    made another."""
+    """Return the faults of a log of JSON lines; a forged line is a fault as well."""
     found = []
     assert log.count("\n") > len(STRINGS)
     for line in log.split("\n"):

@@ -121,7 +121,8 @@ def shared_service(url: str, **more: Any) -> Iterator[SharedService]:
 
 
 TABLES = (
-    "scrape_jobs", "job_events", "outbox", "uncounted_events", "webhook_endpoints", "webhook_deliveries",
+    "scrape_jobs", "job_events", "outbox", "uncounted_events", "webhook_endpoints",
+    "webhook_deliveries",
     "idempotency_keys", "job_totals", "job_duration_totals", "job_error_totals",
 )  # fmt: skip
 
@@ -138,19 +139,23 @@ class ObjectCall:
 
 
 JOB_CALLS = (
-    ObjectCall("GET"), ObjectCall("HEAD"), ObjectCall("GET", "/history"), ObjectCall("GET", "/history?limit=1"), ObjectCall("GET", "/queue"),
+    ObjectCall("GET"), ObjectCall("HEAD"), ObjectCall("GET", "/history"), ObjectCall("GET",
+    "/history?limit=1"), ObjectCall("GET", "/queue"),
     ObjectCall("PUT", json={"status": "running"}), ObjectCall("PUT", json={"stats": {"a": 1}}),
     ObjectCall("PUT", json={"status": "completed", "stats": {"a": "x" * 300_000}}),
     ObjectCall("PATCH", json={"metadata": {"a": None}}, headers={"Content_Type": MERGE}),
     ObjectCall("DELETE"), ObjectCall("DELETE", "?reason=mine"), ObjectCall("POST", "/retry", {}),
     ObjectCall("POST", "/retry", {"error_message": "x"}, token="needed"),
-    ObjectCall("POST", "/release", {}, token="needed"), ObjectCall("POST", "/heartbeat", {}, token="needed"),
+    ObjectCall("POST", "/release", {}, token="needed"), ObjectCall("POST", "/heartbeat", {},
+    token="needed"),
 )  # fmt: skip
 
 
 HOOK_CALLS = (
-    ObjectCall("GET"), ObjectCall("PUT", json={"description": "mine"}), ObjectCall("PUT", json={"active": False}), ObjectCall("DELETE"),
-    ObjectCall("POST", "/rotate-secret"), ObjectCall("POST", "/test"), ObjectCall("GET", "/deliveries"),
+    ObjectCall("GET"), ObjectCall("PUT", json={"description": "mine"}), ObjectCall("PUT",
+    json={"active": False}), ObjectCall("DELETE"),
+    ObjectCall("POST", "/rotate-secret"), ObjectCall("POST", "/test"), ObjectCall("GET",
+    "/deliveries"),
     ObjectCall("GET", "/deliveries?status=failed&limit=1"), ObjectCall("POST", "/redeliver", SINCE),
     ObjectCall("POST", "/replay", {"from": "2024-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}),
 )  # fmt: skip

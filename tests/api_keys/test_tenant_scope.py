@@ -20,16 +20,20 @@ from support.statements import statements
 from support.tenants import JOBS, NOWHERE, SharedService
 
 BACKGROUND_STATEMENTS = {
-    "claim_webhook_deliveries", "count_events", "count_owed_webhooks", "fan_out_status_changes", "find_expired_leases",
+    "claim_webhook_deliveries", "count_events", "count_owed_webhooks", "fan_out_status_changes",
+    "find_expired_leases",
     "forget_expired_keys", "keep_webhook_endpoints_of_settings", "release_webhook_deliveries",
-    "resume_webhook_deliveries", "secrets_of_webhook_endpoints_of_settings", "settle_webhook_deliveries",
+    "resume_webhook_deliveries", "secrets_of_webhook_endpoints_of_settings",
+    "settle_webhook_deliveries",
 }  # fmt: skip
 """Statements of background threads; no caller sees their rows."""
 
 
 OPERATOR_STATEMENTS = {
-    "count_jobs", "create_api_key", "endpoints_with_deliveries", "events_of_job", "jobs_by_status", "list_api_keys",
-    "look_for_leftover_deliveries", "look_for_old_jobs", "prunable_span", "queue_depth", "remove_deliveries_of_job",
+    "count_jobs", "create_api_key", "endpoints_with_deliveries", "events_of_job", "jobs_by_status",
+    "list_api_keys",
+    "look_for_leftover_deliveries", "look_for_old_jobs", "prunable_span", "queue_depth",
+    "remove_deliveries_of_job",
     "remove_expired_keys", "remove_leftover_deliveries", "remove_old_jobs", "revoke_api_key",
     "verify_ends_of_histories", "verify_events",
 }  # fmt: skip
@@ -55,7 +59,8 @@ FILTERED_OTHERWISE = {
 
 
 CUSTOMER_TABLES = (
-    "scrape_jobs", "job_events", "outbox", "uncounted_events", "webhook_endpoints", "webhook_deliveries",
+    "scrape_jobs", "job_events", "outbox", "uncounted_events", "webhook_endpoints",
+    "webhook_deliveries",
     "idempotency_keys", "api_keys", "job_totals",
 )  # fmt: skip
 
@@ -127,8 +132,10 @@ def test_a_background_thread_must_set_its_scope(tenants: SharedService) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "queue sweep", "statistics count", "jobs prune --older-than 900d", "jobs prune --older-than 900d --dry-run",
-        "audit verify", "keys list", "keys create x --scope all", "keys revoke {}", "keys rotate {}",
+        "queue sweep", "statistics count", "jobs prune --older-than 900d",
+        "jobs prune --older-than 900d --dry-run",
+        "audit verify", "keys list", "keys create x --scope all", "keys revoke {}",
+        "keys rotate {}",
     ],
 )  # fmt: skip
 def test_every_command_runs_for_all_customers(
@@ -154,7 +161,8 @@ def test_every_command_runs_for_all_customers(
 def test_the_tenant_scope_ends_with_its_request(tenants: SharedService) -> None:
     job = tenants.a.create()["id"]
     for method, path, status in (
-        ("GET", f"{JOBS}/{job}", 200), ("GET", f"{JOBS}/{NOWHERE}", 404), ("GET", "/metrics", 403), ("PUT", JOBS, 405),
+        ("GET", f"{JOBS}/{job}", 200), ("GET", f"{JOBS}/{NOWHERE}", 404), ("GET", "/metrics", 403),
+        ("PUT", JOBS, 405),
         ("OPTIONS", JOBS, 200), ("GET", "/nowhere", 404), ("GET", f"{JOBS}/x", 400),
     ):  # fmt: skip
         assert tenants.a.ask(method, path).status_code == status

@@ -70,7 +70,8 @@ def test_an_array_as_update_is_refused(client: FlaskClient, method: str, body: b
 @pytest.mark.parametrize(
     "content_type",
     [
-        "", "text/plain", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+        "", "text/plain", "text/json", "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
         "application/xml", "application/jsonx", "application/json5", "application", "/", ";",
         "application/json, text/x", "application/vnd.api+json", "\xff", "%s",
     ],

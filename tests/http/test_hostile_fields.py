@@ -105,11 +105,15 @@ def test_integers_within_the_columns_range_are_accepted(
 
 
 STRINGS = [
-    "%s", "%(id)s", "%", "%%", "%d%n", "%(metadata)s::jsonb", "{}", "{0}", "{id}", "{{", "${7*7}", "{{7*7}}", "#{7}",
-    "'", "''", '"', "\\", "\\\\", "\\'", '\\"', "\\u0000", "\\x00", "\\n", "'; DROP TABLE scrape_jobs; --", "$1", "$$",
-    "$body$", ":id", "?", "E'\\\\'", "--", "/*", "*/", ";", "\n\r\t\b\f", "\x01\x1f\x7f\x80\x9f", "\u2028\u2029",
+    "%s", "%(id)s", "%", "%%", "%d%n", "%(metadata)s::jsonb", "{}", "{0}", "{id}", "{{", "${7*7}",
+    "{{7*7}}", "#{7}",
+    "'", "''", '"', "\\", "\\\\", "\\'", '\\"', "\\u0000", "\\x00", "\\n",
+    "'; DROP TABLE scrape_jobs; --", "$1", "$$",
+    "$body$", ":id", "?", "E'\\\\'", "--", "/*", "*/", ";", "\n\r\t\b\f", "\x01\x1f\x7f\x80\x9f",
+    "\u2028\u2029",
     "\u202e\u200b\ufeff", "\ufffd\ufffe\uffff", "\U0001f600\U0010ffff", "e\u0301", "\u00e9",
-    "<script>alert(1)</script>", "null", "NaN", "true", "{", "]", " ", "", "..%2f..%2f", "__proto__",
+    "<script>alert(1)</script>", "null", "NaN", "true", "{", "]", " ", "", "..%2f..%2f",
+    "__proto__",
     "constructor", "ß", "İ", "x" * 5000,
 ]  # fmt: skip
 

@@ -103,7 +103,8 @@ steps = st.builds(
     "{}{}{}{}".format, st.sampled_from(["/", "//", "/..//", "//*//"]), names, predicates, predicates
 )
 xpaths = st.builds(
-    "{}{}{}".format, st.sampled_from(["xpath=", "", "(", "."]), st.lists(steps, min_size=1, max_size=3).map("".join),
+    "{}{}{}".format, st.sampled_from(["xpath=", "", "(", "."]), st.lists(steps, min_size=1,
+    max_size=3).map("".join),
     st.sampled_from(["", "/@href", ")[1]", "/@token", "/text()"]),
 )  # fmt: skip
 compounds = st.one_of(
@@ -129,30 +130,39 @@ code = st.one_of(
     st.builds("    {} = self.{}({}={})".format, identifiers, identifiers, words, words),
     st.builds("    {0} = self.{1}.{0}".format, credentials_in_code, identifiers),
     st.builds("    {0} = {1}.{2}()".format, credentials_in_code, identifiers, identifiers),
-    st.builds("    login({0}={0}, {1}=config.{1})".format, credentials_in_code, credentials_in_code),
+    st.builds("    login({0}={0}, {1}=config.{1})".format, credentials_in_code,
+    credentials_in_code),
     st.builds("    const {} = await {}();".format, credentials_in_code, identifiers),
-    st.builds("    if {} == {} and {} != {}:".format, credentials_in_code, words, credentials_in_code, words),
-    st.builds("    def {}(self, {}: str, {}: Optional[str] = None) -> {}:".format, words, credentials_in_code,
+    st.builds("    if {} == {} and {} != {}:".format, credentials_in_code, words,
+    credentials_in_code, words),
+    st.builds("    def {}(self, {}: str, {}: Optional[str] = None) -> {}:".format, words,
+    credentials_in_code,
               credentials_in_code, words),
-    st.builds("    {}.map({} => {}.{})".format, identifiers, credentials_in_code, credentials_in_code, identifiers),
+    st.builds("    {}.map({} => {}.{})".format, identifiers, credentials_in_code,
+    credentials_in_code, identifiers),
 )  # fmt: skip
 traces = st.one_of(
-    st.builds('  File "/app/{}.py", line {}, in {}'.format, words, st.integers(1, 999), identifiers),
-    st.builds("    at {}.{} (https://{}.example/@{}/{}.js:{}:{})".format, identifiers, identifiers, words, words, words,
+    st.builds('  File "/app/{}.py", line {}, in {}'.format, words, st.integers(1, 999),
+    identifiers),
+    st.builds("    at {}.{} (https://{}.example/@{}/{}.js:{}:{})".format, identifiers, identifiers,
+    words, words, words,
               st.integers(1, 999), st.integers(1, 99)),
     st.builds("\tat org.{}.{}({}.java:{})".format, words, identifiers, words, st.integers(1, 999)),
     st.builds("KeyError: {!r}".format, names),
 )  # fmt: skip
 parsers = st.one_of(
-    st.builds("Unexpected token {} in JSON at position {}".format, st.sampled_from("=:<>{}[],'\"@"), st.integers(0)),
-    st.builds("Expected {} but found token {} at line {}".format, words, st.sampled_from("=:<>{}[]"), st.integers(1)),
+    st.builds("Unexpected token {} in JSON at position {}".format, st.sampled_from("=:<>{}[],'\"@"),
+    st.integers(0)),
+    st.builds("Expected {} but found token {} at line {}".format, words,
+    st.sampled_from("=:<>{}[]"), st.integers(1)),
     st.builds("{}: This field is required.".format, names),
     st.builds("Invalid {}: must be a string".format, names),
     st.builds('{{"{}": ["This field is required."]}}'.format, names),
 )  # fmt: skip
 requests = st.builds(
     "GET https://{}.example:{}/@{}//{}?{}={}&mail=a@b.example#{} 404".format,
-    words, st.integers(1, 65535), words, words, words.filter(lambda word: not word.endswith(("pwd", "token", "sig"))),
+    words, st.integers(1, 65535), words, words, words.filter(lambda word: not word.endswith(("pwd",
+    "token", "sig"))),
     words, words,
 )  # fmt: skip
 lines = st.one_of(xpaths, selectors, documents, code, traces, parsers, requests)
@@ -171,10 +181,14 @@ def test_any_text_without_credentials_is_unchanged(text: str) -> None:
 secrets = sampled(random_secret)
 templates = st.sampled_from(
     [
-        "https://bob:{}@shop.example/a", "Bearer {}", "Authorization: {}", "Authorization: Bearer {}",
-        "{{'Authorization': 'Bearer {}'}}", "Cookie: sid={}; lang=en", "api_key={}&a=b", '{{"api_key": "{}"}}',
-        "access_token={}", '{{"token": "{}"}}', "password={}", "password: {}", "password='{}'", "PGPASSWORD={} psql",
-        '{{\\"password\\": \\"{}\\"}}', "Server=db;Password={};Encrypt=yes", "[secret={}]", "client_secret={}&a=b",
+        "https://bob:{}@shop.example/a", "Bearer {}", "Authorization: {}",
+        "Authorization: Bearer {}",
+        "{{'Authorization': 'Bearer {}'}}", "Cookie: sid={}; lang=en", "api_key={}&a=b",
+        '{{"api_key": "{}"}}',
+        "access_token={}", '{{"token": "{}"}}', "password={}", "password: {}", "password='{}'",
+        "PGPASSWORD={} psql",
+        '{{\\"password\\": \\"{}\\"}}', "Server=db;Password={};Encrypt=yes", "[secret={}]",
+        "client_secret={}&a=b",
         "config['password'] = '{}'", "auth=('bob', '{}')", "x-auth-token: {}",
     ]
 )  # fmt: skip
@@ -198,10 +212,14 @@ def test_any_credential_among_harmless_lines_is_masked(
 
 pieces = st.lists(
     st.sampled_from(
-        ["://", "@", ":", "=", "=>", "==", " ", "\n", '"', "'", "\\", '\\"', "[", "]", "{", "}", "(", ")", ",", ";",
-         "&", "<", "token", "password", '"token":', "secret=", "data-", "Bearer ", "Basic ", "Authorization: ",
-         "Cookie: ", "cookies={", "auth=(", "***", "None", "is", "abc", "a1b2c3d4e5", BASIC, JWT, "self.",
-         "unexpected ", "arn:aws:", "-----BEGIN PRIVATE KEY-----", "----", LONG, "AKIAIOSFODNN7EXAMPLE", "<Cookie a="],
+        ["://", "@", ":", "=", "=>", "==", " ", "\n", '"', "'", "\\", '\\"', "[", "]", "{", "}",
+        "(", ")", ",", ";",
+         "&", "<", "token", "password", '"token":', "secret=", "data-", "Bearer ", "Basic ",
+         "Authorization: ",
+         "Cookie: ", "cookies={", "auth=(", "***", "None", "is", "abc", "a1b2c3d4e5", BASIC, JWT,
+         "self.",
+         "unexpected ", "arn:aws:", "-----BEGIN PRIVATE KEY-----", "----", LONG,
+         "AKIAIOSFODNN7EXAMPLE", "<Cookie a="],
     )
     | st.text(max_size=3),
     max_size=14,
@@ -218,12 +236,16 @@ def test_masking_twice_is_masking_once(text: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     [
-        "token=is ", 'secret="is ', "secret='is \"", "password=is,", "password:(", 'password=\\"is ',
+        "token=is ", 'secret="is ', "secret='is \"", "password=is,", "password:(",
+        'password=\\"is ',
         "user[password]=is ", "unexpected token = x ", "arn:aws:secret:",
         "/passwd:", "token=a(", "token => ", "-----BEGIN PRIVATE KEY-----",
-        "-----BEGIN PRIVATE KEY-----\nabcdefghijklmnopqrst", "://a:b/c", "://a:b", "Bearer is ", "Basic abcdefgh",
-        "Authorization: is ", "Authorization: 'is", '"Authorization: ', "Cookie: a=\\", "cookies={a:", "cookies=[{a:",
-        "auth=('a', ", "auth=('", "<Cookie a=", "eyJabcdefgh.", "xoxb-", "sk-a", "AKIA", "password=a,b",
+        "-----BEGIN PRIVATE KEY-----\nabcdefghijklmnopqrst", "://a:b/c", "://a:b", "Bearer is ",
+        "Basic abcdefgh",
+        "Authorization: is ", "Authorization: 'is", '"Authorization: ', "Cookie: a=\\",
+        "cookies={a:", "cookies=[{a:",
+        "auth=('a', ", "auth=('", "<Cookie a=", "eyJabcdefgh.", "xoxb-", "sk-a", "AKIA",
+        "password=a,b",
         "password=\\\\", "password=[", "secret_", "secret-a", "token \t", 'token"', "ghp_a1",
         "hooks.slack.com/services/",
     ],

@@ -104,11 +104,13 @@ WITH_BODIES: Sequence[tuple[str, str, Mapping[str, str]]] = (
 
 QUERIES: Mapping[tuple[str, str], Sequence[str]] = {
     ("GET", JOBS): (
-        "status", "domain", "job_type", "customer_config_id", "created_after", "created_before", "sort", "limit",
+        "status", "domain", "job_type", "customer_config_id", "created_after", "created_before",
+        "sort", "limit",
         "cursor",
     ),
     ("GET", f"{JOBS}/next"): ("job_types", "domains", "limit"),
-    ("GET", f"{JOBS}/stats"): ("from", "to", "domain", "job_type", "customer_config_id", "group_by"),
+    ("GET", f"{JOBS}/stats"): ("from", "to", "domain", "job_type", "customer_config_id",
+    "group_by"),
     ("GET", f"{JOBS}/{NO_ID}/history"): ("limit", "cursor"),
     ("GET", HOOKS): ("limit", "cursor"),
     ("GET", f"{HOOKS}/{NO_ID}/deliveries"): ("limit", "cursor", "status"),
@@ -118,7 +120,8 @@ QUERIES: Mapping[tuple[str, str], Sequence[str]] = {
 
 PATHS = (
     ("GET", "/{}"), ("POST", "/api/{}"), ("GET", f"{JOBS}/{{}}/none"), ("TRACE", f"{JOBS}/{{}}"),
-    ("GET", f"{JOBS}/{{}}"), ("PUT", f"{JOBS}/{{}}"), ("DELETE", f"{JOBS}/{{}}"), ("GET", f"{JOBS}/{{}}/history"),
+    ("GET", f"{JOBS}/{{}}"), ("PUT", f"{JOBS}/{{}}"), ("DELETE", f"{JOBS}/{{}}"), ("GET",
+    f"{JOBS}/{{}}/history"),
     ("POST", f"{JOBS}/{{}}/heartbeat"), ("GET", f"{HOOKS}/{{}}"),
     ("POST", f"{HOOKS}/{NO_ID}/deliveries/{{}}/redeliver"),
 )  # fmt: skip

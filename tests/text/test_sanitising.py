@@ -119,9 +119,12 @@ def test_harmless_text_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize(
     "invisible",
     [
-        "\x00", "\x07", "\x08", "\x0b", "\x0c", "\r", "\x1b", "\x1f", "\x7f", "\x80", "\x85", "\x9f",
-        "\u00ad", "\u061c", "\u180e", "\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u2028", "\u2029",
-        "\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2060", "\u2061", "\u2066", "\u2067", "\u2068", "\u2069",
+        "\x00", "\x07", "\x08", "\x0b", "\x0c", "\r", "\x1b", "\x1f", "\x7f", "\x80", "\x85",
+        "\x9f",
+        "\u00ad", "\u061c", "\u180e", "\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u2028",
+        "\u2029",
+        "\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2060", "\u2061", "\u2066", "\u2067",
+        "\u2068", "\u2069",
         "\ufeff", "\ufff9", "\U000e0001", "\U000e0041", "\ud800",
     ],
 )  # fmt: skip
@@ -204,8 +207,10 @@ def test_no_part_of_200_secrets_survives(template: str) -> None:
 fragments = st.lists(
     st.sampled_from(
         [
-            "://", "@", "/", "user:", "Bearer ", "bearer", "Authorization:", "authorization=", "api_key=", "token=",
-            '"token":', "password=", '"password": ', "secret:", '"', "'", " ", "\n", "\t", ",", ";", "&", "}", "abc",
+            "://", "@", "/", "user:", "Bearer ", "bearer", "Authorization:", "authorization=",
+            "api_key=", "token=",
+            '"token":', "password=", '"password": ', "secret:", '"', "'", " ", "\n", "\t", ",", ";",
+            "&", "}", "abc",
             "***", "<b>", "=", ":", "\u200b", "\x00", "x" * 1365, CUT,
         ]
     )
@@ -244,8 +249,10 @@ def test_text_without_signs_of_credentials_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize(
     "unit",
     [
-        "a-", "://", "://a", "://a:", "@", "://@", "a@", ":", "/", '"', "'", " ", "\n", "=", "passw", "pass", "api_",
-        "api-", "api_key", "token", "token ", "secret", "secret ", "bearer", "authorization", "authorization ",
+        "a-", "://", "://a", "://a:", "@", "://@", "a@", ":", "/", '"', "'", " ", "\n", "=",
+        "passw", "pass", "api_",
+        "api-", "api_key", "token", "token ", "secret", "secret ", "bearer", "authorization",
+        "authorization ",
         "password", "password ", "password\t", '"password"', "\u200b",
     ],
 )  # fmt: skip
