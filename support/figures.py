@@ -20,16 +20,19 @@ Step = dict[str, Any]
 # Insert jobs that completed just now, one for each duration, with their last event only.
 COMPLETIONS = """
 WITH job AS (
-    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, completed_at, created_at,
-        updated_at)
-    SELECT gen_random_uuid(), gen_random_uuid(), replace(%(domain)s, '#', n::text), 'scrape', 'completed', 5, 3,
+    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries,
+        completed_at, created_at, updated_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), replace(%(domain)s, '#', n::text), 'scrape',
+        'completed', 5, 3,
         now(), now(), now() + n * interval '1 microsecond'
     FROM generate_series(1, cardinality(%(durations)s::float8[])) AS n RETURNING *
 ), numbered AS (SELECT id, updated_at AS at, row_number() OVER (ORDER BY updated_at) AS n FROM job
 ), event AS (
-    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats, retry_count,
+    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats,
+        retry_count,
         seconds)
-    SELECT id, 1, at, 'updated', 'running', 'completed', 'system', '{}', '{}', 0, (%(durations)s::float8[])[n]
+    SELECT id, 1, at, 'updated', 'running', 'completed', 'system', '{}', '{}', 0,
+        (%(durations)s::float8[])[n]
     FROM numbered
 ) INSERT INTO uncounted_events (job_id, seq) SELECT id, 1 FROM job
 """

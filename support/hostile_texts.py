@@ -50,7 +50,8 @@ FORMS: Mapping[str, Callable[[int], str]] = {
     ),
     "jwt": lambda n: f"session eyJhbGciOiJIUzI1NiJ9.eyJ{secret(n, 40)}.{secret(n, 43)} is over",
     "pem": lambda n: (
-        f"-----BEGIN PRIVATE KEY-----\nX-Y: z\n{secret(n, 30)}\n{secret(n, 24)}\n-----END PRIVATE KEY-----\n"
+        f"-----BEGIN PRIVATE KEY-----\nX-Y: z\n{secret(n, 30)}\n{secret(n, 24)}\n"
+        "-----END PRIVATE KEY-----\n"
     ),
 }
 
@@ -205,9 +206,8 @@ def faults(where: str, text: str) -> list[str]:
                 if number < len(STRINGS)
                 else ""
             )
-            found.append(
-                f"{where}: secret {number} {form} in {bare[max(0, piece.start() - 120) : piece.end() + 40]!a}"
-            )
+            context = bare[max(0, piece.start() - 120) : piece.end() + 40]
+            found.append(f"{where}: secret {number} {form} in {context!a}")
     return found
 
 
@@ -228,7 +228,8 @@ def database_texts(url: str) -> Iterator[tuple[str, str]]:
         cursor.execute(
             "SELECT c.table_name, c.column_name, c.data_type FROM information_schema.columns c"
             " JOIN information_schema.tables t USING (table_schema, table_name)"
-            " WHERE c.table_schema NOT IN ('pg_catalog', 'information_schema') AND t.table_type = 'BASE TABLE'"
+            " WHERE c.table_schema NOT IN ('pg_catalog', 'information_schema')"
+            " AND t.table_type = 'BASE TABLE'"
         )
         columns = cursor.fetchall()
         assert {"scrape_jobs", "job_events", "api_keys", "idempotency_keys"} <= {

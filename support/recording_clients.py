@@ -91,7 +91,7 @@ class Client:
 
 
 class InProcessClient(Client):
-    """Calls the application in this process by WSGI, which is fast enough for thousands of calls."""
+    """Calls the application in this process by WSGI, fast enough for thousands of calls."""
 
     def __init__(self, app: Flask, key: str) -> None:
         super().__init__(key)

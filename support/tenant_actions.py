@@ -156,7 +156,8 @@ class RandomActions:
         with self.tenants.app.app_context():
             FanOut().step()
         self.tenants.sql(
-            "UPDATE webhook_deliveries SET status = (ARRAY['delivered', 'failed'])[1 + abs(hashtext(id::text) % 2)],"
+            "UPDATE webhook_deliveries SET status ="
+            " (ARRAY['delivered', 'failed'])[1 + abs(hashtext(id::text) % 2)],"
             " finished_at = now() WHERE status = 'pending' AND hashtext(id::text) % 3 = 0"
         )
 

@@ -33,10 +33,12 @@ GROUPS = ("", "domain", "job_type", "hour", "day")
 
 
 WITHOUT_OTHERS = (
-    "CREATE TEMP TABLE foreign_jobs AS SELECT id FROM scrape_jobs WHERE customer_config_id IS DISTINCT FROM %(a)s",
+    "CREATE TEMP TABLE foreign_jobs AS SELECT id FROM scrape_jobs"
+    " WHERE customer_config_id IS DISTINCT FROM %(a)s",
     "CREATE TEMP TABLE foreign_hooks AS SELECT id FROM webhook_endpoints"
     " WHERE customer_config_id IS DISTINCT FROM %(a)s",
-    "CREATE TEMP TABLE foreign_keys AS SELECT id FROM api_keys WHERE customer_config_id IS DISTINCT FROM %(a)s",
+    "CREATE TEMP TABLE foreign_keys AS SELECT id FROM api_keys"
+    " WHERE customer_config_id IS DISTINCT FROM %(a)s",
     "DELETE FROM scrape_jobs WHERE id IN (SELECT id FROM foreign_jobs)",
     "DELETE FROM job_events WHERE job_id IN (SELECT id FROM foreign_jobs)",
     "DELETE FROM outbox WHERE job_id IN (SELECT id FROM foreign_jobs)",
@@ -71,8 +73,10 @@ def alone(tenants: SharedService) -> Iterator[Flask]:
                 statement.execute("DELETE FROM uncounted_events RETURNING job_id, seq")
                 uncounted = statement.fetchall()
                 statement.execute(
-                    "INSERT INTO uncounted_events SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
-                    " AND (job_id::text, seq) NOT IN (SELECT * FROM unnest(%s::text[], %s::bigint[]))",
+                    "INSERT INTO uncounted_events SELECT job_id, seq FROM job_events"
+                    " WHERE stats IS NOT NULL"
+                    " AND (job_id::text, seq) NOT IN"
+                    " (SELECT * FROM unnest(%s::text[], %s::bigint[]))",
                     ([job for job, _ in uncounted], [seq for _, seq in uncounted]),
                 )
             with app.app_context():
@@ -284,7 +288,8 @@ ROWS_OF_OTHERS = """
     SELECT 'job', j.id::text, j.xmin::text, j.xmax::text, j.ctid::text, j::text FROM scrape_jobs j
     WHERE j.customer_config_id IS DISTINCT FROM %s::uuid
     UNION ALL SELECT 'event', e.job_id::text, e.xmin::text, e.xmax::text, e.ctid::text, e::text
-    FROM job_events e JOIN scrape_jobs j ON j.id = e.job_id WHERE j.customer_config_id IS DISTINCT FROM %s::uuid
+    FROM job_events e JOIN scrape_jobs j ON j.id = e.job_id
+    WHERE j.customer_config_id IS DISTINCT FROM %s::uuid
     UNION ALL SELECT 'webhook', w.id::text, w.xmin::text, w.xmax::text,
         concat_ws(' ', w.ctid, d.ctid, d.xmax), concat(w, d)
     FROM webhook_endpoints w LEFT JOIN webhook_deliveries d ON d.endpoint_id = w.id

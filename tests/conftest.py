@@ -44,7 +44,7 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each of four workers slow tests first; quick ones are easier to distribute at the end."""
+    """Give each of four workers slow tests first; quick ones are easier to distribute later."""
     slow = [[item for name in names for item in items if item.path.stem == name] for names in SLOW]
     taken = {id(item) for part in slow for item in part}
     quick = iter([item for item in items if id(item) not in taken])

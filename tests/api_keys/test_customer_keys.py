@@ -99,7 +99,8 @@ def test_a_customers_webhook_receives_only_own_events(api: KeyedApi) -> None:
     with api.app.app_context():
         FanOut().step()
     received = api.rows(
-        "SELECT endpoint_id::text, job_id::text FROM webhook_deliveries WHERE job_id = ANY(%s::uuid[])",
+        "SELECT endpoint_id::text, job_id::text FROM webhook_deliveries"
+        " WHERE job_id = ANY(%s::uuid[])",
         list(owners),
     )
     assert {owners[job] for endpoint, job in received if endpoint == hook["id"]} == {one}

@@ -91,7 +91,10 @@ def test_idempotency_keys_are_separate_for_each_customer(tenants: SharedService)
 def test_foreign_use_of_an_idempotency_key_is_invisible(tenants: SharedService) -> None:
     name = uuid.uuid4().hex
     caller = tenants.b.key.split("_")[1]
-    claim = f"INSERT INTO idempotency_keys (caller, key, fingerprint, created_at) VALUES ('{caller}', '{name}', '', now())"
+    claim = (
+        "INSERT INTO idempotency_keys (caller, key, fingerprint, created_at)"
+        f" VALUES ('{caller}', '{name}', '', now())"
+    )
     with locks_held(tenants.url, claim):
         assert (
             tenants.a.ask("POST", JOBS, {"domain": "a.example"}, Idempotency_Key=name).status_code
@@ -177,8 +180,6 @@ def test_a_batch_error_locates_the_foreign_customer(tenants: SharedService) -> N
     for place in range(2):
         batch = [{"domain": "a.example"}] * place + [foreign]
         error = tenants.a.ask("POST", JOBS, batch).get_json()["error"]
-        assert (
-            error
-            == f"Invalid [{place}].customer_config_id: must be the one that the key is bound to, or absent"
-        )
+        field = f"[{place}].customer_config_id"
+        assert error == f"Invalid {field}: must be the one that the key is bound to, or absent"
     assert tenants.a.data("GET", JOBS) == []

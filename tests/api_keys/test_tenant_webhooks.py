@@ -22,7 +22,10 @@ def own_database(server_url: str) -> Iterator[SharedService]:
 
 def wait_for_deliveries(tenants: SharedService) -> None:
     """Wait until no delivery is pending."""
-    pending = "SELECT (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending') + (SELECT count(*) FROM outbox)"
+    pending = (
+        "SELECT (SELECT count(*) FROM webhook_deliveries WHERE status = 'pending')"
+        " + (SELECT count(*) FROM outbox)"
+    )
     wait_until(lambda: tenants.sql(pending) == [(0,)], 30)
 
 

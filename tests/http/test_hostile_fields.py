@@ -65,7 +65,8 @@ RETRY_COUNT = "Invalid retry_count: must be a non-negative integer"
         *(
             (
                 f'"started_at": {value}',
-                "Invalid started_at: must be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z",
+                "Invalid started_at: must be an ISO 8601 timestamp such as"
+                " 2024-01-01T10:00:00.000Z",
             )
             for value in (
                 "0",

@@ -1,4 +1,4 @@
-"""Hostile JSON: each invalid value is refused and changes nothing; a similar valid one is stored."""
+"""Hostile JSON: each invalid value is refused without effect; a similar valid one is stored."""
 
 import json
 from typing import Any

@@ -38,7 +38,7 @@ def test_text_around_a_credential_is_unchanged(name: str, harmless: str) -> None
     assert sanitise(f"{harmless}\n{text}\n{harmless}") == f"{harmless}\n{stored}\n{harmless}"
 
 
-# ------------------------------------------------------------------------------------------ texts without credentials
+# ---------------------------------------------------------------------- texts without credentials
 
 NAMES = (
     "token",
@@ -176,7 +176,7 @@ def test_any_text_without_credentials_is_unchanged(text: str) -> None:
     assert masked(text) == text
 
 
-# --------------------------------------------------------------------------------------------- texts with credentials
+# ------------------------------------------------------------------------- texts with credentials
 
 secrets = sampled(random_secret)
 templates = st.sampled_from(
