@@ -28,9 +28,8 @@ WITH job AS (
     FROM generate_series(1, cardinality(%(durations)s::float8[])) AS n RETURNING *
 ), numbered AS (SELECT id, updated_at AS at, row_number() OVER (ORDER BY updated_at) AS n FROM job
 ), event AS (
-    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats,
-        retry_count,
-        seconds)
+    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes,
+        stats, retry_count, seconds)
     SELECT id, 1, at, 'updated', 'running', 'completed', 'system', '{}', '{}', 0,
         (%(durations)s::float8[])[n]
     FROM numbered
