@@ -169,7 +169,7 @@ def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKe
         PeriodicTask("outage recorder", outages.DETECTION_SECONDS, outages.detect_outage)
     )
     app.extensions["key_use_recorder"] = periodic(
-        PeriodicTask("API key usage", 10.0, keys.note_use)
+        PeriodicTask("API key usage", 10.0, keys.record_use)
     )
 
 

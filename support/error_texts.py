@@ -1,4 +1,4 @@
-"""Error texts as scrapers and the tools around them write them: without credentials, and with."""
+"""Error texts of scrapers and their tools, with and without credentials."""
 
 HARMLESS = {
     # Selectors
@@ -155,7 +155,7 @@ BASIC = "Ym9iOmtKOHZRMnhadFc1ckxtOXM="  # bob:kJ8vQ2xZtW5rLm9s in Base64
 JWT = f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx{S}.dBjftJeZ4CVP{S}"
 LONG = S * 3
 
-# Each text, and how it is stored.
+# Each text, and its stored form.
 SECRET = {
     # URLs
     "url": (f"GET https://bob:{S}@shop.example:8443/a?b=c failed", "GET https://***@shop.example:8443/a?b=c failed"),

@@ -1,5 +1,4 @@
-"""Makes jobs that can exist: each is brought to its status through the API, by the transitions that
-lead there."""
+"""Creates jobs through the API, and brings them to a status by the transitions that lead there."""
 
 import uuid
 from typing import Any
@@ -16,13 +15,12 @@ PATHS = {
 
 
 def new_domain() -> str:
-    """Return a host name that no other test uses, so that lists can be narrowed to one test's
-    jobs."""
+    """Return a host name that no other test uses, so that a list can show one test's jobs only."""
     return f"d{uuid.uuid4().hex[:16]}.example"
 
 
 def make_job(client: FlaskClient, status: str = "pending", **fields: Any) -> dict[str, Any]:
-    """Return a new job in `status`, created with `fields`."""
+    """Create a job with `fields`, bring it to `status` and return it."""
     answer = client.post("/api/scrape-jobs", json={"domain": new_domain(), **fields})
     assert answer.status_code == 201, answer.text
     job: dict[str, Any] = answer.get_json()["data"]
@@ -42,7 +40,7 @@ def read_history(client: FlaskClient, job_id: str) -> list[dict[str, Any]]:
 
 
 def read_all(client: FlaskClient, job_id: str) -> tuple[Any, str | None, list[dict[str, Any]]]:
-    """Return everything that a change could change: the job, its ETag and its history."""
+    """Return all that an update can change: the job, its ETag and its history."""
     answer = client.get(f"/api/scrape-jobs/{job_id}")
     assert answer.status_code == 200, answer.text
     return answer.get_json()["data"], answer.headers["ETag"], read_history(client, job_id)

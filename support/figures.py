@@ -1,4 +1,4 @@
-"""The service on a database where only the tests count, and how its figures are compared."""
+"""The service on a database of its own, and comparisons of its statistics."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,26 +17,28 @@ JOBS = "/api/scrape-jobs"
 Figures = dict[str, Any]
 Step = dict[str, Any]
 
-# Jobs that completed just now, each after one of the durations, as their last event alone.
+# Insert jobs that completed just now, one for each duration, with their last event only.
 COMPLETIONS = """
 WITH job AS (
-    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries, completed_at, created_at,
-        updated_at)
-    SELECT gen_random_uuid(), gen_random_uuid(), replace(%(domain)s, '#', n::text), 'scrape', 'completed', 5, 3,
+    INSERT INTO scrape_jobs (id, domain_id, domain, job_type, status, priority, max_retries,
+        completed_at, created_at, updated_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), replace(%(domain)s, '#', n::text), 'scrape',
+        'completed', 5, 3,
         now(), now(), now() + n * interval '1 microsecond'
     FROM generate_series(1, cardinality(%(durations)s::float8[])) AS n RETURNING *
 ), numbered AS (SELECT id, updated_at AS at, row_number() OVER (ORDER BY updated_at) AS n FROM job
 ), event AS (
-    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes, stats, retry_count,
-        seconds)
-    SELECT id, 1, at, 'updated', 'running', 'completed', 'system', '{}', '{}', 0, (%(durations)s::float8[])[n]
+    INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type, changes,
+        stats, retry_count, seconds)
+    SELECT id, 1, at, 'updated', 'running', 'completed', 'system', '{}', '{}', 0,
+        (%(durations)s::float8[])[n]
     FROM numbered
 ) INSERT INTO uncounted_events (job_id, seq) SELECT id, 1 FROM job
 """
 
 
 class Place:
-    """The service on a database of its own, where nobody counts but the tests."""
+    """The service on a database of its own, where only the tests count events."""
 
     def __init__(self, url: str, app: Flask) -> None:
         self.app = app
@@ -64,14 +66,14 @@ class Place:
         assert answer.status_code == 200, answer.text
 
     def make(self, *steps: Step | str, **fields: Any) -> str:
-        """Create a job with `fields` and change it step by step; a word is a status."""
+        """Create a job with `fields` and apply the changes in `steps`; a string is a new status."""
         job_id = self.create(**fields)
         for step in steps:
             self.put(job_id, **({"status": step} if isinstance(step, str) else step))
         return job_id
 
     def date(self, job_id: str, *moments: datetime) -> None:
-        """Say when the job's events happened, from the first on."""
+        """Set the times of the job's events, from the first on."""
         for seq, at in enumerate(moments, 1):
             parameters = {"at": at, "id": job_id, "seq": seq}
             self.sql(
@@ -80,7 +82,7 @@ class Place:
             )
 
     def complete(self, domain: str, durations: Sequence[float]) -> None:
-        """Make completed jobs, one for each duration; a # in their domain is their number."""
+        """Create completed jobs, one for each duration; # in `domain` stands for their number."""
         self.sql(COMPLETIONS, {"domain": domain, "durations": list(durations)})
 
     def uncounted(self) -> int:
@@ -97,8 +99,7 @@ class Place:
         return figures
 
     def figures(self, *asked: Mapping[str, Any]) -> list[Figures]:
-        """Return the answers, which have to be the same with nothing counted, half of it, and
-        all."""
+        """Return the answers; fail unless they are equal with no, half and all events counted."""
         waiting = self.uncounted()
         assert waiting > 0
         answers = [self.ask(query) for query in asked]
@@ -110,14 +111,12 @@ class Place:
         return answers
 
     def of(self, domain: str, **query: Any) -> Figures:
-        """Return the figures of the domain, which have to be the same however much of them is
-        counted."""
+        """Return the figures of the domain, compared as in `figures`."""
         return self.figures({"domain": domain, **query})[0]
 
 
 def assert_same(found: Any, expected: Any) -> None:
-    """Fail where two answers differ by more than the order of adding makes; the job that an error
-    names may be any."""
+    """Fail if two answers differ, except by rounding and by the job that an error names."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for key in expected.keys() - {"job_id"}:

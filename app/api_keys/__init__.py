@@ -1,1 +1,1 @@
-"""Who may do what: API keys, their scopes, and the customer to whose jobs a key is bound."""
+"""API keys: authentication, scopes and the customer that a key is bound to."""

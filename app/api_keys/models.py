@@ -12,7 +12,7 @@ from app.database import Model
 
 
 class ApiKey(Model):
-    """Somebody who may call; its secret is not here."""
+    """An API key, without its secret."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -28,11 +28,11 @@ class ApiKey(Model):
     # SHA-256 of the secret.
     digest: Mapped[bytes] = mapped_column(LargeBinary)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    # Whose jobs and webhooks it sees and makes; null: everybody's.
+    # The customer that the key is bound to; null: all customers.
     customer_config_id: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # From when on it is taken back; after a rotation that is ahead.
+    # The key is invalid from this time on. A rotation sets a time in the future.
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    # To the minute, so that a key in use is not a row in constant change.
+    # Accurate to a minute, so that a key in constant use does not update its row constantly.
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

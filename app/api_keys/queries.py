@@ -1,4 +1,4 @@
-"""The keys' SQL."""
+"""SQL statements on the table of API keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,49 +9,53 @@ from app import database
 from app.database import Statement
 
 _COLUMNS = (
-    "k.id, k.name, k.digest, k.scopes, k.customer_config_id, k.created_at, k.expires_at, k.revoked_at, k.last_used_at,"
+    "k.id, k.name, k.digest, k.scopes, k.customer_config_id, k.created_at, k.expires_at,"
+    " k.revoked_at, k.last_used_at,"
     " coalesce(k.revoked_at > now(), true) AND coalesce(k.expires_at > now(), true)"
 )
 
 CREATE = Statement(
     "create_api_key",
-    # Promises: the key is valid from now on.
+    # Promises: stores a key that is valid from now on, and returns it.
     f"""
-    INSERT INTO api_keys AS k (id, name, digest, scopes, customer_config_id, created_at, expires_at)
-    VALUES (%(id)s::text, %(name)s::text, decode(%(digest)s::text, 'hex'), %(scopes)s::text[], %(customer)s::uuid,
-        now(), now() + make_interval(secs => %(seconds)s::float8))
+    INSERT INTO api_keys AS k
+        (id, name, digest, scopes, customer_config_id, created_at, expires_at)
+    VALUES (%(id)s::text, %(name)s::text, decode(%(digest)s::text, 'hex'), %(scopes)s::text[],
+        %(customer)s::uuid, now(), now() + make_interval(secs => %(seconds)s::float8))
     RETURNING {_COLUMNS}
     """,
 )
 
 GET = Statement(
     "get_api_key",
-    # Promises: the key, and whether it is valid now; or no row.
+    # Promises: returns the key and whether it is valid now; no row if it does not exist.
     f"SELECT {_COLUMNS} FROM api_keys k WHERE k.id = %(id)s::text",
 )
 
 LIST = Statement(
     "list_api_keys",
-    # Promises: all keys, oldest first.
+    # Promises: returns all keys, oldest first.
     f"SELECT {_COLUMNS} FROM api_keys k ORDER BY k.created_at, k.id",
 )
 
 REVOKE = Statement(
     "revoke_api_key",
-    # Promises: the key is invalid after `seconds`, or before, if it was to be; or no row: no such
-    # key that is not revoked already.
+    # Promises: makes the key invalid after `seconds`, never later than an earlier revocation does.
+    # Returns no row if the key does not exist or is revoked already.
     f"""
-    UPDATE api_keys k SET revoked_at = least(k.revoked_at, now() + make_interval(secs => %(seconds)s::float8))
+    UPDATE api_keys k
+    SET revoked_at = least(k.revoked_at, now() + make_interval(secs => %(seconds)s::float8))
     WHERE k.id = %(id)s::text AND coalesce(k.revoked_at > now(), true) RETURNING {_COLUMNS}
     """,
 )
 
-USED = Statement(
-    "note_use_of_api_keys",
-    # Promises: the keys were last used now, as far as that was not known to the minute.
+RECORD_USE = Statement(
+    "record_use_of_api_keys",
+    # Promises: sets last_used_at of the keys to now, except where it is less than a minute old.
     """
     UPDATE api_keys k SET last_used_at = now()
-    WHERE k.id = ANY(%(ids)s::text[]) AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute')
+    WHERE k.id = ANY(%(ids)s::text[])
+        AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute')
     RETURNING k.id
     """,
 )
@@ -59,7 +63,7 @@ USED = Statement(
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as it is stored; `is_valid` by the database's clock when it was read."""
+    """A row of the table; `is_valid` was computed by the database when it read the row."""
 
     id: str
     name: str
@@ -73,7 +77,7 @@ class StoredKey:
     is_valid: bool
 
 
-def _stored(row: database.Row) -> StoredKey:
+def _stored_key(row: database.Row) -> StoredKey:
     key_id, name, digest, *rest = row
     return StoredKey(key_id, name, bytes(digest), *rest)
 
@@ -86,7 +90,7 @@ def create(
     customer: UUID | None,
     seconds: float | None,
 ) -> StoredKey:
-    """Store a key that expires after `seconds`, or never."""
+    """Store a key that expires after `seconds`, or never if that is None."""
     parameters = {
         "id": key_id,
         "digest": digest.hex(),
@@ -95,27 +99,30 @@ def create(
         "customer": None if customer is None else str(customer),
         "seconds": seconds,
     }
-    return _stored(database.run(CREATE, parameters)[0])
+    return _stored_key(database.run(CREATE, parameters)[0])
 
 
 def get(key_id: str) -> StoredKey | None:
-    """Return the key, or None where there is none."""
+    """Return the key, or None if it does not exist."""
     rows = database.run(GET, {"id": key_id})
-    return _stored(rows[0]) if rows else None
+    return _stored_key(rows[0]) if rows else None
 
 
 def all_keys() -> Sequence[StoredKey]:
     """Return all keys, oldest first."""
-    return [_stored(row) for row in database.run(LIST, {})]
+    return [_stored_key(row) for row in database.run(LIST, {})]
 
 
 def revoke(key_id: str, seconds: float) -> StoredKey | None:
-    """Make the key invalid after `seconds` and return it, or None where there is no such key that
-    is not revoked."""
+    """Make the key invalid after `seconds`.
+
+    Returns:
+        The key, or None if it does not exist or is revoked already.
+    """
     rows = database.run(REVOKE, {"id": key_id, "seconds": seconds})
-    return _stored(rows[0]) if rows else None
+    return _stored_key(rows[0]) if rows else None
 
 
-def note_use(key_ids: Sequence[str]) -> None:
-    """Record that the keys were used."""
-    database.run(USED, {"ids": list(key_ids)})
+def record_use(key_ids: Sequence[str]) -> None:
+    """Set the time of last use of the keys to now."""
+    database.run(RECORD_USE, {"ids": list(key_ids)})

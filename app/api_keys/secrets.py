@@ -1,8 +1,7 @@
-"""The form of an API key: ``sjk_<id>_<secret>``, of which only the id and the secret's SHA-256 are
-kept.
+"""The format of an API key: ``sjk_<id>_<secret>``.
 
-The secret is 256 random bits, so that a digest without salt and without stretching says nothing
-about it.
+The database stores the id and the SHA-256 digest of the secret. The secret is 256 random bits, so
+the digest needs neither a salt nor a slow hash function to resist guessing.
 """
 
 import hashlib
@@ -13,13 +12,18 @@ from typing import NamedTuple
 
 PREFIX = "sjk"
 
-_ID = "[0-9a-z]{12}"
-_FORM = re.compile(rf"{PREFIX}_({_ID})_([A-Za-z0-9_-]{{43}})")
-_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_ID_LENGTH = 12
+_ID_CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SECRET_BYTES = 32
+
+# An id: 12 lower-case letters or digits.
+_ID = f"[0-9a-z]{{{_ID_LENGTH}}}"
+# A whole key: the prefix, the id, and 32 bytes in URL-safe Base64 without padding (43 characters).
+_KEY = re.compile(rf"{PREFIX}_({_ID})_([A-Za-z0-9_-]{{43}})")
 
 
 class Key(NamedTuple):
-    """A key's two parts."""
+    """An API key, split into its id and its secret."""
 
     id: str
     secret: str
@@ -29,27 +33,33 @@ class Key(NamedTuple):
 
     @property
     def digest(self) -> bytes:
-        """What is stored of the secret."""
+        """The SHA-256 digest of the secret, which the database stores."""
         return hashlib.sha256(self.secret.encode()).digest()
 
-    def fits(self, digest: bytes) -> bool:
-        """Tell, in a time that says nothing, whether `digest` is of this key's secret."""
+    def matches(self, digest: bytes) -> bool:
+        """Return whether `digest` belongs to this key's secret, compared in constant time."""
         return hmac.compare_digest(self.digest, digest)
 
 
-def new() -> Key:
-    """Return a key that nobody else has."""
-    return Key("".join(secrets.choice(_LETTERS) for _ in range(12)), secrets.token_urlsafe(32))
+def generate() -> Key:
+    """Return a new random key."""
+    key_id = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+    return Key(key_id, secrets.token_urlsafe(_SECRET_BYTES))
 
 
 def parse(text: str) -> Key | None:
-    """Return the key that `text` is, or None where it can be none."""
-    match = _FORM.fullmatch(text)
+    """Return the key that `text` represents, or None if it does not have the format of a key."""
+    match = _KEY.fullmatch(text)
     return Key(*match.groups()) if match else None
 
 
 def id_in(text: str) -> str | None:
-    """Return the id that `text` is, or that the key has that it is; None where it can be
-    neither."""
+    """Return the id of the key that `text` names: by its id or as a whole key.
+
+    Returns:
+        The id, or None if `text` has neither format.
+    """
     key = parse(text)
-    return key.id if key else text if re.fullmatch(_ID, text) else None
+    if key:
+        return key.id
+    return text if re.fullmatch(_ID, text) else None

@@ -1,4 +1,4 @@
-"""What can be done with keys: making them, taking them back, and telling whose a request is."""
+"""Operations on API keys: create, list, revoke and rotate them, and authenticate callers."""
 
 import threading
 import time
@@ -15,41 +15,57 @@ from app.errors import DatabaseFailure, InvalidInput, KeyNotFound, NotAuthentica
 from app.events.provenance import ANONYMOUS, Actor
 from app.text.sanitising import one_line
 
-REMEMBERED_SECONDS = 3.0
-"""How long a process believes what it has read of a key, valid or not: a revoked one is refused
-after that."""
+CACHE_SECONDS = 3.0
+"""Seconds for which a process uses a key that it has read without reading it again."""
 
-MOST_REMEMBERED = 10_000
+MAX_CACHED_KEYS = 10_000
+"""Number of keys in the cache at which it is cleared."""
 
 MAX_NAME = 100
+"""Maximum length of a key's name, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: for the record, what it may do, and the customer that it is bound to (None: it sees
-    all)."""
+    """The authenticated caller of a request.
+
+    Attributes:
+        actor: The caller's identity in the history of jobs.
+        scopes: The scopes of its key.
+        customer: The customer that its key is bound to; None: all customers.
+    """
 
     actor: Actor
     scopes: frozenset[str]
     customer: UUID | None
 
 
-INVALID = "The key is not valid"
+INVALID_KEY = "The key is not valid"
 
-ANYBODY = Caller(ANONYMOUS, frozenset({Scope.ALL}), None)
-"""Who asks where keys are off."""
+ANONYMOUS_CALLER = Caller(ANONYMOUS, frozenset({Scope.ALL}), None)
+"""The caller of each request while authentication is off."""
 
 
 def create(
     name: str, scopes: Sequence[Scope], customer: UUID | None, seconds: float | None
 ) -> tuple[Key, StoredKey]:
-    """Make a key that is valid for `seconds`, or until it is revoked, and return it, for the only
-    time.
+    """Create a key.
 
-    Raises InvalidInput or DatabaseFailure.
+    Args:
+        name: A name for people, shown in lists and in the history of jobs.
+        scopes: One or more scopes.
+        customer: The customer to bind the key to; None: all customers.
+        seconds: Seconds until the key expires; None: it does not expire.
+
+    Returns:
+        The key with its secret, which cannot be read again, and its row.
+
+    Raises:
+        InvalidInput: The name or the scopes are not allowed.
+        DatabaseFailure: The key was not stored.
     """
-    visible = one_line(name)
-    if not 1 <= len(visible) <= MAX_NAME:
+    visible_name = one_line(name)
+    if not 1 <= len(visible_name) <= MAX_NAME:
         raise InvalidInput(f"Invalid name: must be 1 to {MAX_NAME} visible characters")
     if not scopes:
         raise InvalidInput(f"Invalid scope: must be one or more of {', '.join(Scope)}")
@@ -57,8 +73,8 @@ def create(
         raise InvalidInput(
             "Invalid scope: a key bound to a customer must have neither metrics:read nor all"
         )
-    key = secrets.new()
-    return key, queries.create(key.id, key.digest, visible, scopes, customer, seconds)
+    key = secrets.generate()
+    return key, queries.create(key.id, key.digest, visible_name, scopes, customer, seconds)
 
 
 def all_keys() -> Sequence[StoredKey]:
@@ -67,20 +83,30 @@ def all_keys() -> Sequence[StoredKey]:
 
 
 def revoke(key_id: str) -> StoredKey:
-    """Take a key back. Raises KeyNotFound or DatabaseFailure."""
-    found = queries.revoke(key_id, 0)
-    if found is None:
+    """Revoke a key at once and return it. Raises KeyNotFound or DatabaseFailure."""
+    revoked = queries.revoke(key_id, 0)
+    if revoked is None:
         raise KeyNotFound
-    return found
+    return revoked
 
 
 def rotate(key_id: str, grace_seconds: float) -> tuple[Key, StoredKey]:
-    """Make a key that may do the same, and let the old one end after `grace_seconds`.
+    """Replace a key by a new one with the same name, scopes and customer.
 
-    Where the old one was to expire, the new one lives as long from now as that was made for. Raises
-    KeyNotFound or DatabaseFailure, and then nothing has changed.
+    The new key gets the whole lifetime that the old one was created with, counted from now.
+
+    Args:
+        key_id: The id of a valid key.
+        grace_seconds: Seconds for which the old key stays valid.
+
+    Returns:
+        The new key with its secret, which cannot be read again, and its row.
+
+    Raises:
+        KeyNotFound: There is no valid key with this id. Nothing was changed.
+        DatabaseFailure: The database failed. Nothing was changed.
     """
-    key = secrets.new()
+    key = secrets.generate()
     with database.transaction():
         old = queries.get(key_id)
         if old is None or not old.is_valid:
@@ -88,53 +114,62 @@ def rotate(key_id: str, grace_seconds: float) -> tuple[Key, StoredKey]:
         lifetime = (
             None if old.expires_at is None else (old.expires_at - old.created_at).total_seconds()
         )
-        made = queries.create(
+        created = queries.create(
             key.id, key.digest, old.name, old.scopes, old.customer_config_id, lifetime
         )
-        if queries.revoke(key_id, grace_seconds) is None:  # taken back meanwhile
+        if queries.revoke(key_id, grace_seconds) is None:  # another process revoked it meanwhile
             raise KeyNotFound
-    return key, made
+    return key, created
 
 
 class ApiKeyCache:
-    """Tells whose a key is, asking the database at most every few seconds for each."""
+    """Authenticates callers, and caches the keys that it reads from the database.
+
+    A key that is revoked or expires is refused by every process within CACHE_SECONDS. Unknown ids
+    are cached as well, so repeated requests with one of them do not reach the database.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, StoredKey | None]] = {}
-        self._used: set[str] = set()
+        self._cache: dict[str, tuple[float, StoredKey | None]] = {}
+        self._used_ids: set[str] = set()
         self._lock = threading.Lock()
 
     def caller(self, text: str) -> Caller:
-        """Return who holds the key `text`. Raises NotAuthenticated or DatabaseFailure."""
+        """Return the caller that the key `text` belongs to.
+
+        Raises:
+            NotAuthenticated: `text` is not a valid key.
+            DatabaseFailure: The key could not be read.
+        """
         key = secrets.parse(text)
-        stored = None if key is None else self._stored(key.id)
-        if key is None or stored is None or not key.fits(stored.digest):
-            raise NotAuthenticated(INVALID)
+        stored = None if key is None else self._get(key.id)
+        if key is None or stored is None or not key.matches(stored.digest):
+            raise NotAuthenticated(INVALID_KEY)
         if not stored.is_valid:
-            raise NotAuthenticated(INVALID, stored.id)
-        self._used.add(stored.id)
+            raise NotAuthenticated(INVALID_KEY, stored.id)
+        self._used_ids.add(stored.id)
         actor = Actor("key", stored.id, stored.name)
         return Caller(actor, frozenset(stored.scopes), stored.customer_config_id)
 
-    def note_use(self) -> None:
-        """Record which keys were used since the last time. Raises DatabaseFailure."""
+    def record_use(self) -> None:
+        """Store which keys were used since the last call. Raises DatabaseFailure."""
         with self._lock:
-            used, self._used = self._used, set()
+            used_ids, self._used_ids = self._used_ids, set()
         try:
-            if used:
-                queries.note_use(sorted(used))
+            if used_ids:
+                queries.record_use(sorted(used_ids))
         except DatabaseFailure:
-            self._used |= used  # for the next time
+            self._used_ids |= used_ids  # the next call stores them
             raise
 
-    def _stored(self, key_id: str) -> StoredKey | None:
+    def _get(self, key_id: str) -> StoredKey | None:
         now = time.monotonic()
-        read_at, stored = self._known.get(key_id, (-REMEMBERED_SECONDS, None))
-        if now - read_at < REMEMBERED_SECONDS:
+        read_at, stored = self._cache.get(key_id, (-CACHE_SECONDS, None))
+        if now - read_at < CACHE_SECONDS:
             return stored
         stored = queries.get(key_id)
         with self._lock:
-            if len(self._known) >= MOST_REMEMBERED:
-                self._known.clear()
-            self._known[key_id] = (now, stored)
+            if len(self._cache) >= MAX_CACHED_KEYS:
+                self._cache.clear()
+            self._cache[key_id] = (now, stored)
         return stored

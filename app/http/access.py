@@ -11,7 +11,7 @@ from functools import partial
 from flask import g, request
 
 from app.api_keys.scopes import Scope, allows
-from app.api_keys.service import ANYBODY, Caller
+from app.api_keys.service import ANONYMOUS_CALLER, Caller
 from app.database.tenant_scope import enter, leave
 from app.errors import NotAllowed, NotAuthenticated
 from app.http.operation import Operation, current_operation
@@ -35,7 +35,7 @@ def authenticate(find_caller: Callable[[str], Caller] | None) -> None:
     declared = current_operation()
     is_open = declared is not None and declared.is_open
     if find_caller is None or is_open:
-        g.reauthenticate = lambda: ANYBODY
+        g.reauthenticate = lambda: ANONYMOUS_CALLER
     else:
         g.reauthenticate = partial(_caller_of_key, find_caller)
     g.caller = g.reauthenticate()

@@ -1,25 +1,26 @@
-"""Masks credentials in text, and nothing else; in linear time."""
+"""Masks credentials in text, and nothing else, in linear time.
+
+One expression (`_START`) finds where a credential of any kind may start. The kind then decides
+which part of the text to mask, if any.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.text import header_values
-from app.text.named_values import LABEL, NAME, Span, value_of
+from app.text.named_values import LABEL, NAME, TextSpan, value_span
 
 MASK = "***"
-_ROUNDS = 4
-"""A mask brings the characters around it together, and so may show one more credential."""
+_MAX_ROUNDS = 4
+"""Maximum number of passes: a mask changes the text around it, which may reveal a credential."""
 
-Finder = Callable[[str, re.Match[str]], Span | None]
+CredentialFinder = Callable[[str, re.Match[str]], TextSpan | None]
 
-# Credentials that are known by their own form, in whatever text they stand.
+# Credentials with a recognisable format: the prefix, and the secret part that is masked.
 _TOKENS = (
     ("sjk_[0-9a-z]{12}_", "[A-Za-z0-9_-]{43,}"),  # keys of this service
-    (
-        "whsec_",
-        "[A-Za-z0-9+/]{24,}={0,2}",
-    ),  # secrets of webhooks, by the Standard Webhooks specification
+    ("whsec_", "[A-Za-z0-9+/]{24,}={0,2}"),  # webhook secrets (Standard Webhooks)
     ("A(?:KI|SI)A", "[A-Z0-9]{16,}"),  # AWS
     ("eyJ", r"[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*){0,4}"),  # JSON Web Tokens (RFC 7519)
     ("gh[opusr]_", "[A-Za-z0-9]{30,}"),  # GitHub
@@ -36,11 +37,11 @@ _TOKENS = (
     ("npm_", "[A-Za-z0-9]{36,}"),
     ("pypi-", r"[\w-]{50,}"),
 )
-_COLOUR = (
-    r"(?<=\[[0-9]m)|(?<=\[[0-9]{2}m)"  # the rest of a colour code without its control character
-)
+# The position after a terminal colour code whose control character was removed.
+_AFTER_COLOUR = r"(?<=\[[0-9]m)|(?<=\[[0-9]{2}m)"
+# The prefix of one of those credentials, at the beginning of a word and before its secret part.
 _TOKEN = re.compile(
-    rf"(?:(?<![A-Za-z0-9])|{_COLOUR})(?:"
+    rf"(?:(?<![A-Za-z0-9])|{_AFTER_COLOUR})(?:"
     + "|".join(f"(?:{prefix})(?={value})" for prefix, value in _TOKENS)
     + ")",
     re.ASCII,
@@ -49,27 +50,33 @@ _TOKEN_VALUES = tuple(
     (re.compile(prefix, re.ASCII), re.compile(value, re.ASCII)) for prefix, value in _TOKENS
 )
 
+# The first line of a private key in PEM format.
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+# The beginning of the content of a PEM file: a header field, or 16 characters of Base64.
 _KEY_BEGINS = re.compile(r"(?:\s|\\+[nr])*+(?:[A-Za-z-]{1,30}: |[A-Za-z0-9+/=]{16})")
+# The content of a PEM file, up to its last line.
 _KEY = re.compile(r"(?:[^-]|-(?!----))*+")
 
-_AUTHORITY = re.compile("://(?!git@)")  # the public user of many servers
+# The beginning of the authority of a URL; the user "git" is public on many servers.
+_AUTHORITY = re.compile("://(?!git@)")
+# The user and the password of a URL, up to the @ sign.
 _USERINFO = re.compile(r"""[^\s/?#"'<>:\[\](){}|,;]*(?::[^\s/?#"'<>]*)?(?=@)""")
-# A password in which a delimiter was left as it is. A port and a path look alike, but for the
-# port's digits.
+# A user and a password with a delimiter that should be percent-encoded. A port with a path looks
+# similar, but consists of digits.
 _SLOPPY_USERINFO = re.compile(
     r"""[^\s/?#"'<>:@\[\](){}|,;]{1,64}:(?!\d{1,5}(?:[/?#\s]|$)|\$?\{)[^\s"'<>]{1,200}(?=@[\w\[])"""
 )
 
 
 def masked(text: str, enough: int | None = None) -> str:
-    """Return `text` with MASK in the place of each credential.
+    """Return `text` with each credential replaced by MASK.
 
     Args:
-        text: What may hold credentials.
-        enough: How many characters of the result are wanted at least; what follows may be left out.
+        text: The text to mask.
+        enough: Number of characters of the result that the caller needs; the rest may be missing.
+            None: the whole result.
     """
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         result = _mask_once(text, enough)
         if result == text:
             break
@@ -99,11 +106,11 @@ def _mask_once(text: str, enough: int | None) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Return whether `text` holds a credential that is known by its own form."""
+    """Return whether `text` contains a credential with a recognisable format."""
     return _TOKEN.search(text) is not None
 
 
-def _token(text: str, label: re.Match[str]) -> Span | None:
+def _token(text: str, label: re.Match[str]) -> TextSpan | None:
     for prefix, value in _TOKEN_VALUES:
         begin = prefix.match(text, label.start())
         found = value.match(text, begin.end()) if begin else None
@@ -112,38 +119,47 @@ def _token(text: str, label: re.Match[str]) -> Span | None:
     return None
 
 
-def _private_key(text: str, label: re.Match[str]) -> Span | None:
+def _private_key(text: str, label: re.Match[str]) -> TextSpan | None:
     found = _KEY.match(text, label.end()) if _KEY_BEGINS.match(text, label.end()) else None
     return found.span() if found else None
 
 
-def _userinfo(text: str, label: re.Match[str]) -> Span | None:
+def _userinfo(text: str, label: re.Match[str]) -> TextSpan | None:
     found = _USERINFO.match(text, label.end()) or _SLOPPY_USERINFO.match(text, label.end())
     return found.span() if found else None
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of credential: how it starts, what stands before it as a whole, and where it stands
-    itself."""
+class _CredentialKind:
+    """A kind of credential.
+
+    Attributes:
+        start: A short expression that finds where a credential of this kind may start.
+        label: The expression for the text before the credential, from `start` on.
+        find: Returns the span of the credential after a match of `label`, or None.
+    """
 
     start: str
     label: re.Pattern[str]
-    find: Finder
+    find: CredentialFinder
 
 
 _KINDS = (
-    _Kind("-----BEGIN ", _PRIVATE_KEY, _private_key),
-    _Kind("://", _AUTHORITY, _userinfo),
-    _Kind(_TOKEN.pattern, _TOKEN, _token),
-    _Kind("<(?:Cookie |Morsel: )", header_values.COOKIE_OBJECT, header_values.cookie_object),
-    _Kind("(?i:authorization)", header_values.AUTHORIZATION, header_values.authorization),
-    _Kind("(?i:cookie)", header_values.COOKIE, header_values.cookie),
-    _Kind(r"(?i:\bauth)", header_values.PAIR, header_values.pair),
-    _Kind("(?i:bearer)", header_values.BEARER, header_values.bearer),
-    _Kind("(?i:basic)", header_values.BASIC, header_values.basic),
-    _Kind(NAME, LABEL, value_of),
+    _CredentialKind("-----BEGIN ", _PRIVATE_KEY, _private_key),
+    _CredentialKind("://", _AUTHORITY, _userinfo),
+    _CredentialKind(_TOKEN.pattern, _TOKEN, _token),
+    _CredentialKind(
+        "<(?:Cookie |Morsel: )", header_values.COOKIE_OBJECT, header_values.cookie_object_span
+    ),
+    _CredentialKind(
+        "(?i:authorization)", header_values.AUTHORIZATION, header_values.authorization_span
+    ),
+    _CredentialKind("(?i:cookie)", header_values.COOKIE, header_values.cookie_span),
+    _CredentialKind(r"(?i:\bauth)", header_values.USER_PAIR, header_values.user_pair_span),
+    _CredentialKind("(?i:bearer)", header_values.BEARER, header_values.bearer_span),
+    _CredentialKind("(?i:basic)", header_values.BASIC, header_values.basic_span),
+    _CredentialKind(NAME, LABEL, value_span),
 )
 _START = re.compile("|".join(f"({kind.start})" for kind in _KINDS))
 _LONGEST_START = 100
-"""More characters than any match of _START needs."""
+"""Upper bound of the length of a match of _START, in characters."""

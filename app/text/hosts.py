@@ -6,30 +6,31 @@ import re
 from ada_url import URL
 
 MAX_LENGTH = 1000
-"""Characters that a host may have, before and after it is normalised: index entries have to hold
-it."""
+"""Maximum length of a host in characters, before and after normalising; it must fit an index."""
 
-# What ends a host in a URL, or is left out of a URL wherever it stands: none of it belongs to a
-# host.
+# A host that can stand in a URL: an IPv6 address in brackets, or any text without the characters
+# that end the host of a URL or that URL parsers remove.
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\x00-\x20/\\?#@:\[\]]+")
-_BARE_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+# Text of hexadecimal digits, dots and at least one colon: an IPv6 address without brackets.
+_UNBRACKETED_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 def normalise(text: str) -> str | None:
-    """Return the ASCII form of the host `text`: in lower case, without a trailing dot; None if it
-    is no host.
+    """Return the host `text` in ASCII and lower case, without a trailing dot.
 
-    IPv4 addresses become four decimal numbers, IPv6 addresses their shortest form in brackets. An
-    IPv6 address may come without brackets. Percent-encoded bytes are decoded, so the result never
-    holds any. A name that ends in an empty label (`example.com..`) is no host here: it has no form
-    without a trailing dot.
+    IPv4 addresses become four decimal numbers, IPv6 addresses their shortest form in brackets. The
+    brackets of an IPv6 address are optional in `text`. Percent-encoded bytes are decoded.
+
+    Returns:
+        The host, or None if `text` is not a host. A name that ends in an empty label
+        (`example.com..`) is refused: it keeps a trailing dot after one dot is removed.
     """
     return _normalise(text) if len(text) <= MAX_LENGTH else None
 
 
 @functools.lru_cache(maxsize=4096)  # most requests name one of a few hosts
 def _normalise(text: str) -> str | None:
-    if _BARE_IPV6.fullmatch(text):
+    if _UNBRACKETED_IPV6.fullmatch(text):
         text = f"[{text}]"
     if not _HOST.fullmatch(text):
         return None
