@@ -13,6 +13,7 @@ from app.api_keys.models import ApiKey
 from app.api_keys.service import ApiKeyCache
 from app.config import Settings
 from app.database import connections, schema
+from app.database.commands import sql_commands
 from app.database.embedded.errors import CannotStart
 from app.database.embedded.server import url_for_command
 from app.database.failover import Servers
@@ -109,6 +110,7 @@ def create_app(settings: Settings) -> Flask:
         own_work, [PeriodicTask("the note of the keys' use", 10.0, keys.note_use)]
     )
     cli.register(app, settings)
+    app.cli.add_command(sql_commands(lambda: _database_url(settings)))
     return app
 
 

@@ -55,13 +55,25 @@ class DatabaseURL:
     """May hold a password."""
 
 
-def read(url: str) -> DatabaseURL:
-    """Return the parts of `url`, a driver's name after ``postgresql`` left out. Raises ValueError
-    with a safe text."""
+def libpq_parameters(url: str) -> dict[str, str]:
+    """Return the connection parameters in `url`, which may name a driver after ``postgresql``.
+
+    Raises:
+        ValueError: if it cannot be parsed. The text does not quote the URL.
+    """
     try:
-        parameters = parse_dsn(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))
+        return parse_dsn(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))
     except psycopg2.Error:  # its text quotes the URL
         raise ValueError(EXPECTED) from None
+
+
+def read(url: str) -> DatabaseURL:
+    """Return the parts of `url`.
+
+    Raises:
+        ValueError: if it cannot be parsed. The text does not quote the URL.
+    """
+    parameters = libpq_parameters(url)
     hosts, addresses, ports = (
         parameters.pop(name, "").split(",") for name in ("host", "hostaddr", "port")
     )

@@ -14,10 +14,10 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 STATE = Statement(
     "database_state",
-    # Promises: the migration that the database stands at and what the server is like, in one row;
-    # the migration is null where the table of migrations is empty, and there is an error where the
-    # table is missing.
-    "SELECT (SELECT string_agg(version_num, ' ') FROM alembic_version), pg_is_in_recovery(),"
+    promise="The migration that the database is at, and the state of the server, in one row. The"
+    " migration is null if the table of migrations is empty; if the table is missing, the statement"
+    " fails.",
+    sql="SELECT (SELECT string_agg(version_num, ' ') FROM alembic_version), pg_is_in_recovery(),"
     " current_setting('transaction_read_only')::bool, current_setting('server_encoding')",
 )
 
