@@ -88,10 +88,15 @@ def _plan_of(statement: Statement) -> str:
     nulls = ", ".join("NULL" for _ in statement.parameters)
     explain = Statement(
         "explain_statement",
-        f"{statement.prepare_as(name)}; SET LOCAL plan_cache_mode = force_generic_plan;"
+        promise="The lines of the generic plan; the statement stays prepared under its new name.",
+        sql=f"{statement.prepare_as(name)}; SET LOCAL plan_cache_mode = force_generic_plan;"
         f" EXPLAIN EXECUTE {name}" + (f" ({nulls})" if nulls else ""),
     )
-    forget = Statement("forget_explained_statement", f"DEALLOCATE {name}; SELECT 1")
+    forget = Statement(
+        "forget_explained_statement",
+        promise="The connection, which others may share, has no prepared statement left.",
+        sql=f"DEALLOCATE {name}; SELECT 1",
+    )
     try:
         with all_customers(), database.transaction():
             lines = database.run(explain, {})
