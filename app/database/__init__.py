@@ -1,7 +1,7 @@
 """PostgreSQL: connections, statements, transactions, and the tenant scope of every statement.
 
-The names below are the package's interface; other packages use them and no others, apart from the
-modules `tenant_scope`, `row_turns`, `page_size` and `schema`.
+The names below are the interface of the package. Other packages also import the modules
+`tenant_scope`, `row_turns`, `page_size`, `batch_size` and `schema`.
 """
 
 from app.database.batches import Batches

@@ -1,4 +1,4 @@
-"""Runs a statement in steps whose size follows the time that they take."""
+"""Statements that process their rows in batches."""
 
 import time
 
@@ -10,10 +10,10 @@ from app.errors import DatabaseTimeout
 
 
 class Batches:
-    """A statement of which a part is done at a time, so many rows as its parameter ``limit`` says.
+    """Runs a statement batch by batch.
 
-    The size of the parts follows the time that they take (see `BatchSize`): there is no telling how
-    large rows are.
+    The parameter ``limit`` of the statement is the number of rows in a batch. It adapts to the time
+    that the batches take (see `BatchSize`), because the size of the rows is unknown.
     """
 
     def __init__(
@@ -23,10 +23,12 @@ class Batches:
         self._size = BatchSize(limit, seconds)
 
     def run(self, parameters: Parameters) -> list[Row]:
-        """Do the next part, and return its rows.
+        """Run the statement for the next batch and return its rows.
 
-        Raises DatabaseFailure or one of its kind; DatabaseTimeout only where even a single row
-        takes too long, or where a transaction is open, which a timeout ends.
+        Raises:
+            DatabaseTimeout: if a single row takes too long, or if the statement times out inside a
+                transaction, which the timeout ends.
+            DatabaseFailure: if the statement fails otherwise.
         """
         while True:
             started = time.monotonic()

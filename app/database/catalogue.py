@@ -46,7 +46,7 @@ def render(statement: Statement) -> str:
         header += [*_paragraph(statement.promise), ""]
     header += _paragraph(f"Parameters: {', '.join(statement.parameters) or 'none'}")
     if statement.past_row_security:
-        header += ["Row security: off"]
+        header += ["Row security: all customers"]
     comments = "\n".join(f"-- {line}".rstrip() for line in header)
     return f"{comments}\n\n{format_sql(statement.sql)}\n"
 

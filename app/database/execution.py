@@ -1,7 +1,8 @@
-"""Runs statements: one round trip each, in the open transaction or as a transaction of its own.
+"""Statements and transactions: how they run on the database.
 
-A `Statement` outside `transaction()` is its own transaction and costs one round trip: connections
-are in autocommit, are checked for life without asking the server, and keep each statement prepared.
+A statement outside `transaction()` is a transaction of its own and takes one round trip:
+connections are in autocommit mode, the check before their reuse does not ask the server, and they
+keep the statements prepared.
 """
 
 import logging
@@ -28,36 +29,49 @@ Parameters = Mapping[str, Any]
 
 @dataclass
 class _UnitOfWork:
+    """An open transaction, with the callbacks for its commit and for its end."""
+
     connection: Any
-    committed: list[Callable[[], None]]
-    ended: list[Callable[[], object]]
+    on_commit: list[Callable[[], None]]
+    on_end: list[Callable[[], object]]
 
 
 _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
 def run(statement: Statement, parameters: Parameters) -> list[Row]:
-    """Run `statement` in the open transaction, or else as one of its own, and return its rows.
+    """Run a statement in the open transaction, or in a transaction of its own.
 
-    A statement that says `tenant_scope.visible_rows` is told whose rows those are. Raises
-    DatabaseFailure or one of its kind.
+    Args:
+        statement: The statement. If it contains `tenant_scope.visible_rows`, the customer of the
+            tenant scope is added to its parameters.
+        parameters: The values of its parameters.
+
+    Returns:
+        The rows of its result.
+
+    Raises:
+        DatabaseFailure: if it fails; the subclass names the reason.
+        TenantScopeMissing: if it needs a tenant scope and none is set.
     """
     if tenant_scope.PARAMETER in statement.parameters:
-        owner = tenant_scope.customer()
-        parameters = {**parameters, tenant_scope.PARAMETER: None if owner is None else str(owner)}
-    whose = "all" if statement.past_row_security else tenant_scope.row_security()
+        customer = tenant_scope.customer()
+        parameters = {**parameters, tenant_scope.PARAMETER: customer and str(customer)}
+    visible = "all" if statement.past_row_security else tenant_scope.row_security()
     unit = _open.get()
     with translated_errors():
         if unit is not None:
-            return _execute(unit.connection, statement.text, parameters, whose)
+            return _execute(unit.connection, statement.text, parameters, visible)
         with _connection() as connection:
-            return _run_prepared(connection, statement, parameters, whose)
+            return _run_prepared(connection, statement, parameters, visible)
 
 
 @contextmanager
 def _connection() -> Iterator[Any]:
-    """Lend a connection of the pool's, in autocommit; one that broke, or whose server is unfit,
-    does not come back."""
+    """Borrow a connection in autocommit mode from the pool.
+
+    If the connection breaks, or its server turns out to be unfit, the pool replaces it.
+    """
     connection = db.engine.raw_connection()
     try:
         yield connection
@@ -74,10 +88,11 @@ def _connection() -> Iterator[Any]:
 
 
 _prepares = True
+"""Whether statements are prepared; False once a pooler was found that shares connections."""
 
 
 def reconnect() -> None:
-    """Make new connections from now on; those in use are closed when they come back."""
+    """Replace all connections; those in use are closed when they return to the pool."""
     db.engine.dispose()
 
 
@@ -86,77 +101,82 @@ _STALE_PLAN = (
     psycopg2.errors.UndefinedFunction,
     psycopg2.errors.DatatypeMismatch,
 )
-"""What a prepared statement fails with, before it does anything, after the type of a column was
-changed."""
+"""Errors of a prepared statement after the type of a column has changed; nothing was executed."""
 
 
 def _run_prepared(
-    connection: Any, statement: Statement, parameters: Parameters, whose: str
+    connection: Any, statement: Statement, parameters: Parameters, visible: str
 ) -> list[Row]:
-    """Run `statement` prepared; behind a pooler that shares connections, where that fails, as text
-    from then on."""
+    """Run a prepared statement; behind a pooler that shares connections, send it as text.
+
+    Such a pooler is recognised by the error of the first prepared statement that is missing or
+    exists already. From then on all statements are sent as text.
+    """
     global _prepares
     if _prepares:
         try:
             try:
-                return _execute_prepared(connection, statement, parameters, whose)
+                return _execute_prepared(connection, statement, parameters, visible)
             except _STALE_PLAN:
-                _forget(connection, statement)
-                return _execute_prepared(connection, statement, parameters, whose)
+                _deallocate(connection, statement)
+                return _execute_prepared(connection, statement, parameters, visible)
         except (
             psycopg2.errors.InvalidSqlStatementName,
             psycopg2.errors.DuplicatePreparedStatement,
         ):
             _prepares = False  # nothing was executed
             log.warning("a pooler shares connections: statements are sent as text from now on")
-    return _execute(connection, statement.text, parameters, whose)
+    return _execute(connection, statement.text, parameters, visible)
 
 
 def _execute_prepared(
-    connection: Any, statement: Statement, parameters: Parameters, whose: str
+    connection: Any, statement: Statement, parameters: Parameters, visible: str
 ) -> list[Row]:
     known: set[str] = connection.info.setdefault("prepared", set())
     if statement.prepared_name not in known:
         cursor = connection.cursor()
         cursor.execute(cursor.connection.preamble + statement.prepare, {})
         known.add(statement.prepared_name)
-    return _execute(connection, statement.execute, parameters, whose)
+    return _execute(connection, statement.execute, parameters, visible)
 
 
-def _forget(connection: Any, statement: Statement) -> None:
-    """Let the connection prepare `statement` anew with its next use."""
+def _deallocate(connection: Any, statement: Statement) -> None:
+    """Remove the prepared statement, so that its next use prepares it again."""
     connection.info["prepared"].discard(statement.prepared_name)
     connection.cursor().execute(f"DEALLOCATE {statement.prepared_name}")
 
 
-def _execute(connection: Any, sql: str, parameters: Parameters, whose: str) -> list[Row]:
-    """Run `sql` with row security set to `whose` rows, in the same round trip."""
+def _execute(connection: Any, sql: str, parameters: Parameters, visible: str) -> list[Row]:
+    """Run `sql` with row security for the `visible` rows, in one round trip."""
     cursor = connection.cursor()
-    cursor.execute(_for_rows_of(whose, sql, cursor), parameters)
+    cursor.execute(_with_settings(sql, visible, cursor), parameters)
     return list(cursor.fetchall())
 
 
-def _for_rows_of(whose: str, sql: str, cursor: Any) -> str:
-    """Return `sql` after the settings that go before it.
+def _with_settings(sql: str, visible: str, cursor: Any) -> str:
+    """Return `sql` preceded by the settings that it needs.
 
-    One message is one transaction, so they hold for `sql` and leave nothing behind on a connection
-    that others share.
+    One message is one transaction. The settings therefore apply to `sql` only and do not remain on
+    a connection that other clients share.
     """
-    return f"{cursor.connection.preamble}SET LOCAL {tenant_scope.SETTING} = '{whose}'; {sql}"
+    return f"{cursor.connection.preamble}SET LOCAL {tenant_scope.SETTING} = '{visible}'; {sql}"
 
 
 def fetch(query: Select[Any]) -> list[Row]:
-    """Run a query that was put together from parts, outside of any transaction, and return its
-    rows.
+    """Run a query that was composed at run time, outside of any transaction, and return its rows.
 
-    Raises DatabaseFailure or one of its kind.
+    Raises:
+        DatabaseFailure: if it fails; the subclass names the reason.
     """
-    whose = tenant_scope.row_security()
+    visible = tenant_scope.row_security()
     with translated_errors(), db.engine.connect() as connection:
         event.listen(
             connection,
             "before_cursor_execute",
-            lambda _connection, cursor, sql, values, *_: (_for_rows_of(whose, sql, cursor), values),
+            lambda _connection, cursor, sql, values, *_: (
+                _with_settings(sql, visible, cursor),
+                values,
+            ),
             retval=True,
         )
         return [tuple(row) for row in connection.execute(query)]
@@ -164,19 +184,18 @@ def fetch(query: Select[Any]) -> list[Row]:
 
 @contextmanager
 def transaction() -> Iterator[None]:
-    """Make everything that runs inside one transaction: all of it is committed at the end, or none.
+    """Run the statements of the block in one transaction: all of them take effect, or none.
 
-    The only place that commits. Inside another one it joins that.
+    This is the only place that commits. A nested transaction is part of the outer one.
     """
     if _open.get() is not None:
         yield
         return
-    with _ended_then_called() as ended, translated_errors(), _connection() as connection:
-        unit = _UnitOfWork(connection, [], ended)
+    with _calls_at_end() as on_end, translated_errors(), _connection() as connection:
+        unit = _UnitOfWork(connection, [], on_end)
         token = _open.set(unit)
-        connection.dbapi_connection.autocommit = (
-            False  # the driver's business alone: the server is told by BEGIN
-        )
+        # No round trip: the driver sends BEGIN with the first statement.
+        connection.dbapi_connection.autocommit = False
         try:
             yield
             connection.commit()
@@ -188,53 +207,51 @@ def transaction() -> Iterator[None]:
             _open.reset(token)
             if not connection.dbapi_connection.closed:
                 connection.dbapi_connection.autocommit = True
-    for callback in unit.committed:
+    for callback in unit.on_commit:
         _call(callback)
 
 
 @contextmanager
-def _ended_then_called() -> Iterator[list[Callable[[], object]]]:
-    """Collect what is to be called when the transaction inside has ended and its connection is
-    back."""
-    ended: list[Callable[[], object]] = []
+def _calls_at_end() -> Iterator[list[Callable[[], object]]]:
+    """Yield a list of callbacks, and call them after the block, when its connection is free."""
+    on_end: list[Callable[[], object]] = []
     try:
-        yield ended
+        yield on_end
     finally:
-        for callback in ended:
+        for callback in on_end:
             _call(callback)
 
 
 def after_end(callback: Callable[[], object]) -> None:
-    """Call `callback` when the open transaction has ended, by a rollback too; now where none is
-    open.
+    """Call `callback` when the open transaction ends, even by a rollback; without one, call it now.
 
-    It is for what happened whatever becomes of the rest. The rules of `after_commit` hold.
+    It is for effects that are due in both cases. The rules of `after_commit` apply.
     """
     unit = _open.get()
     if unit is None:
         _call(callback)
     else:
-        unit.ended.append(callback)
+        unit.on_end.append(callback)
 
 
 def after_commit(callback: Callable[[], None]) -> None:
-    """Call `callback` when what was written is committed: now, or at the end of the open
-    transaction.
+    """Call `callback` when the open transaction is committed; without one, call it now.
 
-    It is for effects that must not happen on a rollback. A crash may lose it: what has to happen is
-    a row, not a call. Its own failure is logged and changes nothing: what was committed is done.
+    It is for effects that must not happen after a rollback. A crash may lose the call, so an effect
+    that must happen needs a row instead. If the callback fails, the failure is logged: the
+    transaction is committed anyway.
     """
     unit = _open.get()
     if unit is None:
         _call(callback)
     else:
-        unit.committed.append(callback)
+        unit.on_commit.append(callback)
 
 
 def _call(callback: Callable[[], object]) -> None:
     try:
         callback()
-    except Exception:  # whatever it is: the caller's work is committed and must not look failed
+    except Exception:  # the caller's work is committed and must not appear to have failed
         log.exception("an effect of a commit failed")
 
 

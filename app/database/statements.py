@@ -23,9 +23,9 @@ class Statement:
         name: A unique name. ``flask sql show NAME`` prints the statement.
         sql: The text. Parameters are written as ``%(name)s``, with a cast where PostgreSQL cannot
             infer their type.
-        past_row_security: Whether row security is off for the statement. It is for statements that
-            need rows of other customers, or rows whose customer is no longer known; their own
-            conditions select the rows.
+        past_row_security: Whether row security shows the statement the rows of all customers. This
+            is for statements that count other customers' jobs, or change rows whose customer is no
+            longer known; only their own conditions select the rows.
         promise: What the statement guarantees to its callers, in plain English.
     """
 
