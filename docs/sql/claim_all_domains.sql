@@ -2,7 +2,7 @@
 --
 -- Parameters: domain_limit, domains, job_types, tenant, candidates, limit, tokens, action,
 -- actor_type, actor_id, actor_name, request_id, address, worker_id, lease_seconds
--- Row security: off
+-- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT

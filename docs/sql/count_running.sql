@@ -1,7 +1,7 @@
 -- count_running
 --
 -- Parameters: domain
--- Row security: off
+-- Row security: all customers
 
 SELECT count(*)
 FROM scrape_jobs j

@@ -1,7 +1,7 @@
 -- drop_webhook_deliveries
 --
 -- Parameters: endpoint_id, limit
--- Row security: off
+-- Row security: all customers
 
 WITH step AS MATERIALIZED (
     SELECT d.job_id, d.seq

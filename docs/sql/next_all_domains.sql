@@ -1,7 +1,7 @@
 -- next_all_domains
 --
 -- Parameters: domain_limit, domains, job_types, tenant, candidates, shown
--- Row security: off
+-- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT

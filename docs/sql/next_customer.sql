@@ -1,7 +1,7 @@
 -- next_customer
 --
 -- Parameters: window, domains, job_types, tenant, domain_limit, candidates, shown
--- Row security: off
+-- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT

@@ -1,7 +1,7 @@
 -- next_domains
 --
 -- Parameters: domains, domain_limit, job_types, tenant, candidates, shown
--- Row security: off
+-- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT

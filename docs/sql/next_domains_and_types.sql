@@ -1,7 +1,7 @@
 -- next_domains_and_types
 --
 -- Parameters: domains, job_types, domain_limit, tenant, candidates, shown
--- Row security: off
+-- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT

@@ -1,7 +1,7 @@
 -- next_types
 --
 -- Parameters: window, job_types, domains, tenant, domain_limit, candidates, shown
--- Row security: off
+-- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT

@@ -1,7 +1,7 @@
 -- place_in_queue
 --
 -- Parameters: tenant, domain_limit, id
--- Row security: off
+-- Row security: all customers
 
 SELECT
     j.status,

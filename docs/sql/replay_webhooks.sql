@@ -1,7 +1,7 @@
 -- replay_webhooks
 --
 -- Parameters: endpoint_id, tenant, after_at, until, after_id, after_seq, limit
--- Row security: off
+-- Row security: all customers
 
 WITH endpoint AS MATERIALIZED (
     SELECT *
