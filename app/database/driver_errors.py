@@ -37,7 +37,7 @@ def server_is_unfit(error: BaseException) -> bool:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise the exceptions of the service instead of the driver's, whose texts only go to the log."""
+    """Raise exceptions of the service for the driver's, whose texts go to the log only."""
     try:
         yield
     except PoolTimeout as error:

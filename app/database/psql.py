@@ -33,7 +33,7 @@ def run_psql(url: str, arguments: Sequence[str]) -> int:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         done = subprocess.run(  # noqa: S603 - psql, with the operator's own arguments
-            [_psql(), make_dsn(**parameters), *arguments],
+            [find_psql(), make_dsn(**parameters), *arguments],
             env=environment,
             close_fds=False,  # the URL of the embedded server may name an inherited handle
             check=False,
@@ -43,7 +43,12 @@ def run_psql(url: str, arguments: Sequence[str]) -> int:
     return done.returncode
 
 
-def _psql() -> str:
+def find_psql() -> str:
+    """Return the path of psql.
+
+    Raises:
+        PsqlNotFound: if there is none.
+    """
     found = shutil.which("psql")
     if found is not None:
         return found

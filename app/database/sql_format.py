@@ -138,7 +138,7 @@ def _clause(items: list[Item], level: int) -> list[str]:
 
 
 def _list(items: list[Item], level: int) -> list[str]:
-    """Return the lines of what stands in parentheses: names fill the lines, others have their own."""
+    """Return the lines of a list in parentheses; names share lines, other items do not."""
     parts = _parts(items)
     if len(parts) == 1:
         return _expression(items, level, None if "WHEN" in _words(items) else level)
@@ -166,7 +166,7 @@ def _expression(items: list[Item], level: int, continued: int | None = None) -> 
 
 
 def _filled(items: list[Item], level: int, continued: int) -> list[str]:
-    """Return lines that are filled up to the width; a group that does not fit gets its own lines."""
+    """Return lines that are filled up to the width; a group that does not fit is opened."""
     lines: list[str] = []
     line = ""
     indent = INDENT * level
@@ -200,7 +200,7 @@ def _filled(items: list[Item], level: int, continued: int) -> list[str]:
 
 
 def _unbreakable(items: list[Item], place: int) -> list[Item]:
-    """Return the item at `place` with those that stay on its line: commas, and the name after AS."""
+    """Return the item at `place` and those on the same line: commas, and the name after AS."""
     end = place + 1
     if _opener(items[place]).text == "AS" and isinstance(items[end], Token):
         end += 1

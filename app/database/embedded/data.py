@@ -67,7 +67,7 @@ def _version(folder: Path) -> int | None:
 
 
 def _finish_interrupted_start(folder: Path) -> None:
-    """Finish an interrupted upgrade that only lacks its last rename; discard other unfinished data."""
+    """Finish an upgrade that lacks only its last rename; discard other unfinished data."""
     upgraded = folder.with_name(UPGRADED)
     if upgraded.exists() and not folder.exists():
         upgraded.rename(folder)  # the interruption came between the last two renames
@@ -163,7 +163,7 @@ def _control(folder: Path, programs: Programs) -> dict[str, str]:
 
 
 def _run_pg_upgrade(folder: Path, aside: Path, old: Programs, programs: Programs) -> None:
-    """Run pg_upgrade with links to both folders: its socket and its shell need short, plain paths."""
+    """Run pg_upgrade on links to both folders, because its socket and shell need plain paths."""
     with ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="scrape-jobs-")
         links = Path(stack.enter_context(temporary)).resolve()
