@@ -1,4 +1,4 @@
-"""Formats SQL for readers: one clause, list item or condition a line, at most 100 columns.
+"""The format of SQL for readers: one clause, list item or condition per line, at most 100 columns.
 
 Only white space changes: the words of a statement stay as they are, in their order. Two texts that
 differ in white space alone have the same format, so a difference between two formatted statements
@@ -20,13 +20,13 @@ _CLAUSE = re.compile(
     "|RETURNING|ON|JOIN|LEFT|CROSS|FULL|FOR"
 )
 _CLAUSE_GOES_ON = re.compile("(DISTINCT|DELETE) FROM|(DO|KEY|FOR) UPDATE|(LEFT|CROSS|FULL) JOIN")
-"""Pairs of words of which the second begins no clause."""
+"""Pairs of words of which the second does not begin a clause."""
 
 _PART_OF_JOIN = re.compile(r"ON (?!CONFLICT).*|USING \(")
-"""ON or USING, with the word after it, where it belongs to a JOIN."""
+"""ON or USING as a part of JOIN, with the next word."""
 
 _CONDITIONS = (("WHEN", "ELSE"), ("THEN",), ("OR",), ("AND",))
-"""The words before which an expression is broken, the loosest first."""
+"""The words before which an expression is broken, by ascending precedence."""
 
 _TOKEN = re.compile(
     r"""(?P<space>\s*)(?P<text>--[^\n]*
@@ -37,7 +37,7 @@ _TOKEN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class SqlToken:
     """A word, a string, a comma or a comment; `spaced` means that white space comes before it."""
 
     text: str
@@ -50,15 +50,15 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SqlGroup:
     """Parentheses, brackets, or CASE and END, with the items between them."""
 
-    opener: Token
+    opener: SqlToken
     items: "list[Item]"
-    closer: Token
+    closer: SqlToken
 
 
-Item = Token | Group
+Item = SqlToken | SqlGroup
 
 
 def format_sql(sql: str) -> str:
@@ -66,24 +66,24 @@ def format_sql(sql: str) -> str:
     return "\n".join(_layout(_parse(iter(_tokens(sql)), None)[0], 0))
 
 
-def _tokens(sql: str) -> list[Token]:
+def _tokens(sql: str) -> list[SqlToken]:
     return [
-        Token(match["text"].rstrip(), bool(match["space"]))
+        SqlToken(match["text"].rstrip(), bool(match["space"]))
         for match in _TOKEN.finditer(sql.strip())
     ]
 
 
-def _parse(tokens: Iterator[Token], closer: str | None) -> tuple[list[Item], Token]:
+def _parse(tokens: Iterator[SqlToken], closer: str | None) -> tuple[list[Item], SqlToken]:
     """Return the items up to the word `closer`, and that word."""
     items: list[Item] = []
     for token in tokens:
         if token.text == closer:
             return items, token
         if token.text in _CLOSERS:
-            items.append(Group(token, *_parse(tokens, _CLOSERS[token.text])))
+            items.append(SqlGroup(token, *_parse(tokens, _CLOSERS[token.text])))
         else:
             items.append(token)
-    return items, Token("", spaced=False)
+    return items, SqlToken("", spaced=False)
 
 
 def _inline(items: list[Item]) -> str:
@@ -92,7 +92,7 @@ def _inline(items: list[Item]) -> str:
     for item in items:
         opener = _opener(item)
         text += (" " if opener.spaced and text else "") + opener.text
-        if isinstance(item, Group):
+        if isinstance(item, SqlGroup):
             inner, is_case = _inline(item.items), opener.text == "CASE"
             text += f" {inner} END" if is_case else f"{inner}{item.closer.text}"
     return text
@@ -100,7 +100,8 @@ def _inline(items: list[Item]) -> str:
 
 def _has_comment(items: list[Item]) -> bool:
     return any(
-        _has_comment(item.items) if isinstance(item, Group) else item.is_comment for item in items
+        _has_comment(item.items) if isinstance(item, SqlGroup) else item.is_comment
+        for item in items
     )
 
 
@@ -122,7 +123,7 @@ def _clause(items: list[Item], level: int) -> list[str]:
     """Return the lines of one clause, such as WHERE with its conditions."""
     if _fits(items, len(INDENT) * level):
         return [INDENT * level + _inline(items)]
-    if isinstance(first := items[0], Token) and first.is_comment:
+    if isinstance(first := items[0], SqlToken) and first.is_comment:
         return [INDENT * level + first.text, *(_clause(items[1:], level) if items[1:] else [])]
     if _opener(first).text == "WITH":
         return [line for cte in _parts(items) for line in _expression(cte, level)]
@@ -142,7 +143,7 @@ def _list(items: list[Item], level: int) -> list[str]:
     parts = _parts(items)
     if len(parts) == 1:
         return _expression(items, level, None if "WHEN" in _words(items) else level)
-    if all(isinstance(item, Token) and not item.is_comment for item in items):
+    if all(isinstance(item, SqlToken) and not item.is_comment for item in items):
         return _filled(items, level, level)
     return [line for part in parts for line in _expression(part, level)]
 
@@ -181,14 +182,14 @@ def _filled(items: list[Item], level: int, continued: int) -> list[str]:
     for place, item in enumerate(items):
         opener = _opener(item)
         space = " " if opener.spaced and line.strip() else ""
-        if isinstance(item, Token) and item.is_comment:
+        if isinstance(item, SqlToken) and item.is_comment:
             flush(level)
             lines.append(indent + item.text)
-        elif not opener.spaced and isinstance(item, Token):
+        elif not opener.spaced and isinstance(item, SqlToken):
             line = (line or indent) + item.text
         elif _fits(_unbreakable(items, place), len(line or indent) + len(space)):
             line = (line or indent) + space + _inline([item])
-        elif isinstance(item, Group):
+        elif isinstance(item, SqlGroup):
             lines.append((line or indent) + space + opener.text)
             lines += _layout(item.items, level + 1)
             line = INDENT * level + item.closer.text
@@ -202,17 +203,17 @@ def _filled(items: list[Item], level: int, continued: int) -> list[str]:
 def _unbreakable(items: list[Item], place: int) -> list[Item]:
     """Return the item at `place` and those on the same line: commas, and the name after AS."""
     end = place + 1
-    if _opener(items[place]).text == "AS" and isinstance(items[end], Token):
+    if _opener(items[place]).text == "AS" and isinstance(items[end], SqlToken):
         end += 1
     while end < len(items) and not _opener(items[end]).spaced:
-        if isinstance(items[end], Group):
+        if isinstance(items[end], SqlGroup):
             break
         end += 1
     return items[place:end]
 
 
-def _opener(item: Item) -> Token:
-    return item.opener if isinstance(item, Group) else item
+def _opener(item: Item) -> SqlToken:
+    return item.opener if isinstance(item, SqlGroup) else item
 
 
 def _words(items: list[Item]) -> list[str]:
@@ -221,7 +222,7 @@ def _words(items: list[Item]) -> list[str]:
 
 
 def _is_keyword(item: Item) -> bool:
-    return isinstance(item, Token) and item.text.isupper() and item.text.isalpha()
+    return isinstance(item, SqlToken) and item.text.isupper() and item.text.isalpha()
 
 
 def _begins_clause(before: str, word: str, after: str) -> bool:
@@ -244,7 +245,7 @@ def _split(items: list[Item], begins: Callable[[str, str, str], bool]) -> list[l
     parts: list[list[Item]] = [[]]
     before, is_between = "", False
     for place, item in enumerate(items):
-        word = item.text if isinstance(item, Token) else ""
+        word = item.text if isinstance(item, SqlToken) else ""
         after = _opener(items[place + 1]).text if place + 1 < len(items) else ""
         if word == "BETWEEN":
             is_between = True
@@ -252,11 +253,11 @@ def _split(items: list[Item], begins: Callable[[str, str, str], bool]) -> list[l
             is_between = False
         elif before and begins(before, word, after):
             comments: list[Item] = []
-            while parts[-1] and isinstance(last := parts[-1][-1], Token) and last.is_comment:
+            while parts[-1] and isinstance(last := parts[-1][-1], SqlToken) and last.is_comment:
                 comments.insert(0, parts[-1].pop())
             parts.append(comments)
         parts[-1].append(item)
-        if not (isinstance(item, Token) and item.is_comment):
+        if not (isinstance(item, SqlToken) and item.is_comment):
             before = word or ")"
     return [part for part in parts if part]
 
@@ -266,6 +267,6 @@ def _parts(items: list[Item]) -> list[list[Item]]:
     parts: list[list[Item]] = [[]]
     for item in items:
         parts[-1].append(item)
-        if isinstance(item, Token) and item.text == ",":
+        if isinstance(item, SqlToken) and item.text == ",":
             parts.append([])
     return [part for part in parts if part]

@@ -26,7 +26,7 @@ class Statement:
         past_row_security: Whether row security shows the statement the rows of all customers. This
             is for statements that count other customers' jobs, or change rows whose customer is no
             longer known; only their own conditions select the rows.
-        promise: What the statement guarantees to its callers, in plain English.
+        promise: The guarantees that the statement gives its callers, in plain English.
     """
 
     name: str

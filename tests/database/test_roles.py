@@ -1,4 +1,4 @@
-"""The rights of the roles in deploy/roles.sql: what they may do, and what is refused."""
+"""The rights of the roles in deploy/roles.sql, and the statements that they are refused."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -190,7 +190,8 @@ def test_service_only_appends_events_and_records_key_use(roles: RoleDatabase) ->
             "owner",
             "SELECT table_name, column_name FROM information_schema.columns"
             " WHERE table_name IN ('api_keys', 'job_events')"
-            " AND has_column_privilege(%s, format('public.%%I', table_name), column_name, 'UPDATE')",
+            " AND has_column_privilege("
+            "%s, format('public.%%I', table_name), column_name, 'UPDATE')",
             role,
         )
         assert columns == [("api_keys", "last_used_at")]
