@@ -5,18 +5,10 @@ The names below are the interface of the package. Other packages also import the
 """
 
 from app.database.batches import Batches
-from app.database.execution import (
-    Parameters,
-    Row,
-    after_commit,
-    after_end,
-    fetch,
-    reconnect,
-    run,
-    transaction,
-)
+from app.database.execution import Parameters, Row, fetch, run
 from app.database.orm import Model, db
 from app.database.statements import Statement, array, rows_of, timestamp
+from app.database.transactions import after_commit, after_end, reconnect, transaction
 
 __all__ = [
     "Batches",

@@ -3,9 +3,10 @@
 import time
 
 from app.database.batch_size import BatchSize
-from app.database.execution import Parameters, Row, in_transaction, run
+from app.database.execution import Parameters, Row, run
 from app.database.session_settings import STATEMENT_SECONDS
 from app.database.statements import Statement
+from app.database.transactions import open_connection
 from app.errors import DatabaseTimeout
 
 
@@ -35,7 +36,7 @@ class Batches:
             try:
                 rows = run(self._statement, {**parameters, "limit": self._size.rows})
             except DatabaseTimeout:
-                if self._size.is_least or in_transaction():
+                if self._size.is_least or open_connection() is not None:
                     raise
                 self._size.timed_out()
             else:
