@@ -63,7 +63,7 @@ def documents() -> dict[Path, str]:
 def outdated_documents() -> list[Path]:
     """Return the files in docs/sql that differ from the statements, are missing or are unused."""
     wanted = documents()
-    present = {path: path.read_text() for path in DOCUMENTS.glob("*.sql")}
+    present = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS.glob("*.sql")}
     return sorted(path for path in wanted | present if wanted.get(path) != present.get(path))
 
 
@@ -74,7 +74,7 @@ def write_documents() -> list[Path]:
     outdated = outdated_documents()
     for path in outdated:
         if path in wanted:
-            path.write_text(wanted[path])
+            path.write_text(wanted[path], encoding="utf-8")
         else:
             path.unlink()
     return outdated

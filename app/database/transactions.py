@@ -1,6 +1,6 @@
 """Transactions: the only place that commits, and the effects that wait for the commit.
 
-Outside `transaction()` each statement is a transaction of its own: the connections are in autocommit
+Outside `transaction()` each statement is its own transaction: the connections are in autocommit
 mode.
 """
 
