@@ -15,6 +15,7 @@ from app.api_keys.models import ApiKey
 from app.api_keys.service import ApiKeyCache
 from app.config import Settings
 from app.database import connections, schema
+from app.database.commands import sql_commands
 from app.database.embedded.errors import CannotStart
 from app.database.embedded.server import url_for_command
 from app.database.failover import Servers
@@ -74,7 +75,7 @@ def create_app(settings: Settings) -> Flask:
     _register_endpoints(app, settings, webhook)
     _create_background_runners(app, webhook, keys)
     app.extensions["settings"] = settings
-    for command in _commands():
+    for command in _commands(settings):
         app.cli.add_command(command)
     return app
 
@@ -173,7 +174,7 @@ def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKe
     )
 
 
-def _commands() -> list[Command]:
+def _commands(settings: Settings) -> list[Command]:
     """Return the commands of all packages."""
     further_rows = FurtherRows(
         prune_unsendable=webhook_retention.prune_unsendable,
@@ -185,6 +186,7 @@ def _commands() -> list[Command]:
         job_commands(further_rows),
         key_commands.group,
         queue_commands.group,
+        sql_commands(lambda: _database_url(settings)),
         server_commands.housekeeping,
         server_commands.settings,
         statistics_commands.group,

@@ -1,4 +1,4 @@
-"""Runs the migrations: one process at a time, and never long in the way of a running service."""
+"""Runs the migrations: one process at a time, with short lock timeouts for a running service."""
 
 import sys
 import time
@@ -10,29 +10,29 @@ from sqlalchemy.exc import OperationalError
 from app.database import db
 
 LOCK = 0x5C4A9E10B5
-"""The advisory lock's number: any, as long as nobody else takes it."""
+"""The number of the advisory lock; no other program may use it."""
 
-TURN_SECONDS = 0.2
-"""How often a process that waits for its turn asks for the lock."""
+LOCK_INTERVAL_SECONDS = 0.2
+"""How often a waiting process tries to take the lock."""
 
 
-def _take_turn(connection: Connection) -> None:
-    """Take the advisory lock, as soon as no other process has it.
+def _take_lock(connection: Connection) -> None:
+    """Take the advisory lock as soon as it is free.
 
-    It is asked for again and again, because waiting for it would hold a snapshot, for the end of
-    which CREATE INDEX CONCURRENTLY in the other process waits: a deadlock.
+    This polls the lock. A statement that waits for it would hold a snapshot, and CREATE INDEX
+    CONCURRENTLY in the other process waits for the end of that snapshot: a deadlock.
     """
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}):
         connection.commit()
-        time.sleep(TURN_SECONDS)
+        time.sleep(LOCK_INTERVAL_SECONDS)
 
 
 def run() -> None:
-    """Run the migrations that are due, each in a transaction of its own, under an advisory lock."""
+    """Run the pending migrations under an advisory lock, each in a transaction of its own."""
     with db.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
-        # For the session of this command alone; a migration that must take longer says so itself.
+        # Only for the session of this command. A migration that takes longer sets its own timeouts.
         connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]
-        _take_turn(connection)
+        _take_lock(connection)
         connection.execute(text("SET lock_timeout = '4s'"))
         connection.execute(text("SET statement_timeout = '5s'"))
         connection.commit()
@@ -49,7 +49,7 @@ def run() -> None:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
             connection.commit()
-            connection.invalidate()  # its timeouts are not the service's
+            connection.invalidate()  # it has other timeouts than those of the service
 
 
 if context.is_offline_mode():
@@ -60,5 +60,5 @@ else:
     try:
         run()
     except OperationalError as error:
-        reason = " ".join(str(error.orig).split())  # of a command that its operator runs himself
+        reason = " ".join(str(error.orig).split())  # safe to print: the operator runs the command
         sys.exit(f"DATABASE_URL: the migrations could not be run: {reason}")

@@ -1,4 +1,4 @@
-"""Databases of the tests: made on a server, with the schema or empty, and dropped in the end."""
+"""Temporary databases for tests: created on a server, and dropped at the end."""
 
 import uuid
 from collections.abc import Iterator
@@ -12,8 +12,12 @@ from app.factory import create_app
 
 
 def new_database(server_url: str, options: str = "") -> Iterator[str]:
-    """Make an empty database on the server, with the options of CREATE DATABASE, and drop it in the
-    end."""
+    """Yield the URL of an empty database on the server, and drop it at the end.
+
+    Args:
+        server_url: The URL of a database whose role may create others.
+        options: The options of CREATE DATABASE.
+    """
     name = f"test_{uuid.uuid4().hex}"
     connection = psycopg2.connect(server_url)
     connection.autocommit = True

@@ -1,5 +1,4 @@
-"""A PgBouncer before the tests' PostgreSQL, as operators run it: in transaction mode, and dropping
-`options`."""
+"""A PgBouncer in transaction mode that ignores the parameter `options`, as operators run it."""
 
 import os
 import shutil
@@ -30,7 +29,7 @@ logfile = {folder}/log
 
 
 class PgBouncer:
-    """A context manager; `url` is the database's, through it."""
+    """A context manager; `url` leads to the database through PgBouncer."""
 
     def __init__(self, database_url: str, size: int) -> None:
         server = make_url(database_url)

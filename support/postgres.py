@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, from the wheel."""
+"""An embedded PostgreSQL for tests and benchmarks."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,8 +22,10 @@ full_page_writes = off
 
 @contextmanager
 def frozen(data: Path) -> Iterator[None]:
-    """Make the server on `data` stand still inside: the system accepts connections for it, but it
-    answers nothing."""
+    """Freeze the server on `data` during the block.
+
+    The system still accepts connections for it, but the server does not answer.
+    """
     postmaster = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
     processes = [postmaster, *postmaster.children()]
     for process in processes:
@@ -36,18 +38,17 @@ def frozen(data: Path) -> Iterator[None]:
 
 
 class Postgres:
-    """An embedded server that is quick to make and forgets what it was told when the machine loses
-    power."""
+    """An embedded server that starts quickly and is not safe against a power failure."""
 
     def __init__(self, folder: Path, version: int | None = None) -> None:
-        folder.chmod(0o755)  # as root, it runs as a user of its own
+        folder.chmod(0o755)  # for root the server runs as another user
         self.folder = folder
         self._data = folder / "data"
         self._version = version or wanted_version()
         self._postmaster = Postmaster(self._data)
 
     def start(self) -> str:
-        """Start it, with data that was there before or new, and return its URL."""
+        """Start the server, with its earlier data if there is any, and return its URL."""
         programs = prepare(self._data, self._version)
         settings = self._data / "postgresql.conf"
         if CONFIGURATION not in settings.read_text():
@@ -56,14 +57,14 @@ class Postgres:
         return url_of(self._data)
 
     def stop(self) -> None:
-        """Stop it and keep its data."""
+        """Stop the server and keep its data."""
         self._postmaster.stop()
 
     def frozen(self) -> AbstractContextManager[None]:
-        """Make it stand still inside: it lives and keeps its connections, but answers nothing."""
+        """Freeze the server during the block: it keeps its connections but does not answer."""
         return frozen(self._data)
 
     def delete(self) -> None:
-        """Stop it and remove its data."""
+        """Stop the server and delete its data."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A primary and its synchronous standby: two real PostgreSQL servers, each on a port of its own."""
+"""A primary and its synchronous standby: two PostgreSQL servers, each on its own port."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from support.service import free_port, wait_until
 
 
 class Server:
-    """One PostgreSQL server, started from the wheel's programs."""
+    """One PostgreSQL server that runs the programs of the wheel."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -34,12 +34,12 @@ class Server:
     def promote(self) -> None:
         self.call("pg_ctl", "-w", "-D", str(self.data), "promote")
 
-    def call(self, program: str, *words: str) -> None:
-        """Run one of the server's programs, which refuse to run as root."""
+    def call(self, program: str, *arguments: str) -> None:
+        """Run a PostgreSQL program as an ordinary user; the programs refuse to run as root."""
         programs = programs_of(int((self.data / "PG_VERSION").read_text()))
         assert programs is not None
         user = "pgserver" if os.geteuid() == 0 else None
-        command = [str(programs.folder / program), *words]
+        command = [str(programs.folder / program), *arguments]
         subprocess.run(
             command,
             check=True,
@@ -60,19 +60,19 @@ class Server:
             connection.close()
 
     def frozen(self) -> AbstractContextManager[None]:
-        """Make it stand still inside."""
+        """Freeze the server during the block."""
         return frozen(self.data)
 
 
 class Pair:
-    """A primary and a standby that has each commit before the primary acknowledges it; a context
-    manager."""
+    """A context manager: a primary, and a standby that gets each commit before the client."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.primary = Server(folder / "primary")
         self.standby = Server(folder / "standby")
-        self.url = f"postgresql://postgres@127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}/postgres"
+        hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
+        self.url = f"postgresql://postgres@{hosts}/postgres"
 
     def __enter__(self) -> "Pair":
         try:

@@ -1,22 +1,14 @@
 """PostgreSQL: connections, statements, transactions, and the tenant scope of every statement.
 
-The names below are the package's interface; other packages use them and no others, apart from the
-modules `tenant_scope`, `row_turns`, `page_size` and `schema`.
+The names below are the interface of the package. Other packages also import the modules
+`tenant_scope`, `row_turns`, `page_size`, `batch_size` and `schema`.
 """
 
 from app.database.batches import Batches
-from app.database.execution import (
-    Parameters,
-    Row,
-    after_commit,
-    after_end,
-    fetch,
-    reconnect,
-    run,
-    transaction,
-)
+from app.database.execution import Parameters, Row, fetch, run
 from app.database.orm import Model, db
 from app.database.statements import Statement, array, rows_of, timestamp
+from app.database.transactions import after_commit, after_end, reconnect, transaction
 
 __all__ = [
     "Batches",

@@ -1,19 +1,20 @@
-"""Runs a statement in steps whose size follows the time that they take."""
+"""Statements that process their rows in batches."""
 
 import time
 
 from app.database.batch_size import BatchSize
-from app.database.execution import Parameters, Row, in_transaction, run
+from app.database.execution import Parameters, Row, run
 from app.database.session_settings import STATEMENT_SECONDS
 from app.database.statements import Statement
+from app.database.transactions import open_connection
 from app.errors import DatabaseTimeout
 
 
 class Batches:
-    """A statement of which a part is done at a time, so many rows as its parameter ``limit`` says.
+    """Runs a statement batch by batch.
 
-    The size of the parts follows the time that they take (see `BatchSize`): there is no telling how
-    large rows are.
+    The parameter ``limit`` of the statement is the number of rows in a batch. It adapts to the time
+    that the batches take (see `BatchSize`), because the size of the rows is unknown.
     """
 
     def __init__(
@@ -23,17 +24,19 @@ class Batches:
         self._size = BatchSize(limit, seconds)
 
     def run(self, parameters: Parameters) -> list[Row]:
-        """Do the next part, and return its rows.
+        """Run the statement for the next batch and return its rows.
 
-        Raises DatabaseFailure or one of its kind; DatabaseTimeout only where even a single row
-        takes too long, or where a transaction is open, which a timeout ends.
+        Raises:
+            DatabaseTimeout: if a single row takes too long, or if the statement times out inside a
+                transaction, which the timeout ends.
+            DatabaseFailure: if the statement fails otherwise.
         """
         while True:
             started = time.monotonic()
             try:
                 rows = run(self._statement, {**parameters, "limit": self._size.rows})
             except DatabaseTimeout:
-                if self._size.is_least or in_transaction():
+                if self._size.is_least or open_connection() is not None:
                     raise
                 self._size.timed_out()
             else:

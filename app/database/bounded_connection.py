@@ -1,7 +1,6 @@
-"""A connection of the driver's on which no wait for the server is without end.
+"""A database connection that limits the time of each wait for the server.
 
-The server's own timeouts do not help against a server that is frozen, or a disk that stands still
-under it.
+The timeouts of the server do not help if the server itself hangs, or its disk does.
 """
 
 import select
@@ -15,20 +14,18 @@ from app.database.database_url import Host
 
 
 class AnswerTimedOut(psycopg2.OperationalError):
-    """The server did not answer in time; the connection is closed."""
+    """The server did not answer in time. The connection is closed."""
 
 
 class BoundedConnection(extensions.connection):
-    """A connection on which a wait for the server takes at most `patience` seconds; None waits for
-    ever."""
+    """A connection that waits at most `patience` seconds for each answer; None is no limit."""
 
     patience: float | None
     host: Host
-    """The server that it leads to."""
+    """The server of the connection."""
 
     preamble: str = ""
-    """SQL that has to go before each statement, for settings that the server did not take at the
-    start."""
+    """SQL to run before each statement: settings that the server did not accept at the start."""
 
     def __init__(self, dsn: str, host: Host, patience: float) -> None:
         self.host = host
@@ -38,13 +35,12 @@ class BoundedConnection(extensions.connection):
 
 
 def bound_all_waits() -> None:
-    """Make the driver wait by `BoundedConnection.patience`, on every connection of this process
-    that has one."""
+    """Make the driver observe `BoundedConnection.patience` on all connections of this process."""
     extensions.set_wait_callback(_wait)
 
 
 def _wait(connection: Any) -> None:
-    """Wait for the server as psycopg2 would, but with a deadline where the connection has one."""
+    """Wait for the server as psycopg2 does, and give up at the deadline of the connection."""
     patience = getattr(connection, "patience", None)
     deadline = None if patience is None else time.monotonic() + patience
     poll = select.poll()
@@ -52,6 +48,6 @@ def _wait(connection: Any) -> None:
         poll.register(
             connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
         )
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        if not poll.poll(left):
+        milliseconds = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        if not poll.poll(milliseconds):
             raise AnswerTimedOut("the server's answer timed out")

@@ -1,4 +1,4 @@
-"""The pool of connections: how many there are, and which of them may be used again."""
+"""The connection pool of a process: its size, and the checks before a connection is reused."""
 
 import os
 import select
@@ -13,14 +13,14 @@ from app.database.failover import Servers
 from app.observability.metrics import CONNECTIONS_IN_USE, CONNECTIONS_LIMIT
 
 ENGINE_URL = "postgresql+psycopg2://"
-"""The driver alone: `Servers` knows where to connect to."""
+"""The driver only; `Servers` knows the addresses."""
 
 POOL_SECONDS = 3
+"""How long a thread waits for a connection of the pool."""
 
 
 def engine_options(pool_size: int) -> dict[str, Any]:
-    """Return SQLAlchemy's engine options for a process that uses `pool_size` connections at a
-    time."""
+    """Return the options of SQLAlchemy's engine for a pool of `pool_size` connections."""
     return {
         "isolation_level": "AUTOCOMMIT",
         "pool_size": pool_size,
@@ -32,24 +32,25 @@ def engine_options(pool_size: int) -> dict[str, Any]:
 
 
 def watch(engine: Engine, servers: Servers) -> None:
-    """Make `engine` connect to `servers` and use no connection again that is dead, unfit, or a
-    parent process's."""
+    """Connect `engine` to `servers`, and reuse only connections that work.
+
+    A connection is replaced if it is closed, if its server was found unfit, or if it belongs to the
+    parent process of a fork.
+    """
     bound_all_waits()
     event.listen(engine, "do_connect", lambda *_: servers.connect())
     if isinstance(engine.pool, QueuePool):
         CONNECTIONS_LIMIT.set(engine.pool.size())
 
     @event.listens_for(engine, "checkout")
-    def replace_unfit(connection: BoundedConnection, _record: Any, _proxy: Any) -> None:
-        if (
-            connection.closed
-            or servers.is_retired(connection)
-            or _has_something_to_read(connection)
-        ):
+    def replace_unusable(connection: BoundedConnection, _record: Any, _proxy: Any) -> None:
+        if connection.closed or servers.is_retired(connection) or _was_ended_by_server(connection):
             raise DisconnectionError
 
     @event.listens_for(engine, "invalidate")
-    def learn(connection: BoundedConnection, _record: Any, error: BaseException | None) -> None:
+    def distrust_unfit_server(
+        connection: BoundedConnection, _record: Any, error: BaseException | None
+    ) -> None:
         if error is not None and server_is_unfit(error):
             servers.distrust(connection)
 
@@ -58,9 +59,11 @@ def watch(engine: Engine, servers: Servers) -> None:
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
 
 
-def _has_something_to_read(connection: BoundedConnection) -> bool:
-    """Return whether the server has sent something to an idle connection, which is its goodbye:
-    costs no round trip."""
+def _was_ended_by_server(connection: BoundedConnection) -> bool:
+    """Return whether the server has ended an idle connection. This needs no round trip.
+
+    A server sends nothing on an idle connection except the message that ends it.
+    """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

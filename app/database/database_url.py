@@ -1,8 +1,8 @@
-"""Reads DATABASE_URL as PostgreSQL's own tools do, and finds its faults before anything connects.
+"""DATABASE_URL: parsed as by PostgreSQL's own tools, and validated before the service connects.
 
-The form is libpq's
-(https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS), and its own
-parser reads it: several hosts, Unix sockets and every connection parameter are as in psql.
+The format is that of libpq, and libpq's parser reads it. Several hosts, Unix sockets and all
+connection parameters therefore work as in psql. Source:
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 EXPECTED = "must be a URL such as postgresql://user@host/name"
 
-_NUMBERS = (
+_INTEGERS = (
     "connect_timeout",
     "tcp_user_timeout",
     "keepalives_idle",
@@ -23,21 +23,22 @@ _NUMBERS = (
     "keepalives_count",
 )
 _NO_SOCKET = "/nonexistent/scrape-jobs"
-"""A folder without a socket: libpq checks all values of its parameters, and then finds nothing to
-connect to."""
+"""A folder without a socket: libpq validates all its parameters before it tries to connect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One server to try: a name, an address or a socket's folder, as libpq's parameters; empty:
-    libpq's default."""
+    """The address of one server, as libpq's parameters; an empty value means libpq's default.
+
+    `host` is a name, an address or the folder of a socket.
+    """
 
     host: str = ""
     hostaddr: str = ""
     port: str = ""
 
     def parameters(self) -> dict[str, str]:
-        """Return it as libpq's parameters."""
+        """Return the values that are not empty, by libpq's names."""
         named = {"host": self.host, "hostaddr": self.hostaddr, "port": self.port}
         return {name: value for name, value in named.items() if value}
 
@@ -48,20 +49,32 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseURL:
-    """The parts of a URL: the servers in their order, and libpq's other parameters."""
+    """The parts of a URL: the servers, in order, and libpq's other parameters."""
 
     hosts: tuple[Host, ...]
     parameters: Mapping[str, str] = field(repr=False)
-    """May hold a password."""
+    """May contain a password."""
+
+
+def libpq_parameters(url: str) -> dict[str, str]:
+    """Return the connection parameters in `url`, which may name a driver after ``postgresql``.
+
+    Raises:
+        ValueError: if it cannot be parsed. The text does not quote the URL.
+    """
+    try:
+        return parse_dsn(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))
+    except psycopg2.Error:  # its text quotes the URL
+        raise ValueError(EXPECTED) from None
 
 
 def read(url: str) -> DatabaseURL:
-    """Return the parts of `url`, a driver's name after ``postgresql`` left out. Raises ValueError
-    with a safe text."""
-    try:
-        parameters = parse_dsn(re.sub(r"^(postgres(?:ql)?)\+\w+:", r"\1:", url))
-    except psycopg2.Error:  # its text quotes the URL
-        raise ValueError(EXPECTED) from None
+    """Return the parts of `url`.
+
+    Raises:
+        ValueError: if it cannot be parsed. The text does not quote the URL.
+    """
+    parameters = libpq_parameters(url)
     hosts, addresses, ports = (
         parameters.pop(name, "").split(",") for name in ("host", "hostaddr", "port")
     )
@@ -74,8 +87,10 @@ def read(url: str) -> DatabaseURL:
 
 
 def fault_of(url: str) -> str | None:
-    """Return what is wrong with `url` in a few words, without any part of it that may be a
-    password; else None."""
+    """Return a short description of the first fault of `url`, or None if it is valid.
+
+    The description contains no part of the URL that may be a password.
+    """
     try:
         found = read(url)
     except ValueError as error:
@@ -84,15 +99,17 @@ def fault_of(url: str) -> str | None:
         "user" not in found.parameters and "@" in url.partition("?")[0]
     ):
         return EXPECTED
-    for name in _NUMBERS:
+    for name in _INTEGERS:
         if not re.fullmatch(r"-?[0-9]{1,9}", found.parameters.get(name, "0")):
             return f"{name} must be a whole number"
     return _fault_of_values(found.parameters)
 
 
 def _is_plausible(host: Host) -> bool:
-    """Return whether `host` can be one: a password that is not percent-encoded leaves its rest in
-    the host or port."""
+    """Return whether `host` can be valid.
+
+    If a password is not percent-encoded, a part of it ends up in the host or the port.
+    """
     if not re.fullmatch(r"[0-9]{0,5}", host.port) or not 0 < int(host.port or 1) < 65536:
         return False
     return (

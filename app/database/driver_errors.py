@@ -1,5 +1,4 @@
-"""The driver's errors: which of ours each becomes, and which say that the server is not the one to
-use."""
+"""The translation of the driver's errors to the exceptions of the service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ _UNFIT = (
 
 
 def server_is_unfit(error: BaseException) -> bool:
-    """Return whether `error` says that its server is frozen, shuts down or takes no writes."""
+    """Return whether `error` shows that the server hangs, shuts down or accepts no writes."""
     if isinstance(error, DatabaseFailure):
         return error.__cause__ is not None and server_is_unfit(error.__cause__)
     return isinstance(error.orig if isinstance(error, DBAPIError) else error, _UNFIT)
@@ -38,7 +37,7 @@ def server_is_unfit(error: BaseException) -> bool:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn the driver's errors into ours, so that its text goes no further than the log."""
+    """Raise exceptions of the service for the driver's, whose texts go to the log only."""
     try:
         yield
     except PoolTimeout as error:
@@ -61,9 +60,8 @@ def _failure(error: BaseException | None) -> DatabaseFailure:
             return DatabaseReadOnly()
         case psycopg2.OperationalError() if "timed out" in str(error):
             return DatabaseTimeout()
-        case psycopg2.OperationalError() if "session is read-only" in str(
-            error
-        ):  # libpq's, of target_session_attrs
+        # libpq's error, if no server matches target_session_attrs
+        case psycopg2.OperationalError() if "session is read-only" in str(error):
             return DatabaseReadOnly()
         case psycopg2.OperationalError() | psycopg2.InterfaceError():
             return DatabaseUnavailable()

@@ -1,4 +1,4 @@
-"""The base class of the tables, from which Alembic reads the schema."""
+"""The base class of the models, from which Alembic reads the schema."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class Base(DeclarativeBase):
-    """What Flask-SQLAlchemy makes `Model` of, from which every table's class derives."""
+    """The declarative base from which Flask-SQLAlchemy makes `Model`."""
 
 
 db = SQLAlchemy(model_class=Base)

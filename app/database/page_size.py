@@ -1,4 +1,4 @@
-"""How many bytes a page of a list may hold: the rows that do not fit are left to the next page."""
+"""The size limit of a page of a list: rows that do not fit are left to the next page."""
 
 from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -6,38 +6,44 @@ from typing import Any, Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 PAGE_BYTES = 2 * 1024 * 1024
-"""Bytes of JSON after which a page ends, though more rows were asked for. A page has at least one
-row."""
+"""A page ends after this many bytes of JSON, even if more rows were requested.
+
+A page has at least one row.
+"""
 
 
 class Fitting(NamedTuple, Generic[T]):
-    """The first rows of a list that fit a page, and whether rows were left out for their size."""
+    """The rows of a page, and whether rows were left out because of their size."""
 
     rows: Sequence[T]
     is_cut: bool
 
 
 def fitting(rows: str, order: str) -> str:
-    """Return SQL for the first rows of a query that fit a page.
+    """Return SQL for the first rows of a query that fit in a page.
 
-    PostgreSQL measures the rows, so that the others never reach this process.
+    PostgreSQL measures the rows, so that this process never receives the others.
 
     Args:
-        rows: A query with a column ``json``, which holds a row's JSON text.
-        order: The columns of `rows` that a page is ordered by, as in ORDER BY.
+        rows: A query with a column ``json``, which contains the JSON text of a row.
+        order: The columns of `rows` by which the page is ordered, as in ORDER BY.
 
     Returns:
-        A query with the columns of `rows`, then how many rows there were, and how many bytes come
-        before each.
+        A query with the columns of `rows`, followed by the number of rows that were found and the
+        number of bytes before each row.
     """
     return f"""SELECT * FROM (
         SELECT r.*, count(*) OVER () AS found,
-            sum(octet_length(r.json)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - octet_length(r.json) AS bytes
+            sum(octet_length(r.json)) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING)
+                - octet_length(r.json) AS bytes
         FROM ({rows}) AS r
     ) AS p WHERE p.bytes < {PAGE_BYTES} ORDER BY {order}"""
 
 
 def is_cut(rows: Sequence[Sequence[Any]]) -> bool:
-    """Return whether a query made by `fitting` left out rows for their size; `rows` is its
-    result."""
+    """Return whether a query made by `fitting` left out rows because of their size.
+
+    Args:
+        rows: The result of the query.
+    """
     return bool(rows) and rows[0][-2] > len(rows)

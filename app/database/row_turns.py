@@ -1,9 +1,8 @@
-"""Turns at a row: how many threads of a process may wait for the same row of the database at a
-time.
+"""A limit on the threads of a process that work on the same row of the database at a time.
 
-A row may be locked for long, by a person's open transaction or a slow one of another program, and
-each request that changes it waits for the lock. Without a limit, requests for that one row soon
-hold every thread of the process.
+A transaction of another program, or an open one in psql, may lock a row for a long time. Each
+request that changes the row waits for the lock. Without a limit, the requests for that one row soon
+occupy all threads of the process.
 """
 
 import functools
@@ -16,8 +15,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 from app.errors import LockTimeout, ScrapeJobError
 
 PATIENCE_SECONDS = 1.0
-"""How long a request may hold its place before the row counts as locked, and no further request
-waits for a place."""
+"""After this time in a place, a request is assumed to wait for a lock.
+
+Further requests for the row are then refused instead of waiting for a place.
+"""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +26,7 @@ Row = TypeVar("Row")
 
 
 class Turns:
-    """Lets at most `places` threads work on one row at a time, whatever the row's key is."""
+    """Limits the threads that work on one row at a time to `places`. A row has any hashable key."""
 
     def __init__(self, places: int) -> None:
         self.places = places
@@ -35,9 +36,10 @@ class Turns:
 
     @contextmanager
     def at(self, row: object, refusal: type[ScrapeJobError] = LockTimeout) -> Iterator[None]:
-        """Do the work inside in a place at `row`, once there is one.
+        """Wait for a place at `row`, and occupy it during the block.
 
-        Raises `refusal` where none becomes free and the row seems to be locked.
+        Raises:
+            refusal: if no place becomes free and the row seems to be locked.
         """
         entered = self._enter(row, refusal)
         try:
@@ -48,10 +50,10 @@ class Turns:
     def _enter(self, row: object, refusal: type[ScrapeJobError]) -> float:
         with self._changed:
             while len(places := self._entered.setdefault(row, [])) >= self.places:
-                left = min(places) + PATIENCE_SECONDS - time.monotonic()
-                if left <= 0:
+                seconds = min(places) + PATIENCE_SECONDS - time.monotonic()
+                if seconds <= 0:
                     raise refusal
-                self._wait(left)
+                self._wait(seconds)
             now = time.monotonic()
             places.append(now)
             return now
@@ -74,14 +76,14 @@ class Turns:
 
 
 TURNS = Turns(2)
-"""Those of this process. The application sets `places` to half of its threads."""
+"""The limit of this process. The application sets `places` to half of its threads."""
 
 
 def one_row(work: Callable[Concatenate[Row, P], R]) -> Callable[Concatenate[Row, P], R]:
-    """Make a function that changes the row named by its first argument take its turn there.
+    """Decorate a function that changes the row in its first argument, so that it uses `TURNS`.
 
-    It must not be called with the row locked by the caller's own transaction, for which those in
-    the places may wait.
+    Do not call the function while the caller's own transaction has the row locked: the threads in
+    the places may wait for that transaction.
     """
 
     @functools.wraps(work)

@@ -1,8 +1,8 @@
-"""The settings of PostgreSQL that each session of the service has.
+"""PostgreSQL's settings for each session of the service.
 
-They go along as connection options, so they cost no round trip and override what the server, the
-database and the role have as defaults. PgBouncer may drop the options. `preamble` then returns SQL
-for those that the statements rely on.
+They are sent as connection options: without a round trip, and with priority over the defaults of
+the server, the database and the role. PgBouncer may drop the options; for that case `preamble`
+returns SQL that makes the required settings.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,13 @@ DEFAULTS = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "10s",
-    # Our statements are prepared, and planned to be good for any values: once, without being
-    # compiled to machine code, and for disks on which following an index costs little more than
-    # reading on.
+    # The statements are prepared. One generic plan serves all values; it is not compiled to machine
+    # code, and it assumes disks on which random reads cost little more than sequential ones.
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     "random_page_cost": "1.1",
 }
-"""Limits and planning, which DATABASE_URL may change with `options`."""
+"""Timeouts and planner settings, which `options` in DATABASE_URL may change."""
 
 REQUIRED = {
     "default_transaction_isolation": "read committed",
@@ -36,34 +35,35 @@ REQUIRED = {
     "transform_null_equals": "off",
     "gin_fuzzy_search_limit": "0",
 }
-"""What the statements rely on, and nothing may change.
+"""Settings that the statements require; DATABASE_URL cannot change them.
 
-The driver itself sees to the datestyle and the encoding. Durability and search_path are left to the
-operator.
+The driver sets the datestyle and the encoding. Durability and search_path are up to the operator.
 """
 
 _FOR_ONE_TRANSACTION = {"default_transaction_isolation": "transaction_isolation"}
 
 
-def options(own: str) -> str:
-    """Return libpq's `options`: the defaults, changed by the operator's `own` options, and what is
-    required."""
-    return " ".join(filter(None, (_as_options(DEFAULTS), own.strip(), _as_options(REQUIRED))))
+def options(operators: str) -> str:
+    """Return libpq's `options`: the defaults, the options of the operator, the required settings.
+
+    Later options override earlier ones.
+    """
+    parts = (_as_options(DEFAULTS), operators.strip(), _as_options(REQUIRED))
+    return " ".join(filter(None, parts))
 
 
 def preamble(connection: Any) -> str:
-    """Return SQL that sets for one transaction what the server did not take of the required
-    settings; else nothing.
+    """Return SQL that makes, for one transaction, the required settings that are not in effect.
 
-    Asks the server, in one round trip.
+    The text is empty if all are in effect. Reading the settings takes one round trip.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(name) FROM unnest(%s) AS name", [list(REQUIRED)])
-        found = dict(zip(REQUIRED, (value for (value,) in cursor), strict=True))
-    wrong = {name: value for name, value in REQUIRED.items() if found[name] != value}
+        actual = dict(zip(REQUIRED, (value for (value,) in cursor), strict=True))
+    missing = {name: value for name, value in REQUIRED.items() if actual[name] != value}
     return "".join(
         f"SET LOCAL {_FOR_ONE_TRANSACTION.get(name, name)} = '{value}'; "
-        for name, value in wrong.items()
+        for name, value in missing.items()
     )
 
 

@@ -4,75 +4,85 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 def timestamp(expression: str) -> str:
-    """Return SQL that writes a timestamptz as the API does: UTC, milliseconds, Z."""
+    """Return SQL that formats a timestamptz as the API does: UTC, milliseconds, Z."""
     return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """SQL with a name; parameters stand as ``%(name)s`` and carry a cast where PostgreSQL could not
-    tell their type.
+    """An SQL statement with a name and a promise.
 
-    One that goes `past_row_security` has to reach rows that are not, or not any more, known to be
-    the caller's: what other customers' jobs occupy, what belonged to something that is gone. Its
-    own conditions alone say which.
+    Attributes:
+        name: A unique name. ``flask sql show NAME`` prints the statement.
+        sql: The text. Parameters are written as ``%(name)s``, with a cast where PostgreSQL cannot
+            infer their type.
+        past_row_security: Whether row security shows the statement the rows of all customers. This
+            is for statements that count other customers' jobs, or change rows whose customer is no
+            longer known; only their own conditions select the rows.
+        promise: The guarantees that the statement gives its callers, in plain English.
     """
 
     name: str
     sql: str
     past_row_security: bool = False
+    promise: str = field(default="", kw_only=True)
 
     @functools.cached_property
     def text(self) -> str:
-        """The SQL to be run as text, with parentheses around each value: a cast binds before a
-        number's minus."""
-        return re.sub(r"(%\(\w+\)s)", r"(\1)", self.sql)
+        """The SQL to send as text.
+
+        Each value gets parentheses, because a cast binds tighter than the minus of a number.
+        """
+        return _PARAMETER.sub(r"(\g<0>)", self.sql)
 
     @functools.cached_property
     def prepare(self) -> str:
-        """The PREPARE that makes it known to a connection."""
+        """The PREPARE statement, which makes the statement known to a connection."""
+        return self.prepare_as(self.prepared_name)
+
+    def prepare_as(self, name: str) -> str:
+        """Return the PREPARE statement under another name."""
         names = list(self.parameters)
-        body = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", self.sql)
-        return f"PREPARE {self.prepared_name} AS {body.replace('%%', '%')}"
+        body = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", self.sql)
+        return f"PREPARE {name} AS {body.replace('%%', '%')}"
 
     @functools.cached_property
     def execute(self) -> str:
-        """The EXECUTE that runs it where it is known."""
+        """The EXECUTE statement, which runs the statement on a connection that has prepared it."""
         values = ", ".join(f"%({name})s" for name in self.parameters)
-        return (
-            f"EXECUTE {self.prepared_name} ({values})"
-            if values
-            else f"EXECUTE {self.prepared_name}"
-        )
+        return f"EXECUTE {self.prepared_name}" + (f" ({values})" if values else "")
 
     @functools.cached_property
     def prepared_name(self) -> str:
-        """Its name in a connection, which changes with the text, so that no older release's text is
-        run by mistake."""
+        """The name of the prepared statement.
+
+        It contains a hash of the SQL, so that a connection never runs the text of another release.
+        """
         return f"{self.name}_{hashlib.sha256(self.sql.encode()).hexdigest()[:16]}"
 
     @functools.cached_property
     def parameters(self) -> tuple[str, ...]:
-        """The names of its parameters, in the order of their first appearance."""
-        return tuple(dict.fromkeys(re.findall(r"%\((\w+)\)s", self.sql)))
+        """The names of the parameters, in the order of their first use."""
+        return tuple(dict.fromkeys(_PARAMETER.findall(self.sql)))
 
 
 def rows_of(cte: str, *columns: str) -> str:
     """Return SQL for the rows of a CTE, to be joined with a table by its primary key.
 
-    The planner takes them for few, however many it thinks that the CTE has, and looks each of them
-    up by the key.
+    The planner expects few rows from an array, however many it expects from the CTE, and therefore
+    looks up each row by the key.
     """
     arrays = (f"ARRAY(SELECT {column} FROM {cte})" for column in columns)  # noqa: S608 - of constants
     return f"unnest({', '.join(arrays)})"
 
 
 def array(values: Iterable[UUID | str]) -> str:
-    """Return ids or times as a parameter of an array of theirs: of a list the driver would make
-    ``text[]``."""
+    """Return ids or times as an array parameter. The driver would send a list as ``text[]``."""
     return f"{{{','.join(map(str, values))}}}"

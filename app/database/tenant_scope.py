@@ -1,12 +1,13 @@
-"""Whose rows a statement sees: the one place that narrows every query to the caller's customer.
+"""The tenant scope of each statement: the one place that limits queries to a customer's rows.
 
-A statement says ``AND`` with `visible_rows`, and `app.database` gives it the customer of whoever
-asks. Where nobody has said who asks, nothing is read: a thread or a command that does the service's
-own work says so with `all_customers`.
+The tenant scope is a context: the rows of one customer, or the rows of all. A request sets it after
+authentication; a thread or a command that works for the service itself sets it with
+`all_customers`. Statements contain the condition `visible_rows`, and `app.database` adds the
+customer as a parameter. Without a tenant scope such a statement is not run.
 
-Behind that stands a second wall, the row security of PostgreSQL, for a role that is not the tables'
-owner: what `row_security` says for each statement is what its policies compare a row's customer
-with.
+PostgreSQL's row security is the second line of defence. It applies to roles that do not own the
+tables. Its policies compare the customer of a row with the setting that `row_security` returns,
+which is made for each statement.
 """
 
 from collections.abc import Iterator
@@ -15,57 +16,63 @@ from contextvars import ContextVar, Token
 from uuid import UUID
 
 PARAMETER = "tenant"
+"""The parameter of the statements that contain `visible_rows`."""
 
 SETTING = "scrape_jobs.customer"
-"""The name in PostgreSQL of what `row_security` says."""
+"""The PostgreSQL setting that the policies of row security read."""
 
 _customer: ContextVar[UUID | None] = ContextVar("customer")
 
 
 class TenantScopeMissing(RuntimeError):
-    """A query of what is somebody's was run without saying for whom: a mistake in the program."""
+    """A statement on customers' rows was run without a tenant scope: an error in the program."""
 
 
-def visible_rows(row: str) -> str:
-    """Return the SQL condition that the row called `row`, with a customer_config_id, is the
-    caller's to see."""
-    return f"(%({PARAMETER})s::uuid IS NULL OR {row}.customer_config_id = %({PARAMETER})s::uuid)"
+def visible_rows(table: str) -> str:
+    """Return the SQL condition for the rows in the tenant scope.
+
+    Args:
+        table: The name or alias of a table with a customer_config_id.
+    """
+    return f"(%({PARAMETER})s::uuid IS NULL OR {table}.customer_config_id = %({PARAMETER})s::uuid)"
 
 
 def customer() -> UUID | None:
-    """Return the customer to whose rows the caller is bound; None: it sees all. Raises
-    TenantScopeMissing."""
+    """Return the customer of the tenant scope, or None if the scope is all customers.
+
+    Raises:
+        TenantScopeMissing: if no scope is set.
+    """
     try:
         return _customer.get()
     except LookupError:
         raise TenantScopeMissing(
-            "say for whom: app.database.tenant_scope.tenant_scope or all_customers"
+            "set a scope with app.database.tenant_scope.tenant_scope or all_customers"
         ) from None
 
 
 def row_security() -> str:
-    """Return whose rows PostgreSQL itself lets a statement see: a customer's, ``all``, or
-    ``nobody``'s."""
+    """Return the value of the PostgreSQL setting: a customer's id, ``all`` or ``nobody``."""
     try:
         return str(_customer.get() or "all")
     except LookupError:
         return "nobody"
 
 
-def enter(owner: UUID | None) -> Token[UUID | None]:
-    """See only the rows of `owner`, or all where that is None, until `leave` is given the token."""
-    return _customer.set(owner)
+def enter(customer_id: UUID | None) -> Token[UUID | None]:
+    """Set the tenant scope to a customer, or to all if None; `leave` with the token resets it."""
+    return _customer.set(customer_id)
 
 
 def leave(token: Token[UUID | None]) -> None:
-    """See what was seen before `enter`."""
+    """Restore the tenant scope from before `enter`."""
     _customer.reset(token)
 
 
 @contextmanager
-def tenant_scope(owner: UUID | None) -> Iterator[None]:
-    """See only the rows of `owner`, or all where that is None."""
-    token = enter(owner)
+def tenant_scope(customer_id: UUID | None) -> Iterator[None]:
+    """Run the block with the rows of one customer, or of all if None."""
+    token = enter(customer_id)
     try:
         yield
     finally:
@@ -74,6 +81,6 @@ def tenant_scope(owner: UUID | None) -> Iterator[None]:
 
 @contextmanager
 def all_customers() -> Iterator[None]:
-    """See all rows, for the service's own work."""
+    """Run the block with the rows of all customers, for the work of the service itself."""
     with tenant_scope(None):
         yield

@@ -1,1 +1,1 @@
-"""Metrics and logs that every layer may write."""
+"""Metrics and logs that all layers may write."""

@@ -1,12 +1,11 @@
-"""Logs failures that repeat, such as those of a database that is away: a line each, and a traceback
-now and then."""
+"""The log of repeated failures, such as those of an outage: one line each, few tracebacks."""
 
 import logging
 import time
 from collections import Counter
 
 SECONDS = 60
-"""How often the traceback of one kind of failure is logged at most, by each process."""
+"""Each process logs the traceback of one kind of failure at most once in this time."""
 
 _logged_at: dict[tuple[str, str, type], float] = {}
 _left_out: Counter[tuple[str, str, type]] = Counter()
@@ -15,11 +14,18 @@ _left_out: Counter[tuple[str, str, type]] = Counter()
 def log_failure(
     log: logging.Logger, level: int, text: str, *values: object, cause: BaseException | None
 ) -> None:
-    """Log `text` with `values` and what caused it.
+    """Log a failure, with the traceback of its cause at most once in `SECONDS`.
 
-    The traceback goes along once in `SECONDS` for each kind, which is the logger, the text and the
-    cause's class; it says how many were left out since. Two threads that fail at the same moment
-    may both log theirs.
+    The limit applies to each kind of failure: the logger, the text and the class of the cause. A
+    line with a traceback has the number of tracebacks that were left out since the last one. Two
+    threads that fail at the same moment may both log a traceback.
+
+    Args:
+        log: The logger.
+        level: The log level.
+        text: The message, with placeholders for `values`.
+        values: The values of the placeholders.
+        cause: The exception that caused the failure, if any.
     """
     kind = (log.name, text, type(cause))
     now = time.monotonic()

@@ -49,7 +49,8 @@ def upgrade() -> None:
         sa.CheckConstraint("retry_count >= 0", name="scrape_jobs_retry_count"),
         sa.CheckConstraint("max_retries BETWEEN 0 AND 100", name="scrape_jobs_max_retries"),
         sa.CheckConstraint(
-            "jsonb_typeof(config) = 'object' AND jsonb_typeof(metadata) = 'object' AND jsonb_typeof(stats) = 'object'",
+            "jsonb_typeof(config) = 'object' AND jsonb_typeof(metadata) = 'object'"
+            " AND jsonb_typeof(stats) = 'object'",
             name="scrape_jobs_documents",
         ),
         sa.CheckConstraint(

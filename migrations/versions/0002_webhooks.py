@@ -1,4 +1,4 @@
-"""Webhooks: the outbox of status changes, endpoints, and what they are owed."""
+"""Webhooks: the outbox of status changes, the endpoints and their deliveries."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,5 +1,4 @@
-"""The queue: leases, limits and its indexes; the statistics: what an event tells them, and their
-running totals."""
+"""The queue with its leases, limits and indexes; the statistics with their running totals."""
 
 from typing import Any
 
@@ -27,7 +26,7 @@ PEAKS = ("memory_peak", "cpu_peak", "latency_peak")
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL statement_timeout = 0")  # what was recorded before is counted, too
+    op.execute("SET LOCAL statement_timeout = 0")  # it counts all earlier events
 
     op.execute("ALTER TABLE scrape_jobs SET (fillfactor = 90)")
     op.add_column("scrape_jobs", sa.Column("max_concurrent", sa.Integer()))
@@ -51,8 +50,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("(status = 'running') IS TRUE"),
     )
 
-    # Counts what is committed at the moment of the call, not what was when the calling statement
-    # began.
+    # A volatile function counts the jobs that are committed at the moment of the call; the snapshot
+    # of the calling statement is older.
     op.execute(
         """
         CREATE FUNCTION running_jobs(wanted text) RETURNS bigint LANGUAGE sql VOLATILE AS
@@ -104,12 +103,14 @@ def upgrade() -> None:
     op.execute(
         """
         UPDATE scrape_jobs j SET status_seq = e.seq
-        FROM (SELECT job_id, max(seq) AS seq FROM job_events WHERE stats IS NOT NULL GROUP BY job_id) AS e
+        FROM (SELECT job_id, max(seq) AS seq FROM job_events
+            WHERE stats IS NOT NULL GROUP BY job_id) AS e
         WHERE e.job_id = j.id
         """
     )
     op.execute(
-        "INSERT INTO uncounted_events (job_id, seq) SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
+        "INSERT INTO uncounted_events (job_id, seq)"
+        " SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
     )
 
 

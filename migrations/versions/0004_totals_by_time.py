@@ -1,5 +1,8 @@
-"""Fewer rows of totals for a window: a span of time lies together, durations are coarser, six hours
-are a row."""
+"""Fewer rows of totals to read for a window.
+
+The totals are ordered by time, the buckets of durations are coarser, and there are totals of six
+hours.
+"""
 
 from alembic import op
 
@@ -24,12 +27,13 @@ PEAKS = ("memory_peak", "cpu_peak", "latency_peak")
 def upgrade() -> None:
     op.execute("SET LOCAL statement_timeout = 0")
     _order("grain, domain, start, job_type, customer")
-    # A bucket is two of the former ones, whose limits were each 4 % apart.
+    # A bucket covers two of the former buckets, whose limits were 4 % apart.
     op.execute(
         f"""
         CREATE TEMPORARY TABLE merged ON COMMIT DROP AS
         SELECT grain, domain, start, job_type, customer,
-            CASE bucket WHEN {NO_DURATION} THEN bucket ELSE floor(bucket / 2.0)::int END AS bucket, sum(jobs) AS jobs
+            CASE bucket WHEN {NO_DURATION} THEN bucket ELSE floor(bucket / 2.0)::int END AS bucket,
+            sum(jobs) AS jobs
         FROM job_duration_totals GROUP BY 1, 2, 3, 4, 5, 6
         """  # noqa: S608 - of constants
     )
@@ -50,10 +54,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The finer buckets are gone: all is counted anew.
+    # The finer buckets no longer exist, so all events are counted again.
     op.execute("TRUNCATE job_totals, job_duration_totals, job_error_totals, uncounted_events")
     op.execute(
-        "INSERT INTO uncounted_events (job_id, seq) SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
+        "INSERT INTO uncounted_events (job_id, seq)"
+        " SELECT job_id, seq FROM job_events WHERE stats IS NOT NULL"
     )
     _order("grain, domain, job_type, customer, start")
 
@@ -71,9 +76,11 @@ def _add_six_hours(table: str, columns: dict[str, str], last: str | None = None)
     op.execute(
         f"""
         INSERT INTO {table} (grain, domain, start, job_type, customer, {names})
-        SELECT {SIX_HOURS}, '', b.start, '', '', {values.replace("ORDER BY start", "ORDER BY t.start")}
+        SELECT {SIX_HOURS}, '', b.start, '', '',
+            {values.replace("ORDER BY start", "ORDER BY t.start")}
         FROM {table} t
-        CROSS JOIN LATERAL (SELECT date_bin(interval '6 hours', t.start, timestamptz 'epoch')) AS b (start)
+        CROSS JOIN LATERAL (
+            SELECT date_bin(interval '6 hours', t.start, timestamptz 'epoch')) AS b (start)
         WHERE t.grain = {HOUR} AND t.domain = '' GROUP BY b.start{f", {last}" if last else ""}
         """  # noqa: S608 - of constants
     )

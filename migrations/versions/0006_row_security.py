@@ -1,5 +1,8 @@
-"""The second wall between customers: whoever is not the tables' owner sees whose rows
-scrape_jobs.customer says."""
+"""Row security, the second line of defence between customers.
+
+A role that does not own the tables sees the rows of the customer in the setting
+scrape_jobs.customer.
+"""
 
 from alembic import op
 
@@ -8,8 +11,8 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-WHOSE = "current_setting('scrape_jobs.customer', true)"
-ALL = f"{WHOSE} = 'all'"
+VISIBLE = "current_setting('scrape_jobs.customer', true)"
+ALL = f"{VISIBLE} = 'all'"
 
 OWNED = {
     "scrape_jobs": "customer_config_id::text",
@@ -18,8 +21,8 @@ OWNED = {
     "job_duration_totals": "customer",
     "job_error_totals": "customer",
 }
-# They are their job's, or their endpoint's, which the same wall hides; not while both are made by
-# one statement.
+# These rows belong to a job or an endpoint, on which row security applies, too. New rows are not
+# checked: one statement may insert both, and the policy does not see the new job yet.
 PARTS = {
     "job_events": "EXISTS (SELECT FROM scrape_jobs j WHERE j.id = job_id)",
     "webhook_deliveries": "EXISTS (SELECT FROM webhook_endpoints w WHERE w.id = endpoint_id)",
@@ -28,9 +31,9 @@ PARTS = {
 
 def upgrade() -> None:
     for table, customer in OWNED.items():
-        _wall(table, f"{ALL} OR {customer} = {WHOSE}")
+        _enable_row_security(table, f"{ALL} OR {customer} = {VISIBLE}")
     for table, condition in PARTS.items():
-        _wall(table, f"{ALL} OR {condition}", "WITH CHECK (true)")
+        _enable_row_security(table, f"{ALL} OR {condition}", "WITH CHECK (true)")
 
 
 def downgrade() -> None:
@@ -39,6 +42,6 @@ def downgrade() -> None:
         op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
 
 
-def _wall(table: str, condition: str, check: str = "") -> None:
+def _enable_row_security(table: str, condition: str, check: str = "") -> None:
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"CREATE POLICY customers ON {table} USING ({condition}) {check}")

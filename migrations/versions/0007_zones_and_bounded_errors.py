@@ -1,4 +1,4 @@
-"""Totals by quarter hour of each kind, an index by time, and a bound on the totals of errors."""
+"""Totals of quarter hours by kind of job, an index by time, and a limit on the error totals."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,9 +18,9 @@ WHOSE = "current_setting('scrape_jobs.customer', true)"
 
 
 def upgrade() -> None:
-    # The work before the last step may take minutes where millions of texts are stored. It locks no
-    # table: only the count of statistics waits for it, and what is not counted yet is read with the
-    # figures all the same.
+    # The work before the last step may take minutes if millions of error texts are stored. It locks
+    # no table. Only the counting of statistics waits for it; reads add the events that are not
+    # counted yet.
     op.execute("SET LOCAL statement_timeout = 0")
     op.execute("SET LOCAL lock_timeout = '10s'")
     op.execute("SET LOCAL work_mem = '64MB'")
@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     )
-    # The last step: it locks the tables, and takes milliseconds.
+    # The last step locks the tables and takes milliseconds.
     if bound:
         _replace()
     else:
@@ -49,9 +49,8 @@ def upgrade() -> None:
             "job_error_totals",
             sa.Column("missed", sa.BigInteger(), server_default="0", nullable=False),
         )
-    # Every INSERT has to name the column, which no older release does: it cannot add to the totals
-    # any more, for it would leave the quarter hours out. What it does not count stays uncounted
-    # until this release counts it.
+    # An INSERT without the column fails. Older releases therefore cannot add to the totals, which
+    # would lack the quarter hours. Their events stay uncounted until this release counts them.
     op.add_column(
         "job_totals", sa.Column("layout", sa.SmallInteger(), server_default="1", nullable=False)
     )
@@ -75,21 +74,24 @@ def downgrade() -> None:
 
 
 def _has_surplus() -> bool:
-    """Tell whether more patterns of a span of time and a kind of job are stored than are kept from
-    now on."""
+    """Return whether a span of time and a kind of job have more patterns than the new limit."""
     found = op.get_bind().execute(
-        sa.text(f"SELECT 1 FROM job_error_totals GROUP BY {GROUP} HAVING count(*) > {KEPT} LIMIT 1")  # noqa: S608
+        sa.text(
+            f"SELECT 1 FROM job_error_totals GROUP BY {GROUP}"  # noqa: S608 - of constants
+            f" HAVING count(*) > {KEPT} LIMIT 1"
+        )
     )
     return found.first() is not None
 
 
 def _make_bounded() -> None:
-    """Write a table of the most frequent patterns, and of all others together under ''."""
+    """Make a table of the most frequent patterns; the sums of the others have the pattern ''."""
     op.execute(
-        "CREATE TABLE bounded_errors (LIKE job_error_totals INCLUDING DEFAULTS) WITH (fillfactor = 80)"
+        "CREATE TABLE bounded_errors (LIKE job_error_totals INCLUDING DEFAULTS)"
+        " WITH (fillfactor = 80)"
     )
     op.execute("ALTER TABLE bounded_errors ADD COLUMN missed bigint NOT NULL DEFAULT 0")
-    # `missed` of a row '' is how often the most frequent of the dropped patterns was seen.
+    # In a row with the pattern '', `missed` is the count of the most frequent dropped pattern.
     op.execute(
         f"""
         INSERT INTO bounded_errors ({GROUP}, pattern, failures, job_id, missed)
@@ -105,14 +107,14 @@ def _make_bounded() -> None:
         """  # noqa: S608 - of constants
     )
     op.execute(
-        f"ALTER TABLE bounded_errors ADD CONSTRAINT bounded_errors_pkey PRIMARY KEY ({GROUP}, pattern)"
+        "ALTER TABLE bounded_errors"
+        f" ADD CONSTRAINT bounded_errors_pkey PRIMARY KEY ({GROUP}, pattern)"
     )
     op.execute("ANALYZE bounded_errors")
 
 
 def _replace() -> None:
-    """Put the bounded table in the place of the old one, with the same rights and the same row
-    security."""
+    """Replace the old table by the bounded one, with the same rights and the same row security."""
     op.execute(
         """
         DO $$
@@ -120,12 +122,15 @@ def _replace() -> None:
             granted record;
         BEGIN
             FOR granted IN
-                SELECT a.privilege_type, coalesce(r.rolname, 'public') AS grantee, a.grantee = 0 AS is_public
-                FROM pg_class c CROSS JOIN aclexplode(c.relacl) AS a LEFT JOIN pg_roles r ON r.oid = a.grantee
+                SELECT a.privilege_type, coalesce(r.rolname, 'public') AS grantee,
+                    a.grantee = 0 AS is_public
+                FROM pg_class c CROSS JOIN aclexplode(c.relacl) AS a
+                LEFT JOIN pg_roles r ON r.oid = a.grantee
                 WHERE c.oid = 'job_error_totals'::regclass AND a.grantee <> c.relowner
             LOOP
                 EXECUTE format('GRANT %s ON bounded_errors TO %s', granted.privilege_type,
-                    CASE WHEN granted.is_public THEN 'PUBLIC' ELSE quote_ident(granted.grantee) END);
+                    CASE WHEN granted.is_public THEN 'PUBLIC'
+                        ELSE quote_ident(granted.grantee) END);
             END LOOP;
         END
         $$
@@ -138,5 +143,6 @@ def _replace() -> None:
     op.execute("DROP TABLE job_error_totals")
     op.execute("ALTER TABLE bounded_errors RENAME TO job_error_totals")
     op.execute(
-        "ALTER TABLE job_error_totals RENAME CONSTRAINT bounded_errors_pkey TO job_error_totals_pkey"
+        "ALTER TABLE job_error_totals"
+        " RENAME CONSTRAINT bounded_errors_pkey TO job_error_totals_pkey"
     )

@@ -1,5 +1,7 @@
-"""Bounded work of the webhooks: turns between customers, changes served in steps, an index for
-every list."""
+"""Limits on the work for webhooks.
+
+Customers take turns, the fan-out of a status change has several steps, and each list has an index.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,8 +34,8 @@ FORMER = {
 
 
 def upgrade() -> None:
-    # A constant default rewrites no table. Both exist already where an earlier run broke off at the
-    # indexes.
+    # A constant default does not rewrite the table. Both columns exist already if an earlier run
+    # was interrupted while it built the indexes.
     for column in ("customer", "served_to"):
         op.execute(
             f"ALTER TABLE outbox ADD COLUMN IF NOT EXISTS {column} uuid NOT NULL DEFAULT '{NIL}'"
@@ -42,10 +44,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # What is still in the outbox is served whole again, by a release that expects to find none of
-    # it served.
+    # An older release repeats the whole fan-out of each row in the outbox, and expects none of its
+    # deliveries to exist.
     op.execute(
-        "DELETE FROM webhook_deliveries d USING outbox o WHERE d.job_id = o.job_id AND d.seq = o.seq"
+        "DELETE FROM webhook_deliveries d USING outbox o"
+        " WHERE d.job_id = o.job_id AND d.seq = o.seq"
     )
     for column in ("customer", "served_to"):
         op.execute(f"ALTER TABLE outbox DROP COLUMN IF EXISTS {column}")
@@ -56,16 +59,15 @@ def _replace(
     old: dict[str, tuple[str, list[str], str | None]],
     new: dict[str, tuple[str, list[str], str | None]],
 ) -> None:
-    """Make the new indexes before the old ones go, while the tables are read and written."""
+    """Build the new indexes, then drop the old ones; the tables stay readable and writable."""
     with op.get_context().autocommit_block():
-        # A large table takes as long as it takes, and open transactions are waited for; neither
-        # stops the service.
+        # No timeouts: a large table takes long, and the build waits for open transactions. The
+        # service keeps running meanwhile.
         op.execute("SET statement_timeout = 0")
         op.execute("SET lock_timeout = 0")
         for name, (table, columns, where) in new.items():
-            op.execute(
-                f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
-            )  # one that an earlier run left unfinished
+            # An earlier run may have left one unfinished.
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             op.create_index(
                 name,
                 table,

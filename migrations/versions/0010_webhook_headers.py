@@ -1,4 +1,4 @@
-"""Headers that an endpoint's requests carry: sealed like its secrets, their names in the clear."""
+"""Headers for the requests to an endpoint: encrypted values, and names in plain text."""
 
 import sqlalchemy as sa
 from alembic import op

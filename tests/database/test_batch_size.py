@@ -1,9 +1,9 @@
-"""The size of a batch follows the time that its statements take."""
+"""The size of a batch adapts to the time that its statements take."""
 
 from app.database.batch_size import BatchSize
 
 
-def test_a_slow_statement_halves_and_a_quick_one_doubles() -> None:
+def test_slow_statement_halves_and_quick_one_doubles() -> None:
     size = BatchSize(100, 1.0)
     size.took(1.5)
     assert size.rows == 50
@@ -15,7 +15,7 @@ def test_a_slow_statement_halves_and_a_quick_one_doubles() -> None:
     assert size.rows == 100
 
 
-def test_a_timeout_quarters_down_to_a_row() -> None:
+def test_timeout_quarters_down_to_one_row() -> None:
     size = BatchSize(20, 1.0)
     sizes = []
     while not size.is_least:

@@ -1,5 +1,4 @@
-"""What the service says while its PostgreSQL is away or stands still, and that it comes back by
-itself."""
+"""The responses of the service while PostgreSQL is down or frozen, and its recovery."""
 
 import tempfile
 import time
@@ -22,8 +21,8 @@ SECONDS = 6
 DETAILS = ("Database unavailable", "Database connection timeout")
 
 
-class Ground:
-    """A PostgreSQL that may be stopped, and the service on it."""
+class StoppableDatabase:
+    """A PostgreSQL that tests may stop, and the service on it."""
 
     def __init__(self, postgres: Postgres, url: str, service: Service) -> None:
         self.postgres = postgres
@@ -31,7 +30,7 @@ class Ground:
         self.service = service
 
     def calls(self, job_id: str) -> dict[str, Callable[[Session], Response]]:
-        """Return a call of each kind, by what its failure is called."""
+        """Return a call of each kind, by the error text of its failure."""
         jobs, job = self.service.jobs, f"{self.service.jobs}/{job_id}"
         return {
             "Failed to fetch scrape job": lambda s: s.get(job, timeout=30),
@@ -48,20 +47,20 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
-    """One for all tests, each of which leaves it whole again."""
+def stoppable() -> Iterator[StoppableDatabase]:
+    """One for all tests of the module; each test leaves it running."""
     postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-")))
     url = postgres.start()
     try:
         migrate(url)
         with Service(url, WEB_CONCURRENCY="2", THREADS="8") as service:
-            yield Ground(postgres, url, service)
+            yield StoppableDatabase(postgres, url, service)
     finally:
         postgres.delete()
 
 
 def warm(service: Service, job_id: str) -> None:
-    """Make every process open its connections."""
+    """Make each process open its connections."""
     service.at_once(*[lambda s: s.get(f"{service.jobs}/{job_id}", timeout=30)] * 16)
 
 
@@ -70,16 +69,16 @@ def timed(call: Callable[[Session], Response], session: Session) -> tuple[Respon
     return call(session), time.monotonic() - started
 
 
-def test_without_its_database_the_service_says_so_and_with_it_goes_on_by_itself(
-    ground: Ground,
+def test_outage_is_reported_and_recovered_from(
+    stoppable: StoppableDatabase,
 ) -> None:
-    service = ground.service
+    service = stoppable.service
     job = service.create()
     warm(service, job["id"])
     pids = service.pids()
 
-    ground.postgres.stop()
-    calls = [*ground.calls(job["id"]).items()] * 4
+    stoppable.postgres.stop()
+    calls = [*stoppable.calls(job["id"]).items()] * 4
     answers = service.at_once(*(partial(timed, call) for _, call in calls))
     for (error, _), (answer, seconds) in zip(calls, answers, strict=True):
         assert answer.status_code == 500
@@ -92,12 +91,12 @@ def test_without_its_database_the_service_says_so_and_with_it_goes_on_by_itself(
     ready = requests.get(f"{service.url}/readyz", timeout=SECONDS)
     assert (ready.status_code, ready.json()["error"]) == (503, "Not ready")
 
-    assert ground.postgres.start() == ground.url
+    assert stoppable.postgres.start() == stoppable.url
     deadline = time.monotonic() + 20
     while not requests.get(f"{service.jobs}/{job['id']}", timeout=SECONDS).ok:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    reads = [call for error, call in ground.calls(job["id"]).items() if "cancel" not in error]
+    reads = [call for error, call in stoppable.calls(job["id"]).items() if "cancel" not in error]
     for _ in range(5):
         for answer in service.at_once(*reads * 4):
             assert answer.ok, answer.text
@@ -106,19 +105,21 @@ def test_without_its_database_the_service_says_so_and_with_it_goes_on_by_itself(
     assert service.pids() == pids
 
 
-def test_connections_that_the_server_ended_while_idle_are_replaced_unnoticed(
-    ground: Ground,
+def test_ended_idle_connections_are_replaced(
+    stoppable: StoppableDatabase,
 ) -> None:
-    service = ground.service
+    service = stoppable.service
     job = service.create()
-    connection = psycopg2.connect(ground.url)
+    connection = psycopg2.connect(stoppable.url)
     connection.autocommit = True
-    for call in [call for error, call in ground.calls(job["id"]).items() if "cancel" not in error]:
+    for call in [
+        call for error, call in stoppable.calls(job["id"]).items() if "cancel" not in error
+    ]:
         warm(service, job["id"])
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
-                " WHERE application_name = 'scrape-jobs'"
+                "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 5000))"
+                " FROM pg_stat_activity WHERE application_name = 'scrape-jobs'"
             )
             assert cursor.fetchall()[0][0] > 0
         for answer in service.at_once(*[call] * 8):
@@ -126,14 +127,14 @@ def test_connections_that_the_server_ended_while_idle_are_replaced_unnoticed(
     connection.close()
 
 
-def test_a_server_that_stands_still_holds_no_request_for_long(ground: Ground) -> None:
-    service = ground.service
+def test_frozen_server_delays_requests_briefly(stoppable: StoppableDatabase) -> None:
+    service = stoppable.service
     job = service.create()
     url = f"{service.jobs}/{job['id']}"
     warm(service, job["id"])
     patch = {"Content-Type": "application/merge-patch+json"}
     calls: list[Callable[[Session], Response]] = [
-        *ground.calls(job["id"]).values(),
+        *stoppable.calls(job["id"]).values(),
         lambda s: s.patch(url, json={"stats": {"a": 1}}, headers=patch, timeout=30),
         lambda s: s.post(
             service.jobs,
@@ -142,12 +143,12 @@ def test_a_server_that_stands_still_holds_no_request_for_long(ground: Ground) ->
             timeout=30,
         ),
     ]
-    with ground.postgres.frozen():
+    with stoppable.postgres.frozen():
         for answer, seconds in service.at_once(*(partial(timed, call) for call in calls)):
             assert answer.status_code == 500
             assert answer.json()["details"] in DETAILS
             assert seconds < SECONDS
-        # The connections that were given up are made anew, which cannot take longer.
+        # New connections replace the broken ones. This does not take longer.
         answer, seconds = service.at_once(partial(timed, calls[0]))[0]
         assert answer.status_code == 500
         assert seconds < SECONDS

@@ -1,5 +1,4 @@
-"""DATABASE_URL: every form that libpq takes is taken, and a wrong one ends the start with one
-line."""
+"""DATABASE_URL: all forms of libpq work, and a wrong URL ends the start with one line."""
 
 import subprocess
 import sys
@@ -44,7 +43,7 @@ def test_hosts_are_read_as_libpq_reads_them(url: str, hosts: tuple[Host, ...]) -
         assert fault_of(url) is None
 
 
-def test_a_password_is_percent_decoded() -> None:
+def test_password_is_percent_decoded() -> None:
     password = "p@ss/w?rd#%:,"
     url = f"postgresql://us%40er:{quote(password, safe='')}@h/db"
     assert read(url).parameters == {"user": "us@er", "password": password, "dbname": "db"}
@@ -85,7 +84,7 @@ def test_a_password_is_percent_decoded() -> None:
         ),
     ],
 )
-def test_a_fault_is_named_without_the_password(url: str, fault: str) -> None:
+def test_fault_is_described_without_the_password(url: str, fault: str) -> None:
     found = fault_of(url)
     assert found == fault
     assert "ret" not in found.replace(EXPECTED, "")
@@ -99,7 +98,7 @@ def test_a_fault_is_named_without_the_password(url: str, fault: str) -> None:
         "postgresql://u:sec/ret@h/db",
     ],
 )
-def test_a_wrong_url_ends_the_start_briefly(url: str) -> None:
+def test_wrong_url_ends_the_start_with_one_line(url: str) -> None:
     done = start(DATABASE_URL=url)
     assert done.returncode != 0
     assert done.stdout == ""
@@ -111,7 +110,7 @@ def test_settings_wrong_only_in_workers_end_the_start() -> None:
     done = start(
         "--env",
         "THREADS=many",
-        DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing",
+        DATABASE_URL="postgresql://user@127.0.0.1:1/nothing",
         WEB_CONCURRENCY="1",
     )
     assert done.returncode != 0
@@ -120,7 +119,7 @@ def test_settings_wrong_only_in_workers_end_the_start() -> None:
 
 
 def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Start the service and wait until it ends by itself."""
+    """Start the service and wait until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "gunicorn", *arguments, "wsgi:app"],
         cwd=ROOT, env=environment(PORT=str(free_port()), **settings),
@@ -130,8 +129,8 @@ def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 SESSION = Statement(
     "session",
-    """SELECT current_setting('application_name'), current_setting('statement_timeout'), current_setting('work_mem'),
-    current_setting('timezone'), current_setting('client_encoding')""",
+    """SELECT current_setting('application_name'), current_setting('statement_timeout'),
+    current_setting('work_mem'), current_setting('timezone'), current_setting('client_encoding')""",
 )
 
 
@@ -144,8 +143,7 @@ def service_on(url: str) -> Iterator[Flask]:
 
 
 def with_query(url: str, **query: str) -> str:
-    """Return `url` with these parameters beside its own, in libpq's form, which has no + for a
-    space."""
+    """Return `url` with more parameters, in libpq's format, which has no + for a space."""
     parts = make_url(url)
     written = "&".join(
         f"{name}={quote(str(value), safe='')}" for name, value in {**parts.query, **query}.items()

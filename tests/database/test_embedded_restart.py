@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL when it dies, hangs or is slow, and when its owner is killed."""
+"""The embedded PostgreSQL if it dies, hangs or is slow, or if its owner is killed."""
 
 import os
 import shutil
@@ -20,11 +20,12 @@ from app.database.embedded.supervisor import restart_delay
 from support.tree import SECONDS, Run, Tree, processes_in, wait_for
 
 RESTART_SECONDS = 20
-"""Ten are promised; a slow machine may take longer."""
+"""The documentation promises ten seconds; a slow machine may take longer."""
 
 REAPS_NOTHING = """
 import ctypes, subprocess, sys, time
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children of this process
+# PR_SET_CHILD_SUBREAPER: orphans become children of this process
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 subprocess.Popen(sys.argv[1:])
 time.sleep(600)
 """
@@ -37,7 +38,7 @@ def data_of(tree: Tree) -> Path:
 
 
 def gunicorn_in(tree: Tree) -> int:
-    """Return the process number of gunicorn's master."""
+    """Return the process id of gunicorn's master."""
     masters = [p for p in psutil.process_iter() if is_master(p, tree)]
     assert len(masters) == 1, masters
     return masters[0].pid
@@ -60,7 +61,7 @@ def kill_owner_and_server(run: Run) -> None:
     os.kill(run.postmaster(), signal.SIGKILL)
 
 
-def assert_over(tree: Tree) -> None:
+def assert_no_processes(tree: Tree) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 15), processes_in(tree.folder)
 
 
@@ -68,7 +69,7 @@ def was_restarted(run: Run, times: int) -> bool:
     return run.output().count("PostgreSQL runs again") == times
 
 
-def test_a_dead_server_is_restarted_while_the_service_runs(tree: Tree) -> None:
+def test_dead_server_is_restarted_under_the_service(tree: Tree) -> None:
     with Run(tree) as run:
         job = run.create()
         os.kill(gunicorn_in(tree), signal.SIGHUP)  # gunicorn reads its settings again
@@ -80,15 +81,15 @@ def test_a_dead_server_is_restarted_while_the_service_runs(tree: Tree) -> None:
         assert run.output().count("PostgreSQL has died") == 2
 
 
-def test_sigterm_amid_a_restart_stops_everything(tree: Tree) -> None:
+def test_sigterm_during_a_restart_stops_all_processes(tree: Tree) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
         os.kill(run.postmaster(), signal.SIGKILL)
         run.gunicorn().terminate()
         run.make.wait(SECONDS)
-    assert_over(tree)
+    assert_no_processes(tree)
 
 
-def test_a_crash_loop_backs_off_and_ends_with_its_cause(tree: Tree) -> None:
+def test_crash_loop_backs_off_until_fixed(tree: Tree) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
         settings = data_of(tree) / "postgresql.conf"
         good = settings.read_text()
@@ -106,16 +107,16 @@ def test_restart_delays_grow_to_a_minute() -> None:
     assert [restart_delay(failures) for failures in (1, 2, 3, 4, 8, 50)] == [0, 1, 2, 4, 60, 60]
 
 
-def test_after_kill_of_service_and_server_it_starts(tree: Tree) -> None:
+def test_start_after_kill_of_service_and_server(tree: Tree) -> None:
     with Run(tree) as run:
         job = run.create()
         kill_owner_and_server(run)
     with Run(tree) as again:
         assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
-    assert_over(tree)
+    assert_no_processes(tree)
 
 
-def test_zombies_of_a_killed_service_hinder_no_start(tree: Tree) -> None:
+def test_zombies_of_killed_service_do_not_prevent_start(tree: Tree) -> None:
     container = [sys.executable, "-c", REAPS_NOTHING]
     first = Run(tree, container, WEB_CONCURRENCY="1")
     assert wait_for(first.is_ready), first.output()
@@ -135,7 +136,7 @@ def test_zombies_of_a_killed_service_hinder_no_start(tree: Tree) -> None:
         run.make.wait()
 
 
-def test_busy_processes_of_a_killed_server_are_ended(tree: Tree) -> None:
+def test_busy_processes_of_killed_server_are_ended(tree: Tree) -> None:
     with (
         Run(tree, WEB_CONCURRENCY="1") as run,
         closing(psycopg2.connect(url_of(data_of(tree)))) as connection,
@@ -150,7 +151,7 @@ def test_busy_processes_of_a_killed_server_are_ended(tree: Tree) -> None:
         with Run(tree, WEB_CONCURRENCY="1") as again:
             again.create()
         endless.join()
-    assert_over(tree)
+    assert_no_processes(tree)
 
 
 def count_for_ever(cursor: psycopg2.extensions.cursor) -> None:
@@ -158,7 +159,7 @@ def count_for_ever(cursor: psycopg2.extensions.cursor) -> None:
         cursor.execute("SELECT count(*) FROM generate_series(1, 1000000000000)")
 
 
-def test_a_slow_recovery_is_logged_and_waited_for(tree: Tree) -> None:
+def test_slow_recovery_is_logged_and_awaited(tree: Tree) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
         job = run.create()
         killed = run.postmaster()
@@ -189,7 +190,7 @@ def launched_after(killed: int, data: Path) -> psutil.Process:
     raise AssertionError("no server was started")
 
 
-def test_a_worker_that_outlives_its_master_holds_no_lock(tree: Tree) -> None:
+def test_orphaned_worker_does_not_hold_the_lock(tree: Tree) -> None:
     with Run(tree, WEB_CONCURRENCY="1") as run:
         (worker,) = (
             p for p in psutil.Process(gunicorn_in(tree)).children() if p.name() != "postgres"
@@ -200,7 +201,7 @@ def test_a_worker_that_outlives_its_master_holds_no_lock(tree: Tree) -> None:
             again.create()
         worker.kill()
         run.make.wait(SECONDS)
-    assert_over(tree)
+    assert_no_processes(tree)
 
 
 @pytest.mark.skipif(
@@ -213,4 +214,4 @@ def test_root_without_ptrace_as_in_a_container(tree: Tree) -> None:
         os.kill(gunicorn_in(tree), signal.SIGKILL)
     with Run(tree, WITHOUT_PTRACE, WEB_CONCURRENCY="1") as again:
         again.create()
-    assert_over(tree)
+    assert_no_processes(tree)

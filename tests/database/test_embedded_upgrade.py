@@ -1,5 +1,4 @@
-"""Data of an older PostgreSQL under a newer one: upgraded, never lost, and refused where it is
-newer."""
+"""Data of another PostgreSQL version: older data is upgraded without loss, newer is refused."""
 
 import os
 import signal
@@ -26,7 +25,7 @@ OLD, NEW = 16, 18
 
 @pytest.fixture
 def data(folder: Path) -> Iterator[Path]:
-    """A data folder of the older version, with a table of three rows; its server crashed."""
+    """A data folder of the older version after a crash, with a table of three rows."""
     data = folder / "var" / "postgres"
     data.parent.mkdir()
     server = Postmaster(data)
@@ -84,7 +83,9 @@ def test_make_run_upgrades_older_data_and_keeps_it(tree: Tree) -> None:
 
 def test_data_of_a_crashed_server_is_upgraded(data: Path) -> None:
     prepare(data, NEW)
-    data.rename(data.with_name("postgres-upgraded"))  # as an end between the two renames leaves it
+    data.rename(
+        data.with_name("postgres-upgraded")
+    )  # as after an interruption between the last two renames
     prepare(data, NEW)
     assert rows(data, NEW) == 3
     assert rows(data.with_name(f"postgres-{OLD}"), OLD) == 3
@@ -92,7 +93,7 @@ def test_data_of_a_crashed_server_is_upgraded(data: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["initdb", "pg_restore", "postgres-upgraded"])
-def test_an_interrupted_upgrade_is_done_again(data: Path, moment: str) -> None:
+def test_interrupted_upgrade_is_repeated(data: Path, moment: str) -> None:
     child = os.fork()
     if child == 0:
         prepare(data, NEW)
@@ -108,8 +109,7 @@ def test_an_interrupted_upgrade_is_done_again(data: Path, moment: str) -> None:
 
 
 def is_at(moment: str, child: int, data: Path) -> bool:
-    """Tell whether the upgrade in process `child` has come to `moment`: a program, or a folder's
-    name."""
+    """Return whether the upgrade in process `child` runs the program, or has made the folder."""
     if moment == "postgres-upgraded":
         return (data.parent / moment).exists() or data.with_name(f"postgres-{OLD}").exists()
     try:
@@ -120,7 +120,7 @@ def is_at(moment: str, child: int, data: Path) -> bool:
         return False
 
 
-def test_a_failed_upgrade_leaves_the_data(data: Path) -> None:
+def test_failed_upgrade_keeps_the_data(data: Path) -> None:
     server = Postmaster(data)
     programs = programs_of(OLD)
     assert programs is not None
@@ -130,9 +130,8 @@ def test_a_failed_upgrade_leaves_the_data(data: Path) -> None:
         connection,
         connection.cursor() as cursor,
     ):
-        cursor.execute(
-            "CREATE TABLE has_oid_alias (alias regproc)"
-        )  # pg_upgrade takes no such column
+        # pg_upgrade refuses columns of this type.
+        cursor.execute("CREATE TABLE has_oid_alias (alias regproc)")
     server.stop()
     with pytest.raises(CannotStart, match=f"PGSERVER_POSTGRES_VERSION={OLD}"):
         prepare(data, NEW)

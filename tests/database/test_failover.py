@@ -1,5 +1,4 @@
-"""Two real servers, of which the primary goes: the service finds the other one, and loses nothing
-it acknowledged."""
+"""Failover with two servers: the service finds the new primary and loses no acknowledged write."""
 
 import tempfile
 import threading
@@ -20,8 +19,7 @@ from support.replication import Pair
 from support.service import Service, wait_until
 
 SECONDS = 20
-"""How long writes may stay away: 5.5 s for what is under way, one for the host, and room for a slow
-machine."""
+"""The maximum pause of writes: 5.5 s for running statements, 1 s for the host, and a reserve."""
 
 
 @contextmanager
@@ -35,14 +33,14 @@ def migrated_pair() -> Iterator[Pair]:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """One whose standby may be promoted."""
+    """A pair whose standby the test may promote."""
     with migrated_pair() as pair:
         yield pair
 
 
 @pytest.fixture(scope="module")
 def lasting_pair() -> Iterator[Pair]:
-    """One that a test leaves as it was."""
+    """A pair that the tests leave unchanged."""
     with migrated_pair() as pair:
         yield pair
 
@@ -59,8 +57,7 @@ def service_on(url: str) -> Iterator[Flask]:
 
 
 class Writers:
-    """Clients that create jobs one after the other, and remember which were acknowledged and
-    when."""
+    """Clients that create jobs one after the other and record the acknowledged ones."""
 
     def __init__(self, service: Service, count: int) -> None:
         self._service = service
@@ -92,7 +89,7 @@ class Writers:
                 thread.join()
 
 
-def test_writes_leave_a_frozen_primary(pair: Pair) -> None:
+def test_writes_move_from_a_frozen_primary(pair: Pair) -> None:
     with Service(pair.url, WEB_CONCURRENCY="2", THREADS="4") as service:
         writers = Writers(service, 6)
         with writers.writing():
@@ -102,14 +99,14 @@ def test_writes_leave_a_frozen_primary(pair: Pair) -> None:
                 pair.standby.promote()
                 promoted = time.monotonic()
                 wait_until(lambda: writers.all_write_after(promoted), SECONDS)
-            resumed = time.monotonic()  # the old primary takes itself for the primary again
+            resumed = time.monotonic()  # the old primary still accepts connections as a primary
             wait_until(lambda: writers.all_write_after(resumed + 1), SECONDS)
         stored = {str(row[0]) for row in pair.standby.sql("SELECT id FROM scrape_jobs")}
     assert len(writers.acknowledged) > 20
     assert set(writers.acknowledged) <= stored
 
 
-def test_the_standby_alone_is_not_written_to(lasting_pair: Pair) -> None:
+def test_standby_alone_gets_no_writes(lasting_pair: Pair) -> None:
     with service_on(lasting_pair.url) as app:
         client = app.test_client()
         url = f"/api/scrape-jobs/{make_job(client)['id']}"
@@ -122,7 +119,7 @@ def test_the_standby_alone_is_not_written_to(lasting_pair: Pair) -> None:
         wait_until(lambda: client.put(url, json={"stats": {"a": 1}}).status_code == 200)
 
 
-def test_one_timeout_spares_other_connections_theirs(pair: Pair) -> None:
+def test_one_timeout_retires_all_connections(pair: Pair) -> None:
     with service_on(pair.url) as app:
         client = app.test_client()
         url = f"/api/scrape-jobs/{make_job(client)['id']}"
@@ -136,17 +133,17 @@ def test_one_timeout_spares_other_connections_theirs(pair: Pair) -> None:
             statuses = [client.get(url).status_code for _ in range(9)]
             seconds = time.monotonic() - started
     assert statuses == [500] + [200] * 8
-    assert seconds < 11, "five statements' deadlines"
+    assert seconds < 11, "five statements waited for their timeouts"
 
 
-def test_readyz_names_a_standby(lasting_pair: Pair) -> None:
+def test_readyz_reports_a_standby(lasting_pair: Pair) -> None:
     expected = "The database is in recovery: it is a standby and takes no writes"
     with service_on(lasting_pair.standby.url) as app:
         answer = app.test_client().get("/readyz")
     assert (answer.status_code, answer.get_json()["details"]) == (503, expected)
 
 
-def test_readyz_says_that_no_server_takes_writes(lasting_pair: Pair) -> None:
+def test_readyz_reports_that_no_server_accepts_writes(lasting_pair: Pair) -> None:
     twice = lasting_pair.standby.url.replace("127.0.0.1:", "localhost:1,127.0.0.1:")
     with service_on(twice) as app:
         answer = app.test_client().get("/readyz")

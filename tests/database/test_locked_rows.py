@@ -1,4 +1,4 @@
-"""A row that somebody else's transaction holds locked delays requests for that row alone."""
+"""A row that another transaction has locked delays only the requests for that row."""
 
 import threading
 import time
@@ -41,15 +41,15 @@ def service(database: str) -> Iterator[Service]:
 
 @contextmanager
 def locked(url: str, table: str, row: str) -> Iterator[None]:
-    """Hold the row locked, as an open transaction in psql does."""
+    """Lock the row during the block, like an open transaction in psql."""
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT FROM {table} WHERE id = %s FOR UPDATE", (row,))
         yield
     connection.close()
 
 
-def leased(service: Service) -> tuple[str, dict[str, str]]:
-    """Return a job that a worker holds, and the header with its token."""
+def lease_job(service: Service) -> tuple[str, dict[str, str]]:
+    """Return the id of a leased job, and the header with its lease token."""
     domain = new_domain()
     job_id = service.create(domain=domain)["id"]
     asked = {"worker_id": "w", "domains": [domain], "lease_seconds": 600}
@@ -58,8 +58,8 @@ def leased(service: Service) -> tuple[str, dict[str, str]]:
 
 
 def calls_of(service: Service) -> dict[str, tuple[str, Callable[[], Response]]]:
-    """Return by name a call that changes one row, with the row's id."""
-    job_id, token = leased(service)
+    """Return calls that change one row, by name, each with the id of the row."""
+    job_id, token = lease_job(service)
     job, key = f"{service.jobs}/{job_id}", {"Idempotency-Key": uuid.uuid4().hex}
     hook_id = service.webhook("http://93.184.215.14/")["id"]
     hook = f"{service.url}/api/webhooks/{hook_id}"
@@ -96,7 +96,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_other_rows_requests_go_on(service: Service, database: str, name: str) -> None:
+def test_requests_for_other_rows_continue(service: Service, database: str, name: str) -> None:
     row, call = calls_of(service)[name]
     other = f"{service.jobs}/{service.create()['id']}"
     table = "webhook_endpoints" if "webhook" in name else "scrape_jobs"
@@ -121,7 +121,7 @@ def test_other_rows_requests_go_on(service: Service, database: str, name: str) -
     assert call().status_code in (200, 204)
 
 
-def test_a_free_row_serves_many_at_once(service: Service) -> None:
+def test_free_row_serves_many_requests(service: Service) -> None:
     url = f"{service.jobs}/{service.create()['id']}"
     with ThreadPoolExecutor(CALLS) as pool:
         answers = list(
@@ -130,10 +130,10 @@ def test_a_free_row_serves_many_at_once(service: Service) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
-# --------------------------------------------------------------------------------------------------------------- turns
+# ------------------------------------------------------------------------------------------ Turns
 
 
-def test_places_are_limited_for_each_row() -> None:
+def test_places_per_row_are_limited() -> None:
     turns, release = Turns(2), threading.Event()
     entered: list[str] = []
 
@@ -159,7 +159,7 @@ def test_places_are_limited_for_each_row() -> None:
         pass
 
 
-def test_a_place_that_becomes_free_is_taken() -> None:
+def test_free_place_is_taken() -> None:
     turns, done = Turns(1), []
     with ThreadPoolExecutor(8) as pool:
 
@@ -172,7 +172,7 @@ def test_a_place_that_becomes_free_is_taken() -> None:
     assert sorted(done) == list(range(40))
 
 
-def test_a_failure_inside_frees_the_place() -> None:
+def test_failure_frees_the_place() -> None:
     turns = Turns(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), turns.at("row"):

@@ -1,4 +1,4 @@
-"""The schema's way up and down, and that it is what the models say."""
+"""Migrations up and down, and the schema compared with the models."""
 
 import subprocess
 import sys
@@ -21,8 +21,8 @@ from support.service import ROOT, environment
 SECONDS = 60
 
 
-def command(url: str, *words: str) -> subprocess.Popen[str]:
-    """Start a database command on `url`, as operators do."""
+def start_command(url: str, *words: str) -> subprocess.Popen[str]:
+    """Start `flask db` on the database, as operators do."""
     return subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", "db", *words],
         cwd=ROOT,
@@ -34,7 +34,7 @@ def command(url: str, *words: str) -> subprocess.Popen[str]:
 
 
 def run(url: str, *words: str) -> str:
-    process = command(url, *words)
+    process = start_command(url, *words)
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
     return output
@@ -52,7 +52,7 @@ def tables(url: str) -> set[str]:
 
 
 def differences(url: str) -> list[object]:
-    """Return what the models say and the schema does not have, or the other way round."""
+    """Return the differences between the models and the schema."""
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
     with engine.connect() as connection:
         context = MigrationContext.configure(
@@ -84,11 +84,11 @@ def older_server() -> Iterator[str]:
 
 @pytest.fixture(params=["server_url", "older_server"])
 def any_server(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty database: on the server that the tests use, and on an older one."""
+    """The URL of an empty database, on the server of the tests and on an older one."""
     yield from new_database(request.getfixturevalue(request.param))
 
 
-def test_the_migrations_go_up_down_and_up_again(any_server: str) -> None:
+def test_migrations_run_up_down_and_up_again(any_server: str) -> None:
     migrate(any_server)
     first = tables(any_server)
     assert {"scrape_jobs", "job_events", "idempotency_keys", "alembic_version"} <= first
@@ -98,50 +98,55 @@ def test_the_migrations_go_up_down_and_up_again(any_server: str) -> None:
     assert tables(any_server) == first
 
 
-def test_the_schema_is_what_the_models_say(any_server: str) -> None:
+def test_schema_equals_the_models(any_server: str) -> None:
     migrate(any_server)
     assert "scrape_jobs" in db.metadata.tables
     assert differences(any_server) == []
 
 
-def test_upgrading_what_is_up_to_date_changes_nothing(empty_database: str) -> None:
+def test_second_upgrade_changes_nothing(empty_database: str) -> None:
     migrate(empty_database)
     run(empty_database, "upgrade")
     assert f"{newest()} (head)" in run(empty_database, "current")
 
 
-def test_two_upgrades_of_one_empty_database_at_once_both_succeed(empty_database: str) -> None:
-    rivals = [command(empty_database, "upgrade") for _ in range(2)]
+def test_two_upgrades_at_once_both_succeed(empty_database: str) -> None:
+    rivals = [start_command(empty_database, "upgrade") for _ in range(2)]
     outputs = [rival.communicate(timeout=SECONDS)[0] for rival in rivals]
     assert [rival.returncode for rival in rivals] == [0, 0], outputs
     assert {"scrape_jobs", "job_events", "idempotency_keys"} <= tables(empty_database)
     assert version(empty_database) == newest()
 
 
-def test_totals_that_were_counted_in_finer_buckets_and_without_rows_of_six_hours_are_kept(
+def test_totals_of_older_layout_are_kept(
     empty_database: str,
 ) -> None:
     run(empty_database, "upgrade", "0003")
-    counts = "pending, running, completed, failed, cancelled, retried, timed, memory_samples, cpu_samples"
+    counts = (
+        "pending, running, completed, failed, cancelled, retried, timed, memory_samples,"
+        " cpu_samples, latency_samples"
+    )
     hours = {"2024-05-01 01:00Z": 3, "2024-05-01 05:00Z": 4, "2024-05-01 06:00Z": 5}
     jobs = {number: f"0190f3a0-0000-7000-8000-00000000000{number}" for number in hours.values()}
     with psycopg2.connect(empty_database) as connection, connection.cursor() as cursor:
         for hour, number in hours.items():
             row = ("", hour)
             cursor.execute(
-                f"""INSERT INTO job_totals (grain, job_type, customer, domain, start, {counts}, latency_samples,
+                f"""INSERT INTO job_totals (grain, job_type, customer, domain, start, {counts},
                     seconds, pages, page_seconds, memory_sum, cpu_sum, latency_sum, memory_peak)
-                VALUES (3600, '', '', %s, %s, 0, 0, {number}, 0, 0, 0, {number}, 1, 0, 0, 1.5, 2, 3, 4, 5, 6,
-                    {number})""",
+                VALUES (3600, '', '', %s, %s, 0, 0, {number}, 0, 0, 0, {number}, 1, 0, 0,
+                    1.5, 2, 3, 4, 5, 6, {number})""",
                 row,
             )
             cursor.execute(
-                """INSERT INTO job_duration_totals (grain, job_type, customer, domain, start, bucket, jobs)
+                """INSERT INTO job_duration_totals
+                    (grain, job_type, customer, domain, start, bucket, jobs)
                 SELECT 3600, '', '', %s, %s, b, 10 FROM unnest(ARRAY[-1000, -3, 4, 5]) AS b""",
                 row,
             )
             cursor.execute(
-                """INSERT INTO job_error_totals (grain, job_type, customer, domain, start, pattern, failures, job_id)
+                """INSERT INTO job_error_totals
+                    (grain, job_type, customer, domain, start, pattern, failures, job_id)
                 VALUES (3600, '', '', %s, %s, 'broken', 2, %s)""",
                 (*row, jobs[number]),
             )
@@ -157,7 +162,8 @@ def test_totals_that_were_counted_in_finer_buckets_and_without_rows_of_six_hours
             ("2024-05-01 06:00:00", 5, 1.5, 5),
         ]
         cursor.execute(
-            "SELECT grain, bucket, sum(jobs)::int FROM job_duration_totals GROUP BY 1, 2 ORDER BY 1, 2"
+            "SELECT grain, bucket, sum(jobs)::int FROM job_duration_totals"
+            " GROUP BY 1, 2 ORDER BY 1, 2"
         )
         buckets = [(-1000, 30), (-2, 30), (2, 60)]
         assert cursor.fetchall() == [

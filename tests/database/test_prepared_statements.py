@@ -1,5 +1,4 @@
-"""Prepared statements: they are prepared anew when a column changes, and each can also be sent as
-text."""
+"""Prepared statements: they survive changes of columns, and each can also be sent as text."""
 
 import json
 import uuid
@@ -26,7 +25,7 @@ FIRST_BIGINT = -(2**63)
 
 @pytest.fixture
 def own_app(empty_database: str) -> Iterator[Flask]:
-    """The application on a database whose tables a test may change."""
+    """The application on a database whose tables the test may change."""
     migrate(empty_database)
     yield from application(empty_database)
 
@@ -46,7 +45,7 @@ def alter(url: str, statement: str) -> None:
     connection.close()
 
 
-def test_statements_survive_a_change_of_a_column_type(own_app: Flask, empty_database: str) -> None:
+def test_statements_survive_change_of_column_type(own_app: Flask, empty_database: str) -> None:
     urls = [f"/api/scrape-jobs/{make_job(own_app.test_client())['id']}" for _ in range(20)]
 
     def put(number: int) -> int:
@@ -68,7 +67,7 @@ def test_statements_survive_a_change_of_a_column_type(own_app: Flask, empty_data
     assert own_app.test_client().get(urls[0]).status_code == 200
 
 
-def test_a_result_of_another_type_is_prepared_anew(own_app: Flask, empty_database: str) -> None:
+def test_result_of_another_type_is_prepared_again(own_app: Flask, empty_database: str) -> None:
     alter(empty_database, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
     statement = Statement("all_of_t", "SELECT * FROM t WHERE a = %(a)s")
     with own_app.app_context(), all_customers():
@@ -111,12 +110,14 @@ BY_TYPE = {
     "jsonb": "{}",
     "timestamp with time zone": NOW,
 }
-"""Plausible values, down to the least number; arrays are empty. A parameter of any other type needs
-one here."""
+"""Plausible values, with the smallest bigint; arrays are empty.
+
+A parameter of any other type needs a value here.
+"""
 
 
 class Undone(Exception):
-    """Ends a transaction without a commit."""
+    """Rolls a transaction back."""
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def any_app(server_url: str) -> Iterator[Flask]:
 
 
 def parameters(connection: Any, statement: Statement) -> dict[str, Any]:
-    """Return a value for each parameter, of the type that PostgreSQL takes it for."""
+    """Return a value for each parameter, of the type that PostgreSQL infers."""
     cursor = connection.cursor()
     cursor.execute(statement.prepare, {})
     cursor.execute(
@@ -149,6 +150,6 @@ def test_every_statement_runs_as_text(any_app: Flask, name: str) -> None:
         values = parameters(connection, statement)
         connection.close()
         assert None not in values.values()
-        with suppress(Undone), database.transaction():  # where every statement goes as text
+        with suppress(Undone), database.transaction():  # which sends statements as text
             database.run(statement, values)
             raise Undone

@@ -1,5 +1,4 @@
-"""The service does not depend on the defaults that the database and the role have, also behind
-PgBouncer."""
+"""The service does not depend on the defaults of the database and the role, even with PgBouncer."""
 
 import shutil
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ RUNNING = Statement("running", "SELECT current_setting('transaction_isolation')"
 
 @pytest.fixture(scope="module")
 def unusual(server_url: str) -> Iterator[str]:
-    """A database whose defaults are nothing like PostgreSQL's own."""
+    """A database with unusual defaults."""
     for url in new_database(server_url):
         migrate(url)
         connection = psycopg2.connect(url)
@@ -62,7 +61,7 @@ def unusual(server_url: str) -> Iterator[str]:
 def app(
     request: pytest.FixtureRequest, unusual: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Flask]:
-    """The application on it, with and without PgBouncer between them."""
+    """The application on that database, with and without PgBouncer."""
     monkeypatch.setattr(execution, "_prepares", True)
     if request.param == "direct":
         with service_on(unusual) as app:
@@ -80,7 +79,7 @@ def service_on(url: str) -> Iterator[Flask]:
         app.extensions["sqlalchemy"].engine.dispose()
 
 
-def test_statements_see_the_settings_they_rely_on(app: Flask) -> None:
+def test_required_settings_are_in_effect(app: Flask) -> None:
     names = {"names": database.array(sorted({*REQUIRED} - {"default_transaction_isolation"}))}
     with app.app_context(), all_customers():
         for _ in range(2):
@@ -102,7 +101,7 @@ def test_concurrent_updates_of_one_job_all_succeed(app: Flask) -> None:
         assert set(pool.map(update, range(160))) == {200}
 
 
-def test_a_job_is_the_same_on_unusual_defaults(app: Flask) -> None:
+def test_unusual_defaults_do_not_change_a_job(app: Flask) -> None:
     client = app.test_client()
     stats = {"a": 1.5, "b": "\\d '😀' \x7f", "c": [None, 0.25]}
     body = {
@@ -130,9 +129,7 @@ def test_a_job_is_the_same_on_unusual_defaults(app: Flask) -> None:
 
 
 @POOLERS
-def test_a_pooled_connection_keeps_no_customer(
-    unusual: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pooled_connection_keeps_no_customer(unusual: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_prepares", True)
     with PgBouncer(unusual, size=1) as pooler, service_on(pooler.url) as app:
         make_job(app.test_client())

@@ -1,5 +1,4 @@
-"""An outage of the database does not flood the log: a line for each request, and a traceback now
-and then."""
+"""The log of an outage: one line per request, and few tracebacks."""
 
 import json
 import logging
@@ -12,10 +11,10 @@ from app.observability import failure_log
 from app.observability.failure_log import log_failure
 from support.service import Service, wait_until
 
-NOTHING = "postgresql://nobody@127.0.0.1:1/nothing"
+NOTHING = "postgresql://user@127.0.0.1:1/nothing"
 
 
-def test_an_outage_logs_one_line_per_request() -> None:
+def test_outage_logs_one_line_per_request() -> None:
     with Service(NOTHING, WEB_CONCURRENCY="1") as service:
         for number in range(20):
             headers = {"X-Request-ID": f"r-{number}"}
@@ -42,7 +41,7 @@ def lines(service: Service, message: str = "") -> list[dict[str, Any]]:
     return [line for line in found if line["message"].startswith(message)]
 
 
-def test_a_traceback_says_how_many_were_left_out(
+def test_traceback_has_number_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = logging.getLogger("test_failure_log")

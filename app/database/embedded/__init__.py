@@ -1,2 +1,1 @@
-"""The embedded PostgreSQL: a real server from a wheel, with its data in a folder of this
-service."""
+"""The embedded PostgreSQL: a server from a wheel, with its data in a folder of the service."""

@@ -1,4 +1,4 @@
-"""The account that runs PostgreSQL, and what it must be able to reach."""
+"""The system account that runs PostgreSQL, and its access to files."""
 
 import os
 import pwd
@@ -10,13 +10,15 @@ from typing import Any
 from app.database.embedded.errors import CannotStart
 
 ACCOUNT = "pgserver"
-"""The system user that runs PostgreSQL where the service runs as root, which PostgreSQL refuses to
-do."""
+"""The system user that runs PostgreSQL if the service runs as root, which PostgreSQL refuses."""
 
 
 def account() -> dict[str, Any]:
-    """Return the arguments that make subprocess run a program as the right user. Raises
-    CannotStart."""
+    """Return the arguments with which subprocess runs a program as the right user.
+
+    Raises:
+        CannotStart: if the user is missing and cannot be made.
+    """
     if os.geteuid() != 0:
         return {}
     entry = _account_entry()
@@ -24,23 +26,23 @@ def account() -> dict[str, Any]:
 
 
 def give_to_account(path: Path) -> None:
-    """Make the account that runs PostgreSQL the owner of `path`, and able to reach it."""
+    """Make the account the owner of `path`, with access to the folders above it."""
     if os.geteuid() == 0:
         entry = _account_entry()
         os.chown(path, entry.pw_uid, entry.pw_gid)
-        let_account_reach(path)
+        make_reachable(path)
 
 
-def let_account_reach(path: Path) -> None:
-    """Let the account that runs PostgreSQL pass through the folders above `path`."""
+def make_reachable(path: Path) -> None:
+    """Give the account access to the folders above `path`."""
     if os.geteuid() == 0:
         for folder in path.parents:
             _add_mode(folder, 0o001)
 
 
-def let_account_read(folder: Path) -> None:
-    """Let the account that runs PostgreSQL read what was installed under a strict umask."""
-    let_account_reach(folder)
+def make_readable(folder: Path) -> None:
+    """Give the account read access to a folder that was installed under a strict umask."""
+    make_reachable(folder)
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             if not path.is_symlink():
@@ -62,20 +64,12 @@ def _account_entry() -> pwd.struct_passwd:
 
 
 def _make_account() -> None:
-    useradd = (
-        shutil.which("useradd") or "/usr/sbin/useradd"
-    )  # `su` may leave an ordinary user's PATH
-    words = [
-        useradd,
-        "--system",
-        "--no-create-home",
-        "--user-group",
-        "--shell",
-        "/usr/sbin/nologin",
-        ACCOUNT,
-    ]
+    # `su` may keep the PATH of an ordinary user, which lacks /usr/sbin.
+    useradd = shutil.which("useradd") or "/usr/sbin/useradd"
+    options = ["--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin"]
+    command = [useradd, *options, ACCOUNT]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - constants
         reason = done.stderr.strip() if done.returncode else None
     except OSError as error:
         reason = str(error)

@@ -1,4 +1,4 @@
-"""The URL at which this process, and those forked from it, reach the server of a data folder."""
+"""The URL of the server of a data folder, for this process and its children."""
 
 import os
 import sys
@@ -11,29 +11,32 @@ from app.database.embedded.programs import SUPERUSER
 DATABASE = "postgres"
 PORT = "5432"
 SOCKET = f".s.PGSQL.{PORT}"
-LONGEST = 107 if sys.platform == "linux" else 103
-"""The bytes that fit into the address of a Unix socket."""
+MAX_SOCKET_PATH = 107 if sys.platform == "linux" else 103
+"""The maximum length of the path of a Unix socket, in bytes."""
 
 
 def url_of(folder: Path) -> str:
-    """Return the URL of the server on `folder`, where its socket lies. Raises CannotStart where no
-    URL can name it."""
+    """Return the URL of the server on `folder`, which contains its socket.
+
+    Raises:
+        CannotStart: if no URL can contain the path.
+    """
     host = str(folder) if _fits(folder) else _short_path(folder)
     return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(host, safe='/')}&port={PORT}"
 
 
 def _fits(folder: Path) -> bool:
-    """Tell whether libpq takes the path as it is: it must be short, and commas part hosts."""
+    """Return whether libpq accepts the path: it must be short, and a comma would separate hosts."""
     path = os.fsencode(folder / SOCKET)
-    return len(path) <= LONGEST and str(folder).isprintable() and not set(str(folder)) & {",", ":"}
+    is_plain = str(folder).isprintable() and not set(str(folder)) & {",", ":"}
+    return is_plain and len(path) <= MAX_SOCKET_PATH
 
 
 def _short_path(folder: Path) -> str:
-    """Return a short path of `folder`: that of a handle, which this process keeps open and its
-    children inherit."""
+    """Return a short path of `folder`: a handle that this process keeps open for its children."""
     if sys.platform != "linux":
         raise CannotStart(
-            f"the path of {folder} is too long for a socket, or has a character that no URL takes"
+            f"the path of {folder} is too long for a socket, or has a character that no URL accepts"
         )
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     os.set_inheritable(handle, True)

@@ -1,5 +1,8 @@
-"""The data folder: made, and upgraded to a newer PostgreSQL, in such a way that an interruption
-loses nothing."""
+"""The data folder: its creation, and its upgrade to a newer PostgreSQL.
+
+Both happen in a folder of their own, which is renamed at the end. An interruption therefore loses
+nothing.
+"""
 
 import logging
 import shutil
@@ -9,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
-from app.database.embedded.account import give_to_account, let_account_reach
+from app.database.embedded.account import give_to_account, make_reachable
 from app.database.embedded.errors import CannotStart
 from app.database.embedded.postmaster import Postmaster
 from app.database.embedded.processes import end_tools_in
@@ -22,17 +25,16 @@ UPGRADED = "postgres-upgraded"
 
 
 def prepare(folder: Path, wanted: int) -> Programs:
-    """Make sure that `folder` holds data for the version `wanted`, and return that version's
-    programs.
+    """Create or upgrade the data in `folder`, and return the programs for it.
 
     Args:
-        folder: the data folder. Its owner alone may call this: see EmbeddedPostgres.
-        wanted: a version that this release has.
+        folder: The data folder. Only its owner may call this; see EmbeddedPostgres.
+        wanted: The major version of PostgreSQL that the data is for. This release must have it.
 
     Raises:
-        CannotStart: where the data is newer than this release, or cannot be made or upgraded.
+        CannotStart: if the data is newer than `wanted`, or cannot be created or upgraded.
     """
-    _tidy_up(folder)
+    _finish_interrupted_start(folder)
     programs = programs_of(wanted)
     assert programs is not None
     found = _version(folder)
@@ -40,18 +42,18 @@ def prepare(folder: Path, wanted: int) -> Programs:
         _create(folder, programs)
     elif found > wanted:
         raise CannotStart(
-            f"the data in {folder} is of PostgreSQL {found}, newer than {wanted}, which this release runs:"
-            " use a newer release, or choose another folder"
+            f"the data in {folder} is of PostgreSQL {found}, newer than {wanted}, which this"
+            " release runs: use a newer release, or choose another folder"
         )
     elif found < wanted:
         _upgrade(folder, found, programs)
     else:
-        let_account_reach(folder)
+        make_reachable(folder)
     return programs
 
 
 def _version(folder: Path) -> int | None:
-    """Return the major version of the data in `folder`; None where there is none yet."""
+    """Return the major version of the data in `folder`, or None if there is none yet."""
     try:
         return int((folder / "PG_VERSION").read_text())
     except FileNotFoundError:
@@ -64,18 +66,18 @@ def _version(folder: Path) -> int | None:
         raise CannotStart(f"{folder / 'PG_VERSION'} names no version of PostgreSQL") from None
 
 
-def _tidy_up(folder: Path) -> None:
-    """Finish or forget what an interrupted start was at."""
+def _finish_interrupted_start(folder: Path) -> None:
+    """Finish an upgrade that lacks only its last rename; discard other unfinished data."""
     upgraded = folder.with_name(UPGRADED)
     if upgraded.exists() and not folder.exists():
-        upgraded.rename(folder)  # interrupted between the two renames that end an upgrade
+        upgraded.rename(folder)  # the interruption came between the last two renames
     for unfinished in (upgraded, *folder.parent.glob(f"{UNFINISHED}*")):
         if unfinished.exists():
             _discard(unfinished)
 
 
 def _discard(unfinished: Path) -> None:
-    """Remove an unfinished data folder, and end what still works on it."""
+    """Remove an unfinished data folder, and end the processes that still use it."""
     end_tools_in(unfinished)
     Postmaster(unfinished).stop()
     shutil.rmtree(unfinished)
@@ -83,15 +85,15 @@ def _discard(unfinished: Path) -> None:
 
 @contextmanager
 def _new_data(folder: Path, programs: Programs, *options: str) -> Iterator[Path]:
-    """Yield a folder with new data, aside: what is not renamed inside the block is removed."""
+    """Yield a temporary folder with new data. It is removed unless the block renames it."""
     aside = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}-", dir=folder.parent))
     try:
         give_to_account(aside)
-        # A fixed locale: the caller's may not be installed here, or not where the data is used
+        # The locale is fixed: the caller's may be missing here, or on a machine that uses the data
         # later.
-        words = ["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C", *options]
-        with programs.for_a_shell() as safe:
-            safe.run("initdb", *words, "--pgdata", str(aside), cwd=aside)
+        arguments = ["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        with programs.at_plain_path() as plain:
+            plain.run("initdb", *arguments, *options, "--pgdata", str(aside), cwd=aside)
         yield aside
     finally:
         if aside.exists():
@@ -104,7 +106,7 @@ def _create(folder: Path, programs: Programs) -> None:
 
 
 def _upgrade(folder: Path, found: int, programs: Programs) -> None:
-    """Copy the data to the newer version with pg_upgrade, and keep the old.
+    """Copy the data to the newer version with pg_upgrade, and keep the old data.
 
     Source: https://www.postgresql.org/docs/18/pgupgrade.html
     """
@@ -112,12 +114,12 @@ def _upgrade(folder: Path, found: int, programs: Programs) -> None:
     if old is None:
         raise CannotStart(
             f"the data in {folder} is of PostgreSQL {found}, which this release cannot upgrade:"
-            " upgrade it with the release that made it, or choose another folder"
+            " upgrade it with the release that created it, or choose another folder"
         )
     log.warning(
         "The data in %s is upgraded from PostgreSQL %d to %d", folder, found, programs.version
     )
-    let_account_reach(folder)
+    make_reachable(folder)
     try:
         _shut_down_cleanly(folder, old)
         with _new_data(folder, programs, *_checksum_option(folder, old, programs)) as aside:
@@ -127,18 +129,18 @@ def _upgrade(folder: Path, found: int, programs: Programs) -> None:
             folder.rename(kept)
             upgraded.rename(folder)
     except CannotStart as error:
-        hint = f"the data is as it was; PGSERVER_POSTGRES_VERSION={found} uses it with PostgreSQL {found}"
         raise CannotStart(
-            f"the data in {folder} could not be upgraded ({error}); {hint}"
+            f"the data in {folder} could not be upgraded ({error}); it is unchanged:"
+            f" PGSERVER_POSTGRES_VERSION={found} uses it with PostgreSQL {found}"
         ) from error
     finally:
         if _version(folder) == found:
-            Postmaster(folder).stop()  # pg_upgrade starts one, which would outlive it
+            Postmaster(folder).stop()  # pg_upgrade may leave its server running
     log.warning("The data is upgraded. The old data is kept in %s and can be deleted", kept)
 
 
 def _shut_down_cleanly(folder: Path, old: Programs) -> None:
-    """Stop a server that runs on the old data; where it crashed, let it recover first."""
+    """Stop the server on the old data. If it crashed, start it first, so that it recovers."""
     server = Postmaster(folder)
     server.stop()
     if _control(folder, old)["Database cluster state"] != "shut down":
@@ -147,10 +149,12 @@ def _shut_down_cleanly(folder: Path, old: Programs) -> None:
 
 
 def _checksum_option(folder: Path, old: Programs, programs: Programs) -> list[str]:
-    """Return the option that gives new data as few checksums as the old, as pg_upgrade
-    preconditions."""
-    has_none = _control(folder, old)["Data page checksum version"] == "0"
-    return ["--no-data-checksums"] if has_none and programs.version >= 18 else []
+    """Return the initdb option for data without checksums, if the old data has none.
+
+    pg_upgrade requires that both have checksums, or neither.
+    """
+    lacks_checksums = _control(folder, old)["Data page checksum version"] == "0"
+    return ["--no-data-checksums"] if lacks_checksums and programs.version >= 18 else []
 
 
 def _control(folder: Path, programs: Programs) -> dict[str, str]:
@@ -159,29 +163,20 @@ def _control(folder: Path, programs: Programs) -> dict[str, str]:
 
 
 def _run_pg_upgrade(folder: Path, aside: Path, old: Programs, programs: Programs) -> None:
-    """Run pg_upgrade by way of a folder of its own: its socket and shell commands need short, plain
-    paths."""
+    """Run pg_upgrade on links to both folders, because its socket and shell need plain paths."""
     with ExitStack() as stack:
-        work = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="scrape-jobs-"))
-        ).resolve()
-        give_to_account(work)
-        (work / "old").symlink_to(folder)
-        (work / "new").symlink_to(aside)
-        bins = [stack.enter_context(either.for_a_shell()) for either in (old, programs)]
-        words = [
-            "--old-datadir",
-            f"{work}/old",
-            "--new-datadir",
-            f"{work}/new",
-            "--socketdir",
-            str(work),
-        ]
-        words += ["--old-bindir", str(bins[0].folder), "--new-bindir", str(bins[1].folder)]
-        bins[1].run("pg_upgrade", *words, "--username", SUPERUSER, cwd=aside)
-        (aside / "delete_old_cluster.sh").unlink(
-            missing_ok=True
-        )  # it would delete by a path that is gone by then
+        temporary = tempfile.TemporaryDirectory(prefix="scrape-jobs-")
+        links = Path(stack.enter_context(temporary)).resolve()
+        give_to_account(links)
+        (links / "old").symlink_to(folder)
+        (links / "new").symlink_to(aside)
+        old, new = [stack.enter_context(each.at_plain_path()) for each in (old, programs)]
+        arguments = ["--old-datadir", f"{links}/old", "--new-datadir", f"{links}/new"]
+        arguments += ["--old-bindir", str(old.folder), "--new-bindir", str(new.folder)]
+        arguments += ["--socketdir", str(links), "--username", SUPERUSER]
+        new.run("pg_upgrade", *arguments, cwd=aside)
+        # The script deletes the old data by a path that is no longer valid.
+        (aside / "delete_old_cluster.sh").unlink(missing_ok=True)
 
 
 def _free_name(path: Path) -> Path:

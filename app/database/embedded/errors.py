@@ -1,8 +1,8 @@
-"""Why the embedded PostgreSQL does not run."""
+"""Exceptions of the embedded PostgreSQL."""
 
 
 class CannotStart(Exception):
-    """The embedded PostgreSQL cannot be started; the message is one line for the operator."""
+    """The embedded PostgreSQL cannot be started. The message is one line for the operator."""
 
 
 class DataFolderInUse(CannotStart):

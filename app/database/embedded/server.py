@@ -1,5 +1,4 @@
-"""The owner of the embedded PostgreSQL: the one process that starts it, restarts it and stops
-it."""
+"""The owner of the embedded PostgreSQL: the process that starts, restarts and stops it."""
 
 import atexit
 import fcntl
@@ -17,14 +16,14 @@ from app.database.embedded.programs import wanted_version
 from app.database.embedded.supervisor import Supervisor
 
 COMMAND_SECONDS = 30.0
-"""How long a command waits for the server of a service that is just starting."""
+"""How long a command waits for the server of a service that is starting."""
 
 
 class EmbeddedPostgres:
-    """The server on the data in `data_dir`/postgres, and the right to start and stop it.
+    """The server on the data in `data_dir`/postgres.
 
-    The process that holds the folder's lock owns the server. It takes over what a killed owner left
-    running.
+    The process that holds the lock of the folder owns the server. If an owner is killed, the next
+    one takes over the server that still runs.
     """
 
     def __init__(self, data_dir: str) -> None:
@@ -35,13 +34,13 @@ class EmbeddedPostgres:
         os.register_at_fork(after_in_child=self.disown)
 
     def start(self) -> str:
-        """Make the server run, wait until it is ready, and return its URL.
+        """Start the server, wait until it is ready, and return its URL.
 
-        No server is left behind where the start is interrupted, or the process ends without stop().
+        The server is stopped if the start is interrupted, and if the process ends without stop().
 
         Raises:
-            DataFolderInUse: where another process owns the server.
-            CannotStart: where the data does not fit this release, or PostgreSQL does not start.
+            DataFolderInUse: if another process owns the server.
+            CannotStart: if this release cannot use the data, or PostgreSQL does not start.
         """
         self._take_lock()
         atexit.register(self.stop)
@@ -64,18 +63,18 @@ class EmbeddedPostgres:
             if not isinstance(error, BlockingIOError):
                 raise
             raise DataFolderInUse(
-                f"another service runs on the data in {self._folder.parent}; stop it, or choose another folder"
+                f"another service runs on the data in {self._folder.parent};"
+                " stop it, or choose another folder"
             ) from None
         self._lock = lock
 
     def supervise(self) -> None:
-        """Restart the server if it has died. The owner calls this at least every second; it waits
-        for nothing."""
+        """Restart the server if it has died. Never blocks; the owner calls it every second."""
         if self._supervisor is not None:
             self._supervisor.check()
 
     def stop(self) -> None:
-        """Stop the server, if this process owns it, and release the folder."""
+        """Stop the server if this process owns it, and unlock the folder."""
         if self._lock is None:
             return
         self._supervisor = None
@@ -85,10 +84,10 @@ class EmbeddedPostgres:
         atexit.unregister(self.stop)
 
     def disown(self) -> None:
-        """Leave the server to the parent process, in a forked child.
+        """Give up the server in a forked child; the parent process owns it.
 
-        The child's copy of the lock is closed, which does not unlock the folder. Otherwise a child
-        that outlives its parent would keep the folder locked.
+        The child closes its copy of the lock, which does not unlock the folder. With an open copy,
+        a child that outlives its parent would keep the folder locked.
         """
         if self._lock is not None:
             self._lock.close()
@@ -98,14 +97,21 @@ class EmbeddedPostgres:
 
 @cache
 def embedded_postgres(data_dir: str) -> EmbeddedPostgres:
-    """Return this process's one object for `data_dir`: gunicorn reads its settings again at
-    SIGHUP."""
+    """Return the object of this process for `data_dir`.
+
+    There is only one, although gunicorn reads its configuration again at SIGHUP.
+    """
     return EmbeddedPostgres(data_dir)
 
 
 def url_for_command(data_dir: str) -> str:
-    """Return the URL of the running service's server on `data_dir`, or of one that runs until the
-    command ends."""
+    """Return the URL of a server on `data_dir`, for a command.
+
+    It is the server of the running service, or a server that runs until the command ends.
+
+    Raises:
+        CannotStart: if the server does not start, or that of the service is not ready in time.
+    """
     server = EmbeddedPostgres(data_dir)
     try:
         return server.start()
@@ -114,8 +120,7 @@ def url_for_command(data_dir: str) -> str:
 
 
 def _url_of_running(folder: Path) -> str:
-    """Return the URL of the server that another process has started, or is just starting, on
-    `folder`."""
+    """Return the URL of the server of another process, which may still be starting."""
     postmaster = Postmaster(folder)
     deadline = time.monotonic() + COMMAND_SECONDS
     while not postmaster.is_ready():

@@ -1,5 +1,7 @@
-"""When the service was last able to extend leases, and an index for each way in which a claim looks
-for jobs."""
+"""The service's pulse, which shows outages, and an index for each partition of the queue.
+
+The pulse is the last time at which the service could extend leases.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,7 +23,7 @@ NEW_LANES = {**LANES, "domain_type_due": ["domain", "job_type", "priority", OWN_
 
 
 def upgrade() -> None:
-    op.execute("DROP TABLE IF EXISTS service_pulse")  # an earlier run may have ended at the indexes
+    op.execute("DROP TABLE IF EXISTS service_pulse")  # an earlier run may have stopped later
     op.create_table(
         "service_pulse",
         sa.Column("id", sa.SmallInteger(), primary_key=True, autoincrement=False),
@@ -39,20 +41,18 @@ def downgrade() -> None:
 
 
 def _replace(lanes: dict[str, tuple[list[str], str]]) -> None:
-    """Build the indexes of the lanes anew, each beside the former one, while the service reads and
-    writes."""
+    """Rebuild the indexes of the queue, each beside the former one, while the service runs."""
     with op.get_context().autocommit_block():
-        # A large table takes as long as it takes, and open transactions are waited for; neither
-        # stops the service.
+        # No timeouts: a large table takes long, and the build waits for open transactions. The
+        # service keeps running meanwhile.
         op.execute("SET statement_timeout = 0")
         op.execute("SET lock_timeout = 0")
         for name in NEW_LANES:
             if name in lanes:
                 columns, where = lanes[name]
                 listed = ", ".join([*columns, "greatest(scheduled_for, created_at)", "id"])
-                op.execute(
-                    f"DROP INDEX CONCURRENTLY IF EXISTS new_{name}"
-                )  # one that an earlier run left unfinished
+                # An earlier run may have left one unfinished.
+                op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS new_{name}")
                 op.execute(
                     f"CREATE INDEX CONCURRENTLY new_{name} ON scrape_jobs ({listed}) WHERE {where}"
                 )

@@ -1,0 +1,15 @@
+-- claim_idempotency_key
+--
+-- Parameters: caller, key, fingerprint
+
+INSERT INTO idempotency_keys AS k (caller, key, fingerprint, created_at)
+VALUES (%(caller)s::text, %(key)s::text, decode(%(fingerprint)s::text, 'hex'), now())
+ON CONFLICT (caller, key) DO UPDATE
+SET
+    fingerprint = excluded.fingerprint,
+    status = NULL,
+    headers = NULL,
+    body = NULL,
+    created_at = now()
+WHERE k.created_at < now() - interval '24 hours'
+RETURNING true

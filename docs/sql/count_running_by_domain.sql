@@ -1,0 +1,6 @@
+-- count_running_by_domain
+--
+-- Parameters: none
+-- Row security: all customers
+
+SELECT j.domain, count(*) FROM scrape_jobs j WHERE (j.status = 'running') IS TRUE GROUP BY j.domain

@@ -1,0 +1,7 @@
+-- delete_webhook_endpoint
+--
+-- Parameters: id, tenant
+
+DELETE FROM webhook_endpoints w
+WHERE w.id = %(id)s::uuid AND (%(tenant)s::uuid IS NULL OR w.customer_config_id = %(tenant)s::uuid)
+RETURNING w.id

@@ -1,0 +1,180 @@
+-- fan_out_status_changes
+--
+-- Parameters: from_customer, customers, limit, put_off
+
+WITH RECURSIVE customer AS (
+    (
+        SELECT o.customer AS id, 1 AS nth
+        FROM outbox o
+        WHERE o.customer >= %(from_customer)s::uuid
+        ORDER BY o.customer
+        LIMIT 1
+    ) UNION ALL SELECT (
+        SELECT o.customer FROM outbox o WHERE o.customer > c.id ORDER BY o.customer LIMIT 1
+    ),
+    c.nth + 1 FROM customer c WHERE c.id IS NOT NULL AND c.nth < %(customers)s::int
+),
+endpoints AS MATERIALIZED (
+    SELECT w.customer_config_id AS customer, count(*) AS number
+    FROM webhook_endpoints w
+    WHERE w.active
+    GROUP BY 1
+),
+turn AS MATERIALIZED (
+    SELECT
+        c.id AS customer,
+        greatest(1, %(limit)s::int / count(*) OVER ()) AS deliveries,
+        (
+            SELECT greatest(1, sum(n.number))::bigint
+            FROM endpoints n
+            WHERE n.customer IS NULL OR n.customer = c.id
+        ) AS each
+    FROM customer c
+    WHERE c.id IS NOT NULL
+),
+taken AS MATERIALIZED (
+    SELECT o.*, t.deliveries
+    FROM turn t
+    CROSS JOIN LATERAL (
+        SELECT o.job_id, o.seq, o.served_to
+        FROM outbox o
+        WHERE o.customer = t.customer
+        ORDER BY o.created_at
+        LIMIT greatest(1, t.deliveries / t.each)
+        FOR UPDATE SKIP LOCKED
+    ) AS o
+),
+change AS MATERIALIZED (
+    SELECT
+        t.*,
+        e.new_status,
+        j.domain,
+        j.job_type,
+        j.customer_config_id,
+        row_number() OVER (PARTITION BY t.job_id ORDER BY t.seq) > 1 AS follows
+    FROM taken t
+    CROSS JOIN LATERAL (
+        SELECT e.new_status FROM job_events e WHERE e.job_id = t.job_id AND e.seq = t.seq OFFSET 0
+    ) AS e
+    CROSS JOIN LATERAL (
+        SELECT j.domain, j.job_type, j.customer_config_id
+        FROM scrape_jobs j
+        WHERE j.id = t.job_id OFFSET 0
+    ) AS j
+),
+message AS MATERIALIZED (
+    -- The endpoints' deletion waits until the deliveries are there to be removed, too.
+    SELECT
+        c.job_id,
+        c.seq,
+        c.follows,
+        w.ids,
+        cardinality(w.ids) >= c.deliveries AS has_more,
+        CASE
+            WHEN cardinality(w.ids) > 0
+                THEN (
+                    SELECT (
+                        SELECT row_to_json(b)::text
+                        FROM (
+                            SELECT
+                                'job_status_changed' AS event,
+                                e.job_id,
+                                c.domain,
+                                e.old_status,
+                                e.new_status,
+                                e.stats,
+                                to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                                    AS timestamp
+                        ) AS b
+                    )
+                    FROM job_events e
+                    WHERE e.job_id = c.job_id AND e.seq = c.seq
+                )
+        END AS body
+    FROM change c
+    CROSS JOIN LATERAL (
+        SELECT ARRAY(
+            SELECT w.id
+            FROM webhook_endpoints w
+            WHERE w.active
+                AND w.id > c.served_to
+                AND (
+                    (w.statuses IS NULL OR c.new_status = ANY(w.statuses))
+                    AND (w.job_types IS NULL OR c.job_type = ANY(w.job_types))
+                    AND (w.domains IS NULL OR c.domain = ANY(w.domains))
+                    AND (
+                        w.customer_config_id IS NULL OR w.customer_config_id = c.customer_config_id
+                    )
+                )
+            ORDER BY w.id
+            LIMIT c.deliveries
+            FOR KEY SHARE
+        ) AS ids
+    ) AS w
+),
+made AS (
+    INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
+    SELECT
+        m.job_id,
+        m.seq,
+        w.id,
+        md5(concat_ws(' ', m.job_id, m.seq, w.id))::uuid,
+        m.body,
+        now() + make_interval(
+            secs => CASE
+                WHEN m.follows
+                    OR EXISTS (
+                        SELECT
+                        FROM webhook_deliveries d
+                        WHERE d.endpoint_id = w.id
+                            AND d.job_id = m.job_id
+                            AND d.status = 'pending'
+                            AND d.seq < m.seq
+                    )
+                    THEN %(put_off)s::int
+                ELSE 0
+            END
+        ),
+        now()
+    FROM message m
+    CROSS JOIN LATERAL unnest(m.ids) AS w (id)
+    ON CONFLICT (job_id, seq, endpoint_id) DO NOTHING
+    -- a replay was earlier
+    RETURNING job_id, endpoint_id, next_try_at > now() AS waits
+),
+partly_served AS MATERIALIZED (
+    SELECT m.job_id, m.seq, m.ids[cardinality(m.ids)] AS last FROM message m WHERE m.has_more
+),
+moved AS (
+    UPDATE outbox o
+    SET served_to = p.last
+    FROM unnest(
+        ARRAY(SELECT job_id FROM partly_served),
+        ARRAY(SELECT seq FROM partly_served),
+        ARRAY(SELECT last FROM partly_served)
+    ) AS p (job_id, seq, last)
+    WHERE o.job_id = p.job_id AND o.seq = p.seq
+),
+served AS MATERIALIZED (
+    SELECT t.job_id, t.seq
+    FROM taken t
+    WHERE NOT EXISTS (SELECT FROM partly_served p WHERE p.job_id = t.job_id AND p.seq = t.seq)
+),
+gone AS (
+    DELETE FROM outbox o
+    USING unnest(ARRAY(SELECT job_id FROM served), ARRAY(SELECT seq FROM served)) AS s (job_id, seq)
+    WHERE o.job_id = s.job_id AND o.seq = s.seq
+)
+SELECT
+    (SELECT count(*) FROM taken),
+    (SELECT count(*) FROM turn),
+    (SELECT customer FROM turn ORDER BY customer DESC LIMIT 1),
+    waiting.job_ids,
+    waiting.endpoint_ids
+FROM (
+    SELECT
+        coalesce(array_agg(m.job_id::text), '{}') AS job_ids,
+        coalesce(array_agg(m.endpoint_id::text), '{}') AS endpoint_ids
+    FROM made m
+    WHERE m.waits
+) AS waiting

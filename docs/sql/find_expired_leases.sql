@@ -1,0 +1,31 @@
+-- find_expired_leases
+--
+-- Parameters: limit
+
+WITH outage AS MATERIALIZED (
+    SELECT lower(o.outage) AS began, upper(o.outage) AS ended
+    FROM
+        service_pulse p,
+        unnest(
+            p.outages
+            -- The one that goes on. After a day without the API leases end by the clock alone.
+            + CASE
+                WHEN now() - p.seen_at BETWEEN interval '3 seconds' AND interval '1 day'
+                    THEN tstzmultirange(tstzrange(p.seen_at, now()))
+                ELSE '{}'
+            END
+        ) AS o (outage)
+)
+SELECT j.id, j.worker_id, j.retry_count
+FROM scrape_jobs j
+WHERE (j.status = 'running') IS TRUE
+    AND j.lease_expires_at < now()
+    AND NOT EXISTS (
+        SELECT
+        FROM outage o
+        WHERE j.lease_expires_at > o.began
+            AND j.lease_expires_at <= o.ended + interval '1 second'
+            AND now() < o.ended + make_interval(secs => j.lease_seconds)
+    )
+ORDER BY j.lease_expires_at
+LIMIT %(limit)s::int

@@ -1,0 +1,8 @@
+-- lock_job_if_free
+--
+-- Parameters: id, tenant
+
+SELECT true
+FROM scrape_jobs j
+WHERE j.id = %(id)s::uuid AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
+FOR NO KEY UPDATE SKIP LOCKED

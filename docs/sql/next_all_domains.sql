@@ -1,0 +1,208 @@
+-- next_all_domains
+--
+-- Parameters: domain_limit, domains, job_types, tenant, candidates, shown
+-- Row security: all customers
+
+WITH found AS MATERIALIZED (
+    SELECT
+        concat_ws(' ', lane.domain, lane.priority, lane.own_limit) AS lane,
+        f.id,
+        lane.domain,
+        f.rank,
+        lane.room,
+        true AS ready,
+        false AS cut_off
+    FROM (
+        SELECT lane.*
+        FROM (
+            WITH RECURSIVE lane (domain, priority, own_limit) AS (
+                (
+                    SELECT j.domain, j.priority, coalesce(j.max_concurrent, 0)
+                    FROM scrape_jobs j
+                    WHERE CASE
+                        j.status || ' in domain_due'
+                        WHEN 'pending in domain_due' THEN true
+                        ELSE false
+                    END
+                    ORDER BY j.domain, j.priority, coalesce(j.max_concurrent, 0)
+                    LIMIT 1
+                ) UNION ALL SELECT n.* FROM lane CROSS JOIN LATERAL (
+                    SELECT j.domain, j.priority, coalesce(j.max_concurrent, 0)
+                    FROM scrape_jobs j
+                    WHERE CASE
+                        j.status || ' in domain_due'
+                        WHEN 'pending in domain_due' THEN true
+                        ELSE false
+                    END
+                        AND (j.domain, j.priority, coalesce(j.max_concurrent, 0)) > (
+                            lane.domain, lane.priority, lane.own_limit
+                        )
+                    ORDER BY j.domain, j.priority, coalesce(j.max_concurrent, 0)
+                    LIMIT 1
+                ) AS n
+            )
+            SELECT *
+            FROM (
+                SELECT
+                    lane.*,
+                    CASE
+                        WHEN least(%(domain_limit)s::int, nullif(lane.own_limit, 0)) IS NOT NULL
+                            THEN least(%(domain_limit)s::int, nullif(lane.own_limit, 0)) - (
+                                SELECT count(*)
+                                FROM (
+                                    SELECT
+                                    FROM scrape_jobs r
+                                    WHERE (r.status = 'running') IS TRUE AND r.domain = lane.domain
+                                    LIMIT least(%(domain_limit)s::int, nullif(lane.own_limit, 0))
+                                ) AS r
+                            )
+                    END AS room
+                FROM lane
+            ) AS lane
+            WHERE coalesce(lane.room > 0, true)
+        ) AS lane
+        CROSS JOIN LATERAL (
+            SELECT
+                j.id,
+                greatest(j.scheduled_for, j.created_at) - j.priority * interval '14400 seconds'
+                    AS rank
+            FROM scrape_jobs j
+            WHERE CASE
+                j.status || ' in domain_due' WHEN 'pending in domain_due' THEN true ELSE false
+            END
+                AND j.domain = lane.domain
+                AND j.priority = lane.priority
+                AND coalesce(j.max_concurrent, 0) = lane.own_limit
+                AND greatest(j.scheduled_for, j.created_at) <= now()
+                AND (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
+                AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))
+                AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
+            ORDER BY greatest(j.scheduled_for, j.created_at)
+            LIMIT 1
+        ) AS first
+        ORDER BY first.rank
+        LIMIT %(candidates)s::int
+    ) AS lane
+    CROSS JOIN LATERAL (
+        SELECT
+            j.id,
+            greatest(j.scheduled_for, j.created_at) - j.priority * interval '14400 seconds' AS rank
+        FROM scrape_jobs j
+        WHERE CASE
+            j.status || ' in domain_due' WHEN 'pending in domain_due' THEN true ELSE false
+        END
+            AND j.domain = lane.domain
+            AND j.priority = lane.priority
+            AND coalesce(j.max_concurrent, 0) = lane.own_limit
+            AND greatest(j.scheduled_for, j.created_at) <= now()
+            AND (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
+            AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))
+            AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
+        ORDER BY greatest(j.scheduled_for, j.created_at)
+        LIMIT %(candidates)s::int
+    ) AS f
+),
+cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f),
+horizon AS MATERIALIZED (
+    -- What is behind the last one seen of a lane that goes on may come before what is found of others.
+    SELECT min(l.last) AS rank
+    FROM (
+        SELECT max(f.rank) AS last
+        FROM found f
+        GROUP BY f.lane
+        HAVING count(*) >= %(candidates)s::int
+    ) AS l
+),
+candidate AS MATERIALIZED (
+    SELECT n.id, n.rank
+    FROM
+        (
+            SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth
+            FROM found f
+            WHERE f.ready
+        ) AS n,
+        cut,
+        horizon
+    WHERE NOT cut.off AND coalesce(n.nth <= n.room, true) AND coalesce(n.rank <= horizon.rank, true)
+    ORDER BY n.rank, n.id
+    LIMIT %(candidates)s::int
+)
+SELECT s.rank, s.id, NULL, s.json, NULL, NULL, NULL
+FROM (
+    SELECT *
+    FROM (
+        SELECT
+            r.*,
+            count(*) OVER () AS found,
+            sum(octet_length(r.json)) OVER (ORDER BY rank, id ROWS UNBOUNDED PRECEDING) -
+                octet_length(r.json) AS bytes
+        FROM (
+            SELECT
+                c.rank,
+                j.id,
+                (
+                    SELECT row_to_json(r)::text
+                    FROM (
+                        SELECT
+                            j.id,
+                            j.domain_id,
+                            j.customer_config_id,
+                            j.domain,
+                            j.job_type,
+                            j.status,
+                            j.priority,
+                            j.retry_count,
+                            j.max_retries,
+                            j.config,
+                            j.metadata,
+                            to_char(
+                                j.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            ) AS started_at,
+                            to_char(
+                                j.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            ) AS completed_at,
+                            j.error_message,
+                            j.stats,
+                            to_char(
+                                j.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            ) AS created_at,
+                            to_char(
+                                j.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            ) AS updated_at,
+                            to_char(
+                                j.scheduled_for AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            ) AS scheduled_for,
+                            CASE
+                                WHEN j.status = 'failed' AND j.retry_count >= j.max_retries
+                                    THEN '["cancelled"]'::json
+                                WHEN j.status = 'pending' THEN '["running", "cancelled"]'::json
+                                WHEN j.status = 'running'
+                                    THEN '["completed", "failed", "cancelled"]'::json
+                                WHEN j.status = 'completed' THEN '[]'::json
+                                WHEN j.status = 'failed' THEN '["pending", "cancelled"]'::json
+                                WHEN j.status = 'cancelled' THEN '[]'::json
+                            END AS allowed_transitions,
+                            to_char(
+                                j.lease_expires_at AT TIME ZONE 'UTC',
+                                'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            ) AS lease_expires_at,
+                            j.worker_id
+                    ) AS r
+                ) AS json
+            FROM (SELECT * FROM candidate ORDER BY rank, id LIMIT %(shown)s::int) AS c
+            JOIN scrape_jobs j ON j.id = c.id
+        ) AS r
+    ) AS p
+    WHERE p.bytes < 2097152
+    ORDER BY rank, id
+) AS s
+UNION ALL
+SELECT NULL
+    ,
+    NULL,
+    NULL,
+    NULL,
+    0,
+    (SELECT off FROM cut),
+    (SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)
+ORDER BY rank, id

@@ -1,0 +1,6 @@
+-- prunable_span
+--
+-- Parameters: seconds
+
+SELECT c.cutoff, (SELECT min(j.updated_at) FROM scrape_jobs j WHERE j.updated_at < c.cutoff)
+FROM (SELECT now() - make_interval(secs => %(seconds)s::float8) AS cutoff) AS c

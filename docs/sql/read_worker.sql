@@ -1,0 +1,7 @@
+-- read_worker
+--
+-- Parameters: id, tenant
+
+SELECT j.worker_id
+FROM scrape_jobs j
+WHERE j.id = %(id)s::uuid AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)

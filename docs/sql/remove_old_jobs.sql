@@ -1,0 +1,41 @@
+-- remove_old_jobs
+--
+-- Parameters: cutoff, after_time, after_id, limit
+
+WITH old AS MATERIALIZED (
+    SELECT j.id, j.updated_at, j.version, j.status
+    FROM scrape_jobs j
+    WHERE j.updated_at < %(cutoff)s::timestamptz
+        AND (j.updated_at, j.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
+    ORDER BY j.updated_at, j.id
+    LIMIT (SELECT %(limit)s::int)
+),
+prunable AS MATERIALIZED (
+    SELECT o.id, o.updated_at, o.version
+    FROM old o
+    WHERE o.status IN ('completed', 'cancelled', 'failed')
+        AND NOT EXISTS (
+            SELECT FROM job_events e WHERE e.job_id = o.id AND e.at >= %(cutoff)s::timestamptz
+        )
+        AND NOT EXISTS (SELECT FROM outbox x WHERE x.job_id = o.id)
+        AND NOT EXISTS (
+            SELECT FROM webhook_deliveries d WHERE d.job_id = o.id AND d.status = 'pending'
+        )
+        AND NOT EXISTS (SELECT FROM uncounted_events u WHERE u.job_id = o.id)
+),
+gone AS (
+    DELETE FROM scrape_jobs j
+    USING prunable p
+    WHERE j.id = p.id
+        AND j.version = p.version
+        AND j.updated_at = p.updated_at
+        AND j.status IN ('completed', 'cancelled', 'failed')
+    RETURNING j.id
+),
+events AS (DELETE FROM job_events e USING gone WHERE e.job_id = gone.id),
+deliveries AS (DELETE FROM webhook_deliveries d USING gone WHERE d.job_id = gone.id)
+SELECT
+    (SELECT count(*) FROM gone),
+    (SELECT count(*) FROM old),
+    (SELECT max(updated_at) FROM old),
+    (SELECT id FROM old ORDER BY updated_at DESC, id DESC LIMIT 1)

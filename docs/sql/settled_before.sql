@@ -1,0 +1,23 @@
+-- settled_before
+--
+-- Parameters: none
+
+SELECT date_trunc(
+    'milliseconds',
+    greatest(
+        now() - interval '300 seconds',
+        least(now(), min(CASE WHEN a.state IS NULL THEN '-infinity' ELSE a.xact_start END))
+    )
+)
+FROM pg_stat_activity a
+WHERE a.datname = current_database()
+    AND coalesce(a.backend_type, 'client backend') = 'client backend'
+    AND a.pid <> pg_backend_pid()
+    AND (
+        a.xact_start IS NOT NULL
+        OR a.state IS NULL
+            AND (
+                a.backend_xid IS NOT NULL
+                OR a.application_name = current_setting('application_name')
+            )
+    )
