@@ -19,7 +19,7 @@ from app.database.commands import sql_commands
 from app.database.embedded.errors import CannotStart
 from app.database.embedded.server import url_for_command
 from app.database.failover import Servers
-from app.database.row_turns import TURNS
+from app.database.row_limiter import ROW_LIMITER
 from app.database.tenant_scope import all_customers
 from app.events import commands as audit_commands
 from app.events.models import JobEvent
@@ -85,7 +85,7 @@ def _connect_database(app: Flask, settings: Settings) -> None:
     options = connections.engine_options(settings.threads + 2)
     app.config["SQLALCHEMY_DATABASE_URI"] = connections.ENGINE_URL
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
-    TURNS.places = max(1, settings.threads // 2)
+    ROW_LIMITER.places = max(1, settings.threads // 2)
     database.db.init_app(app)
     with app.app_context():
         connections.watch(database.db.engine, Servers(lambda: _database_url(settings)))

@@ -16,8 +16,8 @@ _COLUMNS = (
 
 CREATE = Statement(
     "create_api_key",
-    # Promises: stores a key that is valid from now on, and returns it.
-    f"""
+    promise="Stores a key that is valid from now on, and returns it.",
+    sql=f"""
     INSERT INTO api_keys AS k
         (id, name, digest, scopes, customer_config_id, created_at, expires_at)
     VALUES (%(id)s::text, %(name)s::text, decode(%(digest)s::text, 'hex'), %(scopes)s::text[],
@@ -28,21 +28,21 @@ CREATE = Statement(
 
 GET = Statement(
     "get_api_key",
-    # Promises: returns the key and whether it is valid now; no row if it does not exist.
-    f"SELECT {_COLUMNS} FROM api_keys k WHERE k.id = %(id)s::text",
+    promise="Returns the key and whether it is valid now; no row if it does not exist.",
+    sql=f"SELECT {_COLUMNS} FROM api_keys k WHERE k.id = %(id)s::text",
 )
 
 LIST = Statement(
     "list_api_keys",
-    # Promises: returns all keys, oldest first.
-    f"SELECT {_COLUMNS} FROM api_keys k ORDER BY k.created_at, k.id",
+    promise="Returns all keys, oldest first.",
+    sql=f"SELECT {_COLUMNS} FROM api_keys k ORDER BY k.created_at, k.id",
 )
 
 REVOKE = Statement(
     "revoke_api_key",
-    # Promises: makes the key invalid after `seconds`, never later than an earlier revocation does.
-    # Returns no row if the key does not exist or is revoked already.
-    f"""
+    promise="Makes the key invalid after `seconds`, never later than an earlier revocation does."
+    " Returns no row if the key does not exist or is revoked already.",
+    sql=f"""
     UPDATE api_keys k
     SET revoked_at = least(k.revoked_at, now() + make_interval(secs => %(seconds)s::float8))
     WHERE k.id = %(id)s::text AND coalesce(k.revoked_at > now(), true) RETURNING {_COLUMNS}
@@ -51,8 +51,8 @@ REVOKE = Statement(
 
 RECORD_USE = Statement(
     "record_use_of_api_keys",
-    # Promises: sets last_used_at of the keys to now, except where it is less than a minute old.
-    """
+    promise="Sets last_used_at of the keys to now, except where it is less than a minute old.",
+    sql="""
     UPDATE api_keys k SET last_used_at = now()
     WHERE k.id = ANY(%(ids)s::text[])
         AND (k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute')

@@ -1,7 +1,7 @@
 """PostgreSQL: connections, statements, transactions, and the tenant scope of every statement.
 
 The names below are the interface of the package. Other packages also import the modules
-`tenant_scope`, `row_turns`, `page_size`, `batch_size` and `schema`.
+`tenant_scope`, `row_limiter`, `page_size`, `batch_size` and `schema`.
 """
 
 from app.database.batches import Batches

@@ -12,14 +12,14 @@ A page has at least one row.
 """
 
 
-class Fitting(NamedTuple, Generic[T]):
+class PageRows(NamedTuple, Generic[T]):
     """The rows of a page, and whether rows were left out because of their size."""
 
     rows: Sequence[T]
     is_cut: bool
 
 
-def fitting(rows: str, order: str) -> str:
+def fit_page(rows: str, order: str) -> str:
     """Return SQL for the first rows of a query that fit in a page.
 
     PostgreSQL measures the rows, so that this process never receives the others.
@@ -41,7 +41,7 @@ def fitting(rows: str, order: str) -> str:
 
 
 def is_cut(rows: Sequence[Sequence[Any]]) -> bool:
-    """Return whether a query made by `fitting` left out rows because of their size.
+    """Return whether a query made by `fit_page` left out rows because of their size.
 
     Args:
         rows: The result of the query.

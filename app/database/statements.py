@@ -32,7 +32,7 @@ class Statement:
     name: str
     sql: str
     past_row_security: bool = False
-    promise: str = field(default="", kw_only=True)
+    promise: str = field(kw_only=True)
 
     @functools.cached_property
     def text(self) -> str:

@@ -21,12 +21,13 @@ following batches do not."""
 
 VERIFY_EVENTS = Statement(
     "verify_events",
-    # Promises: of the next `limit` events by key: how many there were, how many jobs began with
-    # them, the key of the last one, and the first fault of each job. The events of a job must be
-    # numbered from 1 without gaps, the first one must be a creation, each hash must cover the
-    # previous event, and the job must be as its last event says. Each job is looked up by its key:
-    # a plain join would be planned for any limit, and so read all jobs in every batch.
-    f"""
+    promise="Of the next `limit` events by key: how many there were, how many jobs began with"
+    " them, the key of the last one, and the first fault of each job. The events of a job"
+    " must be numbered from 1 without gaps, the first one must be a creation, each hash"
+    " must cover the previous event, and the job must be as its last event says. Each job"
+    " is looked up by its key: a plain join would be planned for any limit, and so read all"
+    " jobs in every batch.",
+    sql=f"""
     WITH batch AS MATERIALIZED (
         SELECT e.* FROM job_events e
         WHERE (e.job_id, e.seq) >= (%(after)s::uuid, %(after_seq)s::bigint)
@@ -72,12 +73,12 @@ VERIFY_EVENTS = Statement(
 
 VERIFY_ENDS = Statement(
     "verify_ends_of_histories",
-    # Promises: of the next `limit` jobs by id: how many there were, the id of the last one, and the
-    # jobs whose last events are missing, with the number of their last event. Each job must have at
-    # least one event, even if its version says otherwise. The subquery in LIMIT hides the number
-    # from the planner: row security makes it expect very few jobs, and with a known limit it would
-    # sort all jobs instead of reading them by their key.
-    """
+    promise="Of the next `limit` jobs by id: how many there were, the id of the last one, and the"
+    " jobs whose last events are missing, with the number of their last event. Each job"
+    " must have at least one event, even if its version says otherwise. The subquery in"
+    " LIMIT hides the number from the planner: row security makes it expect very few jobs,"
+    " and with a known limit it would sort all jobs instead of reading them by their key.",
+    sql="""
     WITH batch AS MATERIALIZED (
         SELECT j.id, greatest(j.version, 1) AS version FROM scrape_jobs j
         WHERE j.id >= %(after)s::uuid AND (%(at_first)s::bool OR j.id <> %(after)s::uuid)
@@ -101,8 +102,8 @@ _SHOWN_COLUMNS = ", ".join(
 
 EVENTS = Statement(
     "events_of_job",
-    # Promises: the next `limit` events of one job with all their columns, oldest first.
-    f"""
+    promise="The next `limit` events of one job with all their columns, oldest first.",
+    sql=f"""
     SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT {_SHOWN_COLUMNS}) AS r)
     FROM job_events e
     WHERE e.job_id = %(job_id)s::uuid AND e.seq >= %(after_seq)s::bigint
@@ -113,8 +114,8 @@ EVENTS = Statement(
 
 COUNT = Statement(
     "count_jobs",
-    # Promises: the number of jobs: an estimate above 100,000, exact otherwise.
-    """
+    promise="The number of jobs: an estimate above 100,000, exact otherwise.",
+    sql="""
     SELECT CASE WHEN c.reltuples > 100000 THEN c.reltuples::bigint
         ELSE (SELECT count(*) FROM scrape_jobs) END
     FROM pg_class c WHERE c.oid = 'scrape_jobs'::regclass

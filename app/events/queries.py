@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, timestamp
-from app.database.page_size import Fitting, fitting, is_cut
+from app.database.page_size import PageRows, fit_page, is_cut
 from app.database.tenant_scope import visible_rows
 from app.events.models import NO_CUSTOMER
 from app.events.provenance import Provenance
@@ -191,10 +191,10 @@ class RecordedEvent:
 
 HISTORY = Statement(
     "history",
-    # Promises: at most `limit` events of one job after number `after`, oldest first, by the primary
-    # key. Fewer if they exceed the size of a page: then each row has the number of all that were
-    # found.
-    fitting(
+    promise="At most `limit` events of one job after number `after`, oldest first, by the primary"
+    " key. Fewer if they exceed the size of a page: then each row has the number of all"
+    " that were found.",
+    sql=fit_page(
         f"""SELECT e.seq, (SELECT row_to_json(r)::text FROM (SELECT
             e.seq AS id, {timestamp("e.at")} AS at,
             (SELECT row_to_json(a) FROM (
@@ -209,11 +209,11 @@ HISTORY = Statement(
 )
 
 
-def history(job_id: UUID, after: int, limit: int) -> Fitting[RecordedEvent]:
+def history(job_id: UUID, after: int, limit: int) -> PageRows[RecordedEvent]:
     """Return the job's events after number `after`, oldest first.
 
     Returns:
         At most `limit` events. Fewer if they exceed the size of a page.
     """
     rows = database.run(HISTORY, {"job_id": str(job_id), "after": after, "limit": limit})
-    return Fitting([RecordedEvent(text, (seq,)) for seq, text, *_ in rows], is_cut(rows))
+    return PageRows([RecordedEvent(text, (seq,)) for seq, text, *_ in rows], is_cut(rows))

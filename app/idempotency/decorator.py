@@ -8,7 +8,7 @@ from typing import ParamSpec
 from flask import Response, request
 
 from app import database
-from app.database.row_turns import TURNS
+from app.database.row_limiter import ROW_LIMITER
 from app.errors import IdempotencyKeyInUse, InvalidInput, StoredResponseUnreadable
 from app.http.body import raw_body
 from app.http.provenance import provenance
@@ -67,7 +67,7 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
         raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
     caller = provenance().actor.id or ""
     digest = keys.fingerprint(request.method, request.path, raw_body())
-    with TURNS.at((caller, key), IdempotencyKeyInUse), database.transaction():
+    with ROW_LIMITER.at((caller, key), IdempotencyKeyInUse), database.transaction():
         stored = keys.claim(caller, key, digest)
         if stored is not None:
             return _replay(stored, vault)

@@ -43,9 +43,9 @@ class StoredResponse:
 
 CLAIM = Statement(
     "claim_idempotency_key",
-    # Promises: a row is returned for exactly one of all requests with this key within 24 hours. A
-    # second request waits here until the first one's transaction ends.
-    """
+    promise="A row is returned for exactly one of all requests with this key within 24 hours. A"
+    " second request waits here until the first one's transaction ends.",
+    sql="""
     INSERT INTO idempotency_keys AS k (caller, key, fingerprint, created_at)
     VALUES (%(caller)s::text, %(key)s::text, decode(%(fingerprint)s::text, 'hex'), now())
     ON CONFLICT (caller, key) DO UPDATE
@@ -58,8 +58,8 @@ CLAIM = Statement(
 
 READ = Statement(
     "read_idempotency_key",
-    # Promises: the fingerprint of the key's request, and the stored response.
-    """
+    promise="The fingerprint of the key's request, and the stored response.",
+    sql="""
     SELECT encode(fingerprint, 'hex'), status, headers, body FROM idempotency_keys
     WHERE caller = %(caller)s::text AND key = %(key)s::text
     """,
@@ -67,8 +67,8 @@ READ = Statement(
 
 REMEMBER = Statement(
     "remember_answer",
-    # Promises: the response is stored with the key that this transaction claimed.
-    """
+    promise="The response is stored with the key that this transaction claimed.",
+    sql="""
     UPDATE idempotency_keys
     SET status = %(status)s::int, headers = %(headers)s::jsonb, body = %(body)s::text
     WHERE caller = %(caller)s::text AND key = %(key)s::text RETURNING true
@@ -77,9 +77,9 @@ REMEMBER = Statement(
 
 FORGET = Statement(
     "forget_expired_keys",
-    # Promises: at most 10 expired keys are deleted. Each new key deletes more than one, so that the
-    # table holds the keys of about 24 hours.
-    """
+    promise="At most 10 expired keys are deleted. Each new key deletes more than one, so that the"
+    " table holds the keys of about 24 hours.",
+    sql="""
     DELETE FROM idempotency_keys WHERE (caller, key) IN (
         SELECT caller, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours'
         ORDER BY created_at LIMIT 10 FOR UPDATE SKIP LOCKED)
@@ -150,8 +150,8 @@ def _forget_expired() -> None:
 
 PRUNE = Statement(
     "remove_expired_keys",
-    # Promises: at most `limit` expired keys are deleted. The row has their number.
-    """
+    promise="At most `limit` expired keys are deleted. The row has their number.",
+    sql="""
     WITH deleted AS (
         DELETE FROM idempotency_keys WHERE (caller, key) IN (
             SELECT caller, key FROM idempotency_keys WHERE created_at < now() - interval '24 hours'

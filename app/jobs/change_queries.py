@@ -168,20 +168,20 @@ def _change(compared: str) -> str:
 
 CHANGE = Statement(
     "change_job",
-    # Promises: the job's row is locked, checked as it is then, and changed together with its event.
-    # If the status changes, the outbox and uncounted_events get a row each. Or nothing is changed,
-    # and the first refusal is named. No row: the job does not exist. The rules come as parameters.
-    # A value that the job already has counts as not given. Only the status, metadata and the fields
-    # of _PARAMETER_FIELDS are changed.
-    _change(_NOT_COMPARED),
+    promise="The job's row is locked, checked as it is then, and changed together with its event."
+    " If the status changes, the outbox and uncounted_events get a row each. Or nothing is"
+    " changed, and the first refusal is named. No row: the job does not exist. The rules"
+    " come as parameters. A value that the job already has counts as not given. Only the"
+    " status, metadata and the fields of _PARAMETER_FIELDS are changed.",
+    sql=_change(_NOT_COMPARED),
 )
 
 CHANGE_COMPARED = Statement(
     "change_compared_job",
-    # Promises: the same as change_job. It also changes QUEUE_FIELDS. It also refuses the change if
-    # a fixed field has another value than the request gives, or if QUEUE_FIELDS would change while
-    # the job is not queueable.
-    _change(_COMPARED),
+    promise="The same as change_job. It also changes QUEUE_FIELDS. It also refuses the change if a"
+    " fixed field has another value than the request gives, or if QUEUE_FIELDS would change"
+    " while the job is not queueable.",
+    sql=_change(_COMPARED),
 )
 
 

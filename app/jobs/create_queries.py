@@ -39,10 +39,10 @@ _APPEND_CREATED = events.append_event(
 
 CREATE = Statement(
     "create_jobs",
-    # Promises: all jobs and their first events are stored, and one row per job is returned, in any
-    # order. If a document is too large, nothing is stored, and the only row names that job and
-    # document.
-    f"""
+    promise="All jobs and their first events are stored, and one row per job is returned, in any"
+    " order. If a document is too large, nothing is stored, and the only row names that job"
+    " and document.",
+    sql=f"""
     WITH n AS MATERIALIZED (
         -- created_at has the precision that responses show: a list with created_before set to the
         -- created_at of a job that was read leaves that job out.

@@ -66,9 +66,9 @@ def take(only: str = "") -> str:
 
 HEARTBEAT = Statement(
     "extend_lease",
-    # Promises: the lease has its full length again from now on. Nothing else is changed, and no
-    # index is written. No row: the job is not running under this token.
-    f"""
+    promise="The lease has its full length again from now on. Nothing else is changed, and no"
+    " index is written. No row: the job is not running under this token.",
+    sql=f"""
     WITH cur AS MATERIALIZED (
         SELECT j.id, now() + make_interval(secs => j.lease_seconds) AS until FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text
@@ -102,10 +102,10 @@ _APPEND_CANCEL_HEARD = events.append_event(
 
 RECORD_CANCEL_HEARD = Statement(
     "record_cancel_heard",
-    # Promises: once for each cancellation, the event that the worker was informed of it, and the
-    # job as it is then. No row: the event exists already, or the job was not cancelled under this
-    # token.
-    f"""
+    promise="Once for each cancellation, the event that the worker was informed of it, and the job"
+    " as it is then. No row: the event exists already, or the job was not cancelled under"
+    " this token.",
+    sql=f"""
     WITH cur AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.lease_token = %(lease_token)s::text
@@ -139,9 +139,9 @@ def record_cancel_heard(
 
 LEASE = Statement(
     "read_lease",
-    # Promises: whether the job was cancelled while a worker held it under this token, and the job.
-    # No row: the job does not exist.
-    f"""
+    promise="Whether the job was cancelled while a worker held it under this token, and the job."
+    " No row: the job does not exist.",
+    sql=f"""
     SELECT coalesce(j.lease_token = %(lease_token)s::text, false)
             AND j.status = '{Status.CANCELLED}',
         {tag("j")}, {job_json("j")} FROM scrape_jobs j
@@ -164,8 +164,8 @@ def read_cancelled(job_id: UUID, lease_token: str) -> tuple[bool, Representation
 
 WORKER = Statement(
     "read_worker",
-    # Promises: the id of the worker that holds the job or held it last.
-    f"SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')}",
+    promise="The id of the worker that holds the job or held it last.",
+    sql=f"SELECT j.worker_id FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows('j')}",
 )
 
 
@@ -177,10 +177,10 @@ def read_worker_id(job_id: UUID) -> str | None:
 
 EXPIRED = Statement(
     "find_expired_leases",
-    # Promises: at most `limit` running jobs whose lease has expired, the longest expired first.
-    # Jobs whose lease expired during an outage are left out while their worker still has time to
-    # send a heartbeat. It locks nothing: the rescue checks each job again.
-    f"""
+    promise="At most `limit` running jobs whose lease has expired, the longest expired first. Jobs"
+    " whose lease expired during an outage are left out while their worker still has time"
+    " to send a heartbeat. It locks nothing: the rescue checks each job again.",
+    sql=f"""
     WITH outage AS MATERIALIZED ({OUTAGES})
     SELECT j.id, j.worker_id, j.retry_count FROM scrape_jobs j
     WHERE (j.status = '{Status.RUNNING}') IS TRUE AND j.lease_expires_at < now()
@@ -202,9 +202,9 @@ def expired(limit: int) -> list[tuple[UUID, str, int]]:
 
 LOCK = Statement(
     "lock_job_if_free",
-    # Promises: the job's row is locked until the transaction ends. No row: another transaction
-    # holds the lock, or the job does not exist. It never waits.
-    f"""
+    promise="The job's row is locked until the transaction ends. No row: another transaction holds"
+    " the lock, or the job does not exist. It never waits.",
+    sql=f"""
     SELECT true FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows("j")}
     FOR NO KEY UPDATE SKIP LOCKED
     """,

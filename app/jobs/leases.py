@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.database.row_turns import one_row
+from app.database.row_limiter import limited_per_row
 from app.errors import JobNotFound, LeaseLost, LockTimeout, TransitionRefused
 from app.events.provenance import Provenance
 from app.jobs import changes, lease_queries
@@ -14,7 +14,7 @@ from app.jobs.representation import Representation
 from app.jobs.states import Status
 
 
-@one_row
+@limited_per_row
 def heartbeat(job_id: UUID, lease_token: str, provenance: Provenance) -> Representation:
     """Extend the job's lease and return the job.
 
@@ -40,7 +40,7 @@ def _read_cancelled(job_id: UUID, lease_token: str, provenance: Provenance) -> R
     return lease_queries.record_cancel_heard(job_id, lease_token, provenance) or job
 
 
-@one_row
+@limited_per_row
 def retry(
     job_id: UUID,
     fields: Mapping[str, Any],
@@ -84,7 +84,7 @@ def _retry(
     return changes.apply(job_id, change, provenance)
 
 
-@one_row
+@limited_per_row
 def give_up(
     job_id: UUID,
     error_message: str | None,
@@ -121,7 +121,7 @@ def give_up(
             return refusal
 
 
-@one_row
+@limited_per_row
 def release(job_id: UUID, preconditions: Preconditions, provenance: Provenance) -> Representation:
     """Return the running job to pending unfinished. It is due at once, and no retry is counted.
 

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from app import database
 from app.database import Statement, tenant_scope
-from app.database.page_size import PAGE_BYTES, Fitting, is_cut
+from app.database.page_size import PAGE_BYTES, PageRows, is_cut
 from app.jobs.models import TAGS, ScrapeJob
 from app.jobs.representation import FIELDS, job_json
 
@@ -114,7 +114,7 @@ def page_query(
 ) -> Select[Any]:
     """Return the query of a page of the list.
 
-    It cuts the page by its size in bytes, in the same way as `app.database.page_size.fitting`.
+    It cuts the page by its size in bytes, in the same way as `app.database.page_size.fit_page`.
 
     Args:
         filters: Which jobs to list.
@@ -164,7 +164,7 @@ def page(
     after: Sequence[Any] | None,
     limit: int,
     fields: Collection[str] = FIELDS,
-) -> Fitting[ListedJob]:
+) -> PageRows[ListedJob]:
     """Return a page of the list. See `page_query` for the arguments.
 
     Returns:
@@ -172,7 +172,7 @@ def page(
     """
     rows = database.fetch(page_query(filters, order, after, limit, fields))
     jobs = [ListedJob(text, tuple(position)) for text, *position, _, _ in rows]
-    return Fitting(jobs, is_cut(rows))
+    return PageRows(jobs, is_cut(rows))
 
 
 MAX_CHANGE_SECONDS = 300
@@ -181,10 +181,11 @@ only reads, such as a dump."""
 
 SETTLED_BEFORE = Statement(
     "settled_before",
-    # Promises: the start of the oldest transaction that may still commit a change, or now if there
-    # is none. PostgreSQL hides the start of other roles' transactions: a hidden transaction that
-    # writes, or that belongs to the service, counts as started MAX_CHANGE_SECONDS ago.
-    f"""
+    promise="The start of the oldest transaction that may still commit a change, or now if there"
+    " is none. PostgreSQL hides the start of other roles' transactions: a hidden"
+    " transaction that writes, or that belongs to the service, counts as started"
+    " MAX_CHANGE_SECONDS ago.",
+    sql=f"""
     SELECT date_trunc('milliseconds', greatest(
         now() - interval '{MAX_CHANGE_SECONDS} seconds',
         least(now(), min(CASE WHEN a.state IS NULL THEN '-infinity' ELSE a.xact_start END))))

@@ -47,11 +47,11 @@ class ServicePulse(Model):
 
 DETECT_OUTAGE = Statement(
     "detect_outage",
-    # Promises: seen_at is at most half a second old. If it was older than OUTAGE_SECONDS before,
-    # the time between is recorded as an outage, and one row gives its length in seconds. Several
-    # processes update the same row: most of their updates write nothing. If the clock was set back,
-    # seen_at follows it.
-    f"""
+    promise="Seen_at is at most half a second old. If it was older than OUTAGE_SECONDS before, the"
+    " time between is recorded as an outage, and one row gives its length in seconds."
+    " Several processes update the same row: most of their updates write nothing. If the"
+    " clock was set back, seen_at follows it.",
+    sql=f"""
     WITH updated AS (
         INSERT INTO service_pulse AS p (id, seen_at)
         SELECT 1, clock_timestamp() WHERE NOT EXISTS (

@@ -10,8 +10,8 @@ from app.jobs.representation import Representation, job_json, tag
 
 GET = Statement(
     "get_job",
-    # Promises: the job as it is now, or no row if it does not exist. One lookup by the primary key.
-    f"""SELECT {tag("j")}, {job_json("j")}
+    promise="The job as it is now, or no row if it does not exist. One lookup by the primary key.",
+    sql=f"""SELECT {tag("j")}, {job_json("j")}
     FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows("j")}""",
 )
 
@@ -24,9 +24,9 @@ def get(job_id: UUID) -> Representation | None:
 
 LOCK_DOCUMENTS = Statement(
     "lock_documents",
-    # Promises: the job's status and documents, or no row if the job does not exist. The row is
-    # locked: no other transaction changes it until this one ends.
-    f"""
+    promise="The job's status and documents, or no row if the job does not exist. The row is"
+    " locked: no other transaction changes it until this one ends.",
+    sql=f"""
     SELECT j.status, j.stats, j.metadata, j.config FROM scrape_jobs j
     WHERE j.id = %(id)s::uuid AND {visible_rows("j")} FOR NO KEY UPDATE
     """,

@@ -18,9 +18,9 @@ PRUNE_BATCH = 500
 
 PRUNE_RANGE = Statement(
     "prunable_span",
-    # Promises: the time before which the last change of an old job was, and the oldest last change
-    # before that time, or null.
-    """
+    promise="The time before which the last change of an old job was, and the oldest last change"
+    " before that time, or null.",
+    sql="""
     SELECT c.cutoff, (SELECT min(j.updated_at) FROM scrape_jobs j WHERE j.updated_at < c.cutoff)
     FROM (SELECT now() - make_interval(secs => %(seconds)s::float8) AS cutoff) AS c
     """,
@@ -53,9 +53,9 @@ _LAST = """(SELECT max(updated_at) FROM old),
 
 COUNT_PRUNABLE = Statement(
     "look_for_old_jobs",
-    # Promises: of the next `limit` old jobs: how many can be removed, how many there are, and the
-    # time and id of the last one.
-    f"""
+    promise="Of the next `limit` old jobs: how many can be removed, how many there are, and the"
+    " time and id of the last one.",
+    sql=f"""
     WITH {_OLD}
     SELECT (SELECT count(*) FROM prunable), (SELECT count(*) FROM old), {_LAST}
     """,
@@ -63,11 +63,11 @@ COUNT_PRUNABLE = Statement(
 
 REMOVE = Statement(
     "remove_old_jobs",
-    # Promises: of the next `limit` old jobs, those are deleted, with their events and deliveries,
-    # that have ended, have no young events and no pending webhooks, and are counted in the
-    # statistics. A job that was changed in the meantime is kept. Returns how many were deleted, how
-    # many there were, and the time and id of the last one.
-    f"""
+    promise="Of the next `limit` old jobs, those are deleted, with their events and deliveries,"
+    " that have ended, have no young events and no pending webhooks, and are counted in the"
+    " statistics. A job that was changed in the meantime is kept. Returns how many were"
+    " deleted, how many there were, and the time and id of the last one.",
+    sql=f"""
     WITH {_OLD}, deleted AS (
         DELETE FROM scrape_jobs j USING prunable p
         WHERE j.id = p.id AND j.version = p.version AND j.updated_at = p.updated_at
@@ -84,9 +84,9 @@ REMOVE = Statement(
 
 REMOVE_DELIVERIES = Statement(
     "remove_deliveries_of_job",
-    # Promises: of the job's next `limit` deliveries, those that are not pending are deleted.
-    # Returns the key of the last one.
-    f"""
+    promise="Of the job's next `limit` deliveries, those that are not pending are deleted. Returns"
+    " the key of the last one.",
+    sql=f"""
     WITH batch AS MATERIALIZED (
         SELECT d.seq, d.endpoint_id FROM webhook_deliveries d
         WHERE d.job_id = %(job_id)s::uuid

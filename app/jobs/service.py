@@ -7,8 +7,8 @@ from uuid import UUID
 
 from app import database
 from app.database import tenant_scope
-from app.database.page_size import Fitting
-from app.database.row_turns import one_row
+from app.database.page_size import PageRows
+from app.database.row_limiter import limited_per_row
 from app.errors import InvalidInput, JobNotFound, NotCancellable, TransitionRefused
 from app.events import queries as events
 from app.events.provenance import Provenance
@@ -74,7 +74,7 @@ def get(job_id: UUID) -> Representation:
     return job
 
 
-@one_row
+@limited_per_row
 def update(
     job_id: UUID, fields: Mapping[str, Any], preconditions: Preconditions, provenance: Provenance
 ) -> Representation:
@@ -86,7 +86,7 @@ def update(
     return changes.apply(job_id, Change("updated", fields, preconditions), provenance)
 
 
-@one_row
+@limited_per_row
 def patch(
     job_id: UUID, fields: Mapping[str, Any], preconditions: Preconditions, provenance: Provenance
 ) -> Representation:
@@ -125,7 +125,7 @@ def _is_same(document: Any, other: Any) -> bool:
     return json.dumps(document, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-@one_row
+@limited_per_row
 def cancel(
     job_id: UUID, reason: str, preconditions: Preconditions, provenance: Provenance
 ) -> Representation:
@@ -159,7 +159,7 @@ def page(
     after: Sequence[Any] | None,
     limit: int,
     fields: Collection[str] = FIELDS,
-) -> Fitting[ListedJob]:
+) -> PageRows[ListedJob]:
     """Return a page of the list, as `app.jobs.list_queries.page` does.
 
     Raises:
@@ -191,7 +191,7 @@ def resumable_page(
     return shown, more, next_point(since, places, settled_before, more=more)
 
 
-def history(job_id: UUID, after: int, limit: int) -> Fitting[events.RecordedEvent]:
+def history(job_id: UUID, after: int, limit: int) -> PageRows[events.RecordedEvent]:
     """Return at most `limit` of the job's events after number `after`, oldest first.
 
     Raises:

@@ -23,7 +23,7 @@ LEASE_EXPIRIES = Counter(
     "scrape_jobs_lease_expiries", "Jobs rescued from workers whose lease expired"
 )
 
-WEBHOOK_TRIES = Counter(
+WEBHOOK_ATTEMPTS = Counter(
     "scrape_jobs_webhook_tries",
     "Attempts to deliver a webhook, by outcome: delivered, retry or failed",
     ["outcome"],

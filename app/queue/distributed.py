@@ -35,8 +35,8 @@ MAX_PAUSE_SECONDS = 0.02
 
 COUNT_RUNNING_BY_DOMAIN = Statement(
     "count_running_by_domain",
-    # Promises: the number of running jobs of each domain.
-    """
+    promise="The number of running jobs of each domain.",
+    sql="""
     SELECT j.domain, count(*) FROM scrape_jobs j
     WHERE (j.status = 'running') IS TRUE GROUP BY j.domain
     """,
@@ -45,9 +45,9 @@ COUNT_RUNNING_BY_DOMAIN = Statement(
 
 FIND_CANDIDATES = Statement(
     "find_candidates",
-    # Promises: at most `candidates` due jobs of one priority, the longest due first, of domains
-    # that have not reached their limit.
-    f"""
+    promise="At most `candidates` due jobs of one priority, the longest due first, of domains that"
+    " have not reached their limit.",
+    sql=f"""
     SELECT {RANK}, j.id, j.domain, {JOB_LIMIT} FROM scrape_jobs j
     WHERE {pending_in("due", "j.status")} AND j.priority = %(priority)s::int
         AND {DUE_AT} <= now() AND {MATCHES_FILTER}
@@ -61,15 +61,15 @@ FIND_CANDIDATES = Statement(
 
 LOCK_DOMAIN = Statement(
     "lock_domain",
-    # Promises: true, and no other claim checks the limit of this domain until the transaction
-    # ends; or false if another claim checks it now.
-    "SELECT pg_try_advisory_xact_lock(hashtextextended('queue ' || %(domain)s::text, 0))",
+    promise="True, and no other claim checks the limit of this domain until the transaction ends;"
+    " or false if another claim checks it now.",
+    sql="SELECT pg_try_advisory_xact_lock(hashtextextended('queue ' || %(domain)s::text, 0))",
 )
 
 COUNT_RUNNING = Statement(
     "count_running",
-    # Promises: the number of running jobs of the domain.
-    """
+    promise="The number of running jobs of the domain.",
+    sql="""
     SELECT count(*) FROM scrape_jobs j
     WHERE (j.status = 'running') IS TRUE AND j.domain = %(domain)s::text
     """,
@@ -78,9 +78,9 @@ COUNT_RUNNING = Statement(
 
 CLAIM_JOB = Statement(
     "take_job",
-    # Promises: the job runs from now on, leased to this worker; or no row: it is no longer due and
-    # pending, or another transaction has locked it.
-    f"""
+    promise="The job runs from now on, leased to this worker; or no row: it is no longer due and"
+    " pending, or another transaction has locked it.",
+    sql=f"""
     WITH picked AS MATERIALIZED (
         SELECT j.*, greatest(now(), j.updated_at) AS t, %(token)s::text AS token FROM scrape_jobs j
         WHERE j.id = %(id)s::uuid AND j.status = 'pending' AND {DUE_AT} <= now()

@@ -11,8 +11,8 @@ from app.queue.order import AGING_SECONDS, DUE_AT, JOB_LIMIT
 
 DEPTH = Statement(
     "queue_depth",
-    # Promises: the number of due jobs, and for how many seconds the oldest of them has been due.
-    f"""
+    promise="The number of due jobs, and for how many seconds the oldest of them has been due.",
+    sql=f"""
     SELECT count(*), coalesce(extract(epoch FROM now() - min({DUE_AT})), 0)::float8
     FROM scrape_jobs j WHERE j.status = 'pending' AND {DUE_AT} <= now()
     """,
@@ -36,9 +36,9 @@ MAX_COUNTED_JOBS = 10_000
 
 POSITION = Statement(
     "place_in_queue",
-    # Promises: how many due jobs come before the job, counted up to MAX_COUNTED_JOBS of each
-    # priority, and its concurrency limits; or no row if the job does not exist.
-    f"""
+    promise="How many due jobs come before the job, counted up to MAX_COUNTED_JOBS of each"
+    " priority, and its concurrency limits; or no row if the job does not exist.",
+    sql=f"""
     SELECT j.status, j.priority, j.domain, {timestamp(DUE_AT)}, {DUE_AT} <= now(),
         (SELECT sum(part.ahead)::bigint FROM (
             SELECT (SELECT count(*) FROM (

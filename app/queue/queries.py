@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from app import database
 from app.database import Statement
-from app.database.page_size import fitting
+from app.database.page_size import fit_page
 from app.events import queries as events
 from app.events.provenance import Provenance
 from app.jobs.lease_queries import take
@@ -50,12 +50,13 @@ pending jobs."""
 def _claim_statement(partitioning: str) -> Statement:
     return Statement(
         f"claim_{partitioning}",
-        # Promises: at most `limit` of the due jobs that come next run from now on, leased to this
-        # worker. No two claims return the same job, and no limit is exceeded, whatever other
-        # transactions do at the same time. Jobs that others have locked are skipped, and a domain
-        # whose limit another claim checks counts as full. The last row returns how many candidates
-        # were skipped, whether a partition was cut off, and whether another claim may find more.
-        f"""
+        promise="At most `limit` of the due jobs that come next run from now on, leased to this"
+        " worker. No two claims return the same job, and no limit is exceeded, whatever"
+        " other transactions do at the same time. Jobs that others have locked are skipped,"
+        " and a domain whose limit another claim checks counts as full. The last row"
+        " returns how many candidates were skipped, whether a partition was cut off, and"
+        " whether another claim may find more.",
+        sql=f"""
         WITH {_candidates(partitioning)}, locked AS MATERIALIZED (
             SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank
             FROM candidate c JOIN scrape_jobs j ON j.id = c.id
@@ -92,15 +93,15 @@ def _first_candidates() -> str:
     rows = f"""SELECT c.rank, j.id, {job_json("j")} AS json FROM (
         SELECT * FROM candidate ORDER BY rank, id LIMIT %(shown)s::int) AS c
         JOIN scrape_jobs j ON j.id = c.id"""
-    return fitting(rows, "rank, id")
+    return fit_page(rows, "rank, id")
 
 
 def _upcoming_statement(partitioning: str) -> Statement:
     return Statement(
         f"next_{partitioning}",
-        # Promises: at most `shown` of the jobs that a claim would return now if it were the only
-        # one, as many as fit a page. The last row returns whether a partition was cut off.
-        f"""
+        promise="At most `shown` of the jobs that a claim would return now if it were the only"
+        " one, as many as fit a page. The last row returns whether a partition was cut off.",
+        sql=f"""
         WITH {_candidates(partitioning)}
         SELECT s.rank, s.id, s.json, NULL FROM ({_first_candidates()}) AS s
         UNION ALL SELECT NULL, NULL, NULL, (SELECT off FROM cut)

@@ -29,15 +29,15 @@ def _array(grains: Sequence[int]) -> str:
 
 LOCK = Statement(
     "lock_totals",
-    # Promises: holds the lock on the totals until the transaction ends, or returns false if another
-    # process holds it.
-    "SELECT pg_try_advisory_xact_lock(hashtextextended('statistics', 0))",
+    promise="Holds the lock on the totals until the transaction ends, or returns false if another"
+    " process holds it.",
+    sql="SELECT pg_try_advisory_xact_lock(hashtextextended('statistics', 0))",
 )
 
 COUNT = Statement(
     "count_events",
-    # Promises: removes at most `limit` uncounted status changes and adds them to the totals.
-    f"""
+    promise="Removes at most `limit` uncounted status changes and adds them to the totals.",
+    sql=f"""
     WITH taken AS MATERIALIZED (
         DELETE FROM uncounted_events WHERE (job_id, seq) IN (
             SELECT job_id, seq FROM uncounted_events LIMIT %(limit)s::int)

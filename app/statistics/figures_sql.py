@@ -110,9 +110,9 @@ class FiguresSQL:
         """
         return Statement(
             f"read_statistics_of_{self.rows}_by_{self.group or 'nothing'}",
-            # Promises: the figures of the window as of one moment, for all jobs and for each group,
-            # at most one group more than an answer may have.
-            self._sql(),
+            promise="The figures of the window as of one moment, for all jobs and for each group,"
+            " at most one group more than an answer may have.",
+            sql=self._sql(),
         )
 
     def _sql(self) -> str:

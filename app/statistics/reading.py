@@ -25,8 +25,8 @@ _READ = {
 
 JOBS_BY_STATUS = Statement(
     "jobs_by_status",
-    # Promises: the number of jobs in each status, by the totals and the changes not counted yet.
-    f"""
+    promise="The number of jobs in each status, by the totals and the changes not counted yet.",
+    sql=f"""
     SELECT s.status, sum(s.jobs)::bigint FROM (
         SELECT v.status, v.jobs FROM job_totals t
         CROSS JOIN LATERAL (
@@ -52,10 +52,10 @@ _MAX_UTC_PERIODS = 3 * (MAX_GROUPS + 2) + 2 * _HOURS_AROUND_NOW
 def _active_periods(unit: str, rows: str) -> Statement:
     return Statement(
         f"{unit}s_of_{rows}_with_events",
-        # Promises: the time since which totals of quarter hours are kept, and the newest `most`
-        # hours or days of UTC in the window that have events or may get some before the figures
-        # are read.
-        f"""
+        promise="The time since which totals of quarter hours are kept, and the newest `most`"
+        " hours or days of UTC in the window that have events or may get some before the"
+        " figures are read.",
+        sql=f"""
         SELECT (SELECT m.at FROM statistics_marks m WHERE m.name = 'quarters'), ARRAY(
             SELECT date_bin('1 {unit}', f.at, timestamptz 'epoch') FROM (
                 (SELECT DISTINCT t.start AS at FROM job_totals t

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement, rows_of, timestamp
-from app.database.page_size import Fitting, fitting, is_cut
+from app.database.page_size import PageRows, fit_page, is_cut
 from app.database.tenant_scope import visible_rows
 from app.webhooks.messages import body, wants, webhook_id
 
@@ -29,11 +29,11 @@ def _delivery_json(delivery: str) -> str:
 
 LIST_DELIVERIES = Statement(
     "list_webhook_deliveries",
-    # Promises: at most `limit` deliveries of one endpoint with one of `statuses`, newest first,
-    # that come before (`before_at`, `before_id`). Of each status at most `limit` are read, by the
-    # index that has this order. If they do not fit a page there are fewer, and their number beside
-    # each.
-    fitting(
+    promise="At most `limit` deliveries of one endpoint with one of `statuses`, newest first, that"
+    " come before (`before_at`, `before_id`). Of each status at most `limit` are read, by"
+    " the index that has this order. If they do not fit a page there are fewer, and their"
+    " number beside each.",
+    sql=fit_page(
         f"""SELECT d.created_at, d.id, {_delivery_json("d")} AS json FROM (
             SELECT d.* FROM unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
                 SELECT d.* FROM webhook_deliveries d
@@ -52,10 +52,10 @@ MAX_COUNTED = 100_000
 
 COUNT_PENDING = Statement(
     "count_pending_webhooks",
-    # Promises: the number of pending deliveries plus the number of status changes before their
-    # fan-out, each exact up to MAX_COUNTED; and the seconds that the oldest of these changes has
-    # waited. The time does not grow with the tables.
-    f"""
+    promise="The number of pending deliveries plus the number of status changes before their"
+    " fan-out, each exact up to MAX_COUNTED; and the seconds that the oldest of these"
+    " changes has waited. The time does not grow with the tables.",
+    sql=f"""
     WITH RECURSIVE customer AS (
         (SELECT o.customer AS id, o.created_at FROM outbox o
             ORDER BY o.customer, o.created_at LIMIT 1)
@@ -89,9 +89,9 @@ COUNT_PENDING = Statement(
 
 REDELIVER = Statement(
     "redeliver_webhook",
-    # Promises: the delivery is due now and keeps its recorded attempts. If an attempt is in
-    # progress, the delivery stays claimed.
-    f"""
+    promise="The delivery is due now and keeps its recorded attempts. If an attempt is in"
+    " progress, the delivery stays claimed.",
+    sql=f"""
     UPDATE webhook_deliveries d SET
         status = 'pending', failures = 0, finished_at = NULL,
         next_try_at = CASE WHEN d.claim IS NULL THEN now() ELSE d.next_try_at END
@@ -102,10 +102,10 @@ REDELIVER = Statement(
 
 REDELIVER_FAILED = Statement(
     "redeliver_failed_webhooks",
-    # Promises: of the endpoint's deliveries that have failed since `since`, the next at most
-    # `limit` are due now. The row has their number, whether there may be more, and the time at
-    # which the last of them failed.
-    f"""
+    promise="Of the endpoint's deliveries that have failed since `since`, the next at most `limit`"
+    " are due now. The row has their number, whether there may be more, and the time at"
+    " which the last of them failed.",
+    sql=f"""
     WITH step AS MATERIALIZED (
         SELECT d.job_id, d.seq, d.endpoint_id, d.finished_at FROM webhook_deliveries d
         WHERE d.endpoint_id = %(endpoint_id)s::uuid AND d.status = 'failed'
@@ -123,12 +123,12 @@ REDELIVER_FAILED = Statement(
 
 REPLAY = Statement(
     "replay_webhooks",
-    # Promises: of the next at most `limit` status changes of the period, in the order of their
-    # times, those that match the endpoint's filters are due to it now: an existing delivery again,
-    # otherwise a new one. Changes of jobs that are removed, or not visible to the caller, are left
-    # out. The row has the number of deliveries, whether there may be more changes, and the position
-    # of the last one.
-    f"""
+    promise="Of the next at most `limit` status changes of the period, in the order of their"
+    " times, those that match the endpoint's filters are due to it now: an existing"
+    " delivery again, otherwise a new one. Changes of jobs that are removed, or not visible"
+    " to the caller, are left out. The row has the number of deliveries, whether there may"
+    " be more changes, and the position of the last one.",
+    sql=f"""
     WITH endpoint AS MATERIALIZED (
         SELECT * FROM webhook_endpoints w
         WHERE w.id = %(endpoint_id)s::uuid AND w.active AND {visible_rows("w")} FOR KEY SHARE
@@ -171,9 +171,9 @@ REPLAY = Statement(
 
 DELETE_DELIVERIES = Statement(
     "drop_webhook_deliveries",
-    # Promises: at most `limit` deliveries to the endpoint are deleted. The row has their number,
-    # and whether more may be left.
-    f"""
+    promise="At most `limit` deliveries to the endpoint are deleted. The row has their number, and"
+    " whether more may be left.",
+    sql=f"""
     WITH step AS MATERIALIZED (
         SELECT d.job_id, d.seq FROM webhook_deliveries d
         WHERE d.endpoint_id = %(endpoint_id)s::uuid
@@ -190,8 +190,8 @@ DELETE_DELIVERIES = Statement(
 
 ENQUEUE_TEST = Statement(
     "enqueue_test_webhook",
-    # Promises: a test message is due to the endpoint; it has the id of a job that does not exist.
-    f"""
+    promise="A test message is due to the endpoint; it has the id of a job that does not exist.",
+    sql=f"""
     INSERT INTO webhook_deliveries AS d
         (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
     VALUES (
@@ -227,7 +227,7 @@ def count_pending() -> PendingDeliveries:
 
 def list_deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any], limit: int
-) -> Fitting[ListedDelivery]:
+) -> PageRows[ListedDelivery]:
     """Return deliveries of an endpoint, newest first, as many as fit a page.
 
     Args:
@@ -245,7 +245,7 @@ def list_deliveries(
         "limit": limit,
     }
     rows = database.run(LIST_DELIVERIES, parameters)
-    return Fitting([ListedDelivery(text, (at, id)) for at, id, text, *_ in rows], is_cut(rows))
+    return PageRows([ListedDelivery(text, (at, id)) for at, id, text, *_ in rows], is_cut(rows))
 
 
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:

@@ -35,14 +35,15 @@ IS TRUE keeps the planner from all indexes but the primary key.
 
 CLAIM = Statement(
     "claim_webhook_deliveries",
-    # Promises: at most `limit` due deliveries belong to this claim alone for `lease_seconds`. An
-    # endpoint gets at most as many as it has room for. Of each job and endpoint only the first
-    # pending delivery is claimed; an earlier change of the job that is still in the outbox, and not
-    # yet served to the endpoint, comes first, too. Customers take turns, and so do the endpoints of
-    # each customer. Of the untrusted endpoints of one customer at most `untrusted` deliveries are
-    # held. Due deliveries that wait for an earlier one are postponed, so that no later claim
-    # examines them again; the rows without a seq name them.
-    f"""
+    promise="At most `limit` due deliveries belong to this claim alone for `lease_seconds`. An"
+    " endpoint gets at most as many as it has room for. Of each job and endpoint only the"
+    " first pending delivery is claimed; an earlier change of the job that is still in the"
+    " outbox, and not yet served to the endpoint, comes first, too. Customers take turns,"
+    " and so do the endpoints of each customer. Of the untrusted endpoints of one customer"
+    " at most `untrusted` deliveries are held. Due deliveries that wait for an earlier one"
+    " are postponed, so that no later claim examines them again; the rows without a seq"
+    " name them.",
+    sql=f"""
     WITH
     -- The endpoints that this dispatcher knows: their room, what it holds, and its trust in them.
     share AS MATERIALIZED (
@@ -175,11 +176,11 @@ CLAIM = Statement(
 
 RESUME = Statement(
     "resume_webhook_deliveries",
-    # Promises: of each job and endpoint the first pending delivery is due, if it was postponed to
-    # wait for another. It runs after the commit that ended the other delivery, and after the commit
-    # that postponed one: either run sees the other's writes, so no delivery waits for one that has
-    # ended.
-    """
+    promise="Of each job and endpoint the first pending delivery is due, if it was postponed to"
+    " wait for another. It runs after the commit that ended the other delivery, and after"
+    " the commit that postponed one: either run sees the other's writes, so no delivery"
+    " waits for one that has ended.",
+    sql="""
     UPDATE webhook_deliveries d SET next_try_at = now()
     FROM (
         SELECT DISTINCT * FROM unnest(%(job_ids)s::uuid[], %(endpoint_ids)s::uuid[])
@@ -198,10 +199,10 @@ RESUME = Statement(
 
 SETTLE = Statement(
     "settle_webhook_deliveries",
-    # Promises: each attempt is recorded, and its delivery is delivered, pending again or failed, if
-    # the claim still holds it. A success clears the endpoint's failing_since, a failure sets it. An
-    # endpoint with a disabled_reason is inactive.
-    f"""
+    promise="Each attempt is recorded, and its delivery is delivered, pending again or failed, if"
+    " the claim still holds it. A success clears the endpoint's failing_since, a failure"
+    " sets it. An endpoint with a disabled_reason is inactive.",
+    sql=f"""
     WITH result AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(results)s::jsonb) AS r (
             job_id uuid, seq bigint, endpoint_id uuid,
@@ -241,8 +242,8 @@ SETTLE = Statement(
 
 RELEASE = Statement(
     "release_webhook_deliveries",
-    # Promises: the deliveries that the claim still holds are due at once, for any dispatcher.
-    """
+    promise="The deliveries that the claim still holds are due at once, for any dispatcher.",
+    sql="""
     UPDATE webhook_deliveries d SET claim = NULL, next_try_at = now()
     WHERE d.claim = %(claim)s::uuid AND d.status = 'pending'
         AND (d.job_id, d.seq, d.endpoint_id) IN (

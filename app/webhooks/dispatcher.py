@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.observability.failure_log import log_failure
-from app.observability.metrics import WEBHOOK_DELAY_SECONDS, WEBHOOK_TRIES
+from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_DELAY_SECONDS
 from app.periodic import Context
 from app.vault import Vault
 from app.webhooks import dispatch_queries as queries
@@ -297,7 +297,7 @@ def _adjust(throttle: EndpointThrottle, result: AttemptResult) -> None:
 
 
 def _measure(result: AttemptResult) -> None:
-    WEBHOOK_TRIES.labels("retry" if result.status == "pending" else result.status).inc()
+    WEBHOOK_ATTEMPTS.labels("retry" if result.status == "pending" else result.status).inc()
     if result.status == "delivered":
         WEBHOOK_DELAY_SECONDS.observe(
             result.claimed.pending_seconds + result.attempt["duration_ms"] / 1000

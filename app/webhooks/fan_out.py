@@ -27,14 +27,14 @@ FIRST_CUSTOMER = UUID(int=0)
 
 FAN_OUT = Statement(
     "fan_out_status_changes",
-    # Promises: about `limit` deliveries at most are created, shared between the customers from
-    # `from_customer` on, for the oldest changes of each. A change leaves the outbox in the
-    # transaction that creates its last delivery; a change that is served in part keeps the id of
-    # the last endpoint that it was served to. Concurrent dispatchers take different changes. A
-    # delivery that waits for an earlier one of its job is postponed. The row has the number of
-    # changes, the number of customers, the last customer, and the jobs and endpoints of the
-    # postponed deliveries.
-    f"""
+    promise="About `limit` deliveries at most are created, shared between the customers from"
+    " `from_customer` on, for the oldest changes of each. A change leaves the outbox in the"
+    " transaction that creates its last delivery; a change that is served in part keeps the"
+    " id of the last endpoint that it was served to. Concurrent dispatchers take different"
+    " changes. A delivery that waits for an earlier one of its job is postponed. The row"
+    " has the number of changes, the number of customers, the last customer, and the jobs"
+    " and endpoints of the postponed deliveries.",
+    sql=f"""
     WITH RECURSIVE
     -- The next customers that have changes in the outbox, one index lookup for each.
     customer AS (

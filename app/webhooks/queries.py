@@ -50,8 +50,8 @@ _FIELDS_OF_JSON = """jsonb_to_record(%(fields)s::jsonb) AS f (
 
 LOCK_CUSTOMER = Statement(
     "lock_customers_webhooks",
-    # Promises: until this transaction ends, no other one creates endpoints of the customer.
-    """
+    promise="Until this transaction ends, no other one creates endpoints of the customer.",
+    sql="""
     SELECT pg_advisory_xact_lock(
         hashtextextended('webhook_endpoints ' || %(tenant)s::text, 0)) IS NULL
     """,
@@ -59,10 +59,10 @@ LOCK_CUSTOMER = Statement(
 
 CREATE_ENDPOINT = Statement(
     "create_webhook_endpoint",
-    # Promises: the new endpoint with its secret, which only this answer and that of a rotation
-    # show; or no row if the customer has `limit` endpoints already. Endpoints without a customer,
-    # which only operators create, are not limited.
-    f"""
+    promise="The new endpoint with its secret, which only this answer and that of a rotation show;"
+    " or no row if the customer has `limit` endpoints already. Endpoints without a"
+    " customer, which only operators create, are not limited.",
+    sql=f"""
     INSERT INTO webhook_endpoints AS w
         (id, url, statuses, job_types, domains, description, active, headers, header_names, secret,
          customer_config_id, created_at, updated_at)
@@ -79,8 +79,8 @@ CREATE_ENDPOINT = Statement(
 
 GET_ENDPOINT = Statement(
     "get_webhook_endpoint",
-    # Promises: the endpoint, or no row if it does not exist for the caller.
-    f"""
+    promise="The endpoint, or no row if it does not exist for the caller.",
+    sql=f"""
     SELECT {_endpoint_json("w")} FROM webhook_endpoints w
     WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
     """,
@@ -88,9 +88,9 @@ GET_ENDPOINT = Statement(
 
 LIST_ENDPOINTS = Statement(
     "list_webhook_endpoints",
-    # Promises: at most `limit` endpoints with ids above `after`, oldest first (ids are ordered by
-    # their time of creation).
-    f"""
+    promise="At most `limit` endpoints with ids above `after`, oldest first (ids are ordered by"
+    " their time of creation).",
+    sql=f"""
     SELECT w.id, {_endpoint_json("w")} FROM webhook_endpoints w
     WHERE w.id > %(after)s::uuid AND {visible_rows("w")} ORDER BY w.id LIMIT %(limit)s::int
     """,
@@ -98,9 +98,9 @@ LIST_ENDPOINTS = Statement(
 
 UPDATE_ENDPOINT = Statement(
     "update_webhook_endpoint",
-    # Promises: the columns in `fields` are changed, all others stay. An endpoint that is set active
-    # loses its disabled_reason and failing_since.
-    f"""
+    promise="The columns in `fields` are changed, all others stay. An endpoint that is set active"
+    " loses its disabled_reason and failing_since.",
+    sql=f"""
     UPDATE webhook_endpoints w SET
         {
         ", ".join(
@@ -119,9 +119,9 @@ UPDATE_ENDPOINT = Statement(
 
 ROTATE_SECRET = Statement(
     "rotate_webhook_secret",
-    # Promises: the endpoint with its new secret. Messages are signed with it, and for `hours` with
-    # the previous one as well.
-    f"""
+    promise="The endpoint with its new secret. Messages are signed with it, and for `hours` with"
+    " the previous one as well.",
+    sql=f"""
     UPDATE webhook_endpoints w SET
         previous_secret = w.secret,
         previous_secret_until = now() + make_interval(hours => %(hours)s::int),
@@ -133,8 +133,8 @@ ROTATE_SECRET = Statement(
 
 DELETE_ENDPOINT = Statement(
     "delete_webhook_endpoint",
-    # Promises: the endpoint is deleted, after the commit of every fan-out that has read it.
-    f"""
+    promise="The endpoint is deleted, after the commit of every fan-out that has read it.",
+    sql=f"""
     DELETE FROM webhook_endpoints w WHERE w.id = %(id)s::uuid AND {visible_rows("w")}
     RETURNING w.id
     """,
@@ -142,11 +142,11 @@ DELETE_ENDPOINT = Statement(
 
 SYNC_CONFIGURED_ENDPOINTS = Statement(
     "keep_webhook_endpoints_of_settings",
-    # Promises: exactly the endpoints of the settings are active or were disabled for another
-    # reason. An endpoint that left the settings is inactive with WITHDRAWN_REASON and becomes
-    # active when it returns. Those in `changed` have a new secret; rows without a difference are
-    # not written.
-    f"""
+    promise="Exactly the endpoints of the settings are active or were disabled for another reason."
+    " An endpoint that left the settings is inactive with WITHDRAWN_REASON and becomes"
+    " active when it returns. Those in `changed` have a new secret; rows without a"
+    " difference are not written.",
+    sql=f"""
     WITH wanted AS (
         SELECT * FROM unnest(%(ids)s::uuid[], %(urls)s::text[], %(secrets)s::text[])
             AS u (id, url, secret)
@@ -175,8 +175,8 @@ SYNC_CONFIGURED_ENDPOINTS = Statement(
 
 CONFIGURED_SECRETS = Statement(
     "secrets_of_webhook_endpoints_of_settings",
-    # Promises: the id and the sealed secret of each endpoint that the settings created.
-    "SELECT w.id, w.secret FROM webhook_endpoints w WHERE w.from_settings",
+    promise="The id and the sealed secret of each endpoint that the settings created.",
+    sql="SELECT w.id, w.secret FROM webhook_endpoints w WHERE w.from_settings",
 )
 
 

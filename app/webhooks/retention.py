@@ -14,9 +14,10 @@ BATCH_ROWS = 2000
 
 ENDPOINTS_WITH_DELIVERIES = Statement(
     "endpoints_with_deliveries",
-    # Promises: the ids of all endpoints with deliveries, whether each exists, and whether it is
-    # active. One index lookup finds each endpoint: the number of deliveries does not matter.
-    """
+    promise="The ids of all endpoints with deliveries, whether each exists, and whether it is"
+    " active. One index lookup finds each endpoint: the number of deliveries does not"
+    " matter.",
+    sql="""
     WITH RECURSIVE endpoint AS (
         (SELECT d.endpoint_id AS id FROM webhook_deliveries d ORDER BY d.endpoint_id LIMIT 1)
         UNION ALL
@@ -48,17 +49,17 @@ _LAST_POSITION = """(SELECT created_at FROM step ORDER BY created_at DESC, id DE
 
 COUNT_REMOVABLE = Statement(
     "look_for_leftover_deliveries",
-    # Promises: the number of the next `limit` deliveries that REMOVE would delete, and their last
-    # position.
-    f"WITH {_CHOSEN} SELECT (SELECT count(*) FROM chosen), {_LAST_POSITION}",
+    promise="The number of the next `limit` deliveries that REMOVE would delete, and their last"
+    " position.",
+    sql=f"WITH {_CHOSEN} SELECT (SELECT count(*) FROM chosen), {_LAST_POSITION}",
 )
 
 REMOVE = Statement(
     "remove_leftover_deliveries",
-    # Promises: of the next `limit` deliveries to the endpoint with the status that are older than
-    # `before`, those without a job are deleted; with `with_job`, all of them. The row has their
-    # number and the last position.
-    f"""
+    promise="Of the next `limit` deliveries to the endpoint with the status that are older than"
+    " `before`, those without a job are deleted; with `with_job`, all of them. The row has"
+    " their number and the last position.",
+    sql=f"""
     WITH {_CHOSEN}, deleted AS (
         DELETE FROM webhook_deliveries d
         USING {rows_of("chosen", "job_id", "seq")} AS c (job_id, seq)

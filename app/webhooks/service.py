@@ -17,8 +17,8 @@ from uuid import UUID
 import uuid_utils.compat
 
 from app import database
-from app.database.page_size import Fitting
-from app.database.row_turns import TURNS, one_row
+from app.database.page_size import PageRows
+from app.database.row_limiter import ROW_LIMITER, limited_per_row
 from app.errors import (
     DatabaseFailure,
     DeliveryNotFound,
@@ -105,7 +105,7 @@ def update(endpoint_id: UUID, fields: Mapping[str, Any], policy: TargetPolicy, v
     """
     if "url" in fields:
         _check_target(fields["url"], policy)
-    with TURNS.at(endpoint_id):
+    with ROW_LIMITER.at(endpoint_id):
         return _existing(queries.update_endpoint(endpoint_id, _sealed(fields, vault)))
 
 
@@ -118,7 +118,7 @@ def _sealed(fields: Mapping[str, Any], vault: Vault) -> Mapping[str, Any]:
     return {**fields, "headers": sealed, "header_names": names_of(headers)}
 
 
-@one_row
+@limited_per_row
 def delete(endpoint_id: UUID) -> None:
     """Delete the endpoint with its deliveries. Raises WebhookNotFound.
 
@@ -132,7 +132,7 @@ def delete(endpoint_id: UUID) -> None:
         log.warning("deliveries to a deleted webhook are left to retention: %s", failure.details)
 
 
-@one_row
+@limited_per_row
 def rotate_secret(endpoint_id: UUID, vault: Vault) -> str:
     """Give the endpoint a new secret and return its JSON with it. Raises WebhookNotFound.
 
@@ -149,7 +149,7 @@ def count_pending() -> PendingDeliveries:
 
 def list_deliveries(
     endpoint_id: UUID, status: str | None, before: Sequence[Any] | None, limit: int
-) -> Fitting[ListedDelivery]:
+) -> PageRows[ListedDelivery]:
     """Return deliveries of an endpoint, newest first, as many as fit a page.
 
     Args:
@@ -166,7 +166,7 @@ def list_deliveries(
     return delivery_queries.list_deliveries(endpoint_id, status, before or newest, limit)
 
 
-@one_row
+@limited_per_row
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str:
     """Make a delivery due now and return its JSON.
 
@@ -209,7 +209,7 @@ def replay(endpoint_id: UUID, after: EventPosition, until: datetime) -> BulkProg
     return bulk.replay(endpoint_id, after, until)
 
 
-@one_row
+@limited_per_row
 def send_test(endpoint_id: UUID) -> str:
     """Add a delivery of a test event and return its JSON.
 

@@ -1,24 +1,30 @@
 -- claim_domains_and_types
 --
--- Parameters: domains, job_types, domain_limit, tenant, candidates, limit, tokens, action,
--- actor_type, actor_id, actor_name, request_id, address, worker_id, lease_seconds
+-- At most `limit` of the due jobs that come next run from now on, leased to this worker. No two
+-- claims return the same job, and no limit is exceeded, whatever other transactions do at the same
+-- time. Jobs that others have locked are skipped, and a domain whose limit another claim checks
+-- counts as full. The last row returns how many candidates were skipped, whether a partition was
+-- cut off, and whether another claim may find more.
+--
+-- Parameters: domains, job_types, domain_limit, tenant, candidates, limit, tokens, worker_id,
+-- action, actor_type, actor_id, actor_name, request_id, address, lease_seconds
 -- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT
-        concat_ws(' ', lane.domain, lane.job_type, lane.priority, lane.own_limit) AS lane,
+        concat_ws(' ', part.domain, part.job_type, part.priority, part.own_limit) AS partition_key,
         f.id,
-        lane.domain,
+        part.domain,
         f.rank,
-        lane.room,
+        part.free_slots,
         true AS ready,
         false AS cut_off
     FROM (
-        SELECT lane.*
+        SELECT part.*
         FROM unnest(%(domains)s::text[]) AS domains (domain)
         CROSS JOIN unnest(%(job_types)s::text[]) AS job_types (job_type)
         CROSS JOIN LATERAL (
-            WITH RECURSIVE lane (domain, job_type, priority, own_limit) AS (
+            WITH RECURSIVE part (domain, job_type, priority, own_limit) AS (
                 (
                     SELECT
                         domains.domain,
@@ -35,7 +41,7 @@ WITH found AS MATERIALIZED (
                         AND j.job_type = job_types.job_type
                     ORDER BY j.priority, coalesce(j.max_concurrent, 0)
                     LIMIT 1
-                ) UNION ALL SELECT n.* FROM lane CROSS JOIN LATERAL (
+                ) UNION ALL SELECT n.* FROM part CROSS JOIN LATERAL (
                     SELECT
                         domains.domain,
                         job_types.job_type,
@@ -50,7 +56,7 @@ WITH found AS MATERIALIZED (
                         AND j.domain = domains.domain
                         AND j.job_type = job_types.job_type
                         AND (j.priority, coalesce(j.max_concurrent, 0)) > (
-                            lane.priority, lane.own_limit
+                            part.priority, part.own_limit
                         )
                     ORDER BY j.priority, coalesce(j.max_concurrent, 0)
                     LIMIT 1
@@ -59,23 +65,23 @@ WITH found AS MATERIALIZED (
             SELECT *
             FROM (
                 SELECT
-                    lane.*,
+                    part.*,
                     CASE
-                        WHEN least(%(domain_limit)s::int, nullif(lane.own_limit, 0)) IS NOT NULL
-                            THEN least(%(domain_limit)s::int, nullif(lane.own_limit, 0)) - (
+                        WHEN least(%(domain_limit)s::int, nullif(part.own_limit, 0)) IS NOT NULL
+                            THEN least(%(domain_limit)s::int, nullif(part.own_limit, 0)) - (
                                 SELECT count(*)
                                 FROM (
                                     SELECT
                                     FROM scrape_jobs r
-                                    WHERE (r.status = 'running') IS TRUE AND r.domain = lane.domain
-                                    LIMIT least(%(domain_limit)s::int, nullif(lane.own_limit, 0))
+                                    WHERE (r.status = 'running') IS TRUE AND r.domain = part.domain
+                                    LIMIT least(%(domain_limit)s::int, nullif(part.own_limit, 0))
                                 ) AS r
                             )
-                    END AS room
-                FROM lane
-            ) AS lane
-            WHERE coalesce(lane.room > 0, true)
-        ) AS lane
+                    END AS free_slots
+                FROM part
+            ) AS part
+            WHERE coalesce(part.free_slots > 0, true)
+        ) AS part
         CROSS JOIN LATERAL (
             SELECT
                 j.id,
@@ -87,10 +93,10 @@ WITH found AS MATERIALIZED (
                 WHEN 'pending in domain_type_due' THEN true
                 ELSE false
             END
-                AND j.domain = lane.domain
-                AND j.job_type = lane.job_type
-                AND j.priority = lane.priority
-                AND coalesce(j.max_concurrent, 0) = lane.own_limit
+                AND j.domain = part.domain
+                AND j.job_type = part.job_type
+                AND j.priority = part.priority
+                AND coalesce(j.max_concurrent, 0) = part.own_limit
                 AND greatest(j.scheduled_for, j.created_at) <= now()
                 AND (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
                 AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))
@@ -100,7 +106,7 @@ WITH found AS MATERIALIZED (
         ) AS first
         ORDER BY first.rank
         LIMIT %(candidates)s::int
-    ) AS lane
+    ) AS part
     CROSS JOIN LATERAL (
         SELECT
             j.id,
@@ -109,10 +115,10 @@ WITH found AS MATERIALIZED (
         WHERE CASE
             j.status || ' in domain_type_due' WHEN 'pending in domain_type_due' THEN true ELSE false
         END
-            AND j.domain = lane.domain
-            AND j.job_type = lane.job_type
-            AND j.priority = lane.priority
-            AND coalesce(j.max_concurrent, 0) = lane.own_limit
+            AND j.domain = part.domain
+            AND j.job_type = part.job_type
+            AND j.priority = part.priority
+            AND coalesce(j.max_concurrent, 0) = part.own_limit
             AND greatest(j.scheduled_for, j.created_at) <= now()
             AND (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
             AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))
@@ -123,12 +129,13 @@ WITH found AS MATERIALIZED (
 ),
 cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f),
 horizon AS MATERIALIZED (
-    -- What is behind the last one seen of a lane that goes on may come before what is found of others.
+    -- A partition that was read to its limit has more jobs. They may come before jobs of
+    -- other partitions, but not before the last job that was read.
     SELECT min(l.last) AS rank
     FROM (
         SELECT max(f.rank) AS last
         FROM found f
-        GROUP BY f.lane
+        GROUP BY f.partition_key
         HAVING count(*) >= %(candidates)s::int
     ) AS l
 ),
@@ -142,7 +149,9 @@ candidate AS MATERIALIZED (
         ) AS n,
         cut,
         horizon
-    WHERE NOT cut.off AND coalesce(n.nth <= n.room, true) AND coalesce(n.rank <= horizon.rank, true)
+    WHERE NOT cut.off
+        AND coalesce(n.nth <= n.free_slots, true)
+        AND coalesce(n.rank <= horizon.rank, true)
     ORDER BY n.rank, n.id
     LIMIT %(candidates)s::int
 ),
@@ -158,7 +167,7 @@ locked AS MATERIALIZED (
 numbered AS MATERIALIZED (
     SELECT
         j.*,
-        least(%(domain_limit)s::int, j.max_concurrent) AS most,
+        least(%(domain_limit)s::int, j.max_concurrent) AS job_limit,
         row_number() OVER (PARTITION BY j.domain ORDER BY j.rank, j.id) AS nth
     FROM locked j
 ),
@@ -166,124 +175,98 @@ picked AS MATERIALIZED (
     SELECT n.*, (%(tokens)s::text[])[row_number() OVER (ORDER BY n.rank, n.id)] AS token
     FROM numbered n
     WHERE CASE
-        WHEN n.most IS NULL THEN true
+        WHEN n.job_limit IS NULL THEN true
         WHEN NOT pg_try_advisory_xact_lock(hashtextextended('queue ' || n.domain, 0)) THEN false
-        -- A fresh look: of what the lock's last holder has committed, this statement's own may know nothing.
-        ELSE running_jobs(n.domain) + n.nth <= n.most
+        -- The function reads with a snapshot of its own: this statement's snapshot may
+        -- not include the jobs that the lock's last holder has started.
+        ELSE running_jobs(n.domain) + n.nth <= n.job_limit
     END
 ),
-fact AS MATERIALIZED (
+event_values AS MATERIALIZED (
     SELECT
-        e.*,
+        picked.id AS job_id,
+        picked.version + 1 AS seq,
+        picked.t AS at,
+        'pending'::text AS old_status,
+        'running'::text AS new_status,
+        (
+            SELECT coalesce(
+                jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}'
+            )
+            FROM (
+                SELECT f.name, f.old, f.new
+                FROM (
+                    VALUES
+                        (
+                            'started_at',
+                            to_jsonb(
+                                to_char(
+                                    picked.started_at AT TIME ZONE 'UTC',
+                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            ),
+                            to_jsonb(
+                                to_char(
+                                    picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            )
+                        ),
+                        (
+                            'scheduled_for',
+                            to_jsonb(
+                                to_char(
+                                    picked.scheduled_for AT TIME ZONE 'UTC',
+                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            ),
+                            to_jsonb(NULL::text)
+                        ),
+                        ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
+                ) AS f (name, old, new)
+            ) AS d (name, old, new)
+            WHERE d.old IS DISTINCT FROM d.new
+        ) AS changes,
+        picked.stats AS stats,
+        picked.status_seq AS previous_seq,
+        picked.retry_count AS retry_count,
+        NULL::float8 AS seconds,
+        NULL::text AS error_message,
         %(action)s::text AS action,
         %(actor_type)s::text AS actor_type,
         %(actor_id)s::text AS actor_id,
         %(actor_name)s::text AS actor_name,
         %(request_id)s::text AS request_id,
         %(address)s::text AS address
-    FROM (
-        SELECT
-            picked.id,
-            picked.version + 1,
-            picked.t,
-            'pending'::text,
-            'running'::text,
-            (
-                SELECT coalesce(
-                    jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}'
-                )
-                FROM (
-                    SELECT f.name, f.old, f.new
-                    FROM (
-                        VALUES
-                            (
-                                'started_at',
-                                to_jsonb(
-                                    to_char(
-                                        picked.started_at AT TIME ZONE 'UTC',
-                                        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                    )
-                                ),
-                                to_jsonb(
-                                    to_char(
-                                        picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                    )
-                                )
-                            ),
-                            (
-                                'scheduled_for',
-                                to_jsonb(
-                                    to_char(
-                                        picked.scheduled_for AT TIME ZONE 'UTC',
-                                        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                    )
-                                ),
-                                to_jsonb(NULL::text)
-                            ),
-                            ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
-                    ) AS f (name, old, new)
-                ) AS d (name, old, new)
-                WHERE d.old IS DISTINCT FROM d.new
-            ),
-            picked.stats,
-            picked.status_seq,
-            picked.retry_count,
-            NULL::float8,
-            NULL::text
-        FROM picked
-    ) AS e (
-        job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds,
-        error_message
-    )
+    FROM picked
 ),
 event AS MATERIALIZED (
     SELECT
-        f.*,
+        v.*,
         sha256(
-            (SELECT picked.chain FROM picked WHERE picked.id = f.job_id) || convert_to(
+            (SELECT picked.chain FROM picked WHERE picked.id = v.job_id) || convert_to(
                 jsonb_build_array(
-                    f.job_id,
-                    f.seq,
-                    encode(timestamptz_send(f.at), 'hex'),
-                    f.old_status,
-                    f.new_status,
-                    f.changes,
-                    f.stats::text,
-                    f.previous_seq,
-                    f.retry_count,
-                    encode(float8send(f.seconds), 'hex'),
-                    f.error_message,
-                    f.action,
-                    f.actor_type,
-                    f.actor_id,
-                    f.actor_name,
-                    f.request_id,
-                    f.address
+                    v.job_id,
+                    v.seq,
+                    encode(timestamptz_send(v.at), 'hex'),
+                    v.old_status,
+                    v.new_status,
+                    v.changes,
+                    v.stats::text,
+                    v.previous_seq,
+                    v.retry_count,
+                    encode(float8send(v.seconds), 'hex'),
+                    v.error_message,
+                    v.action,
+                    v.actor_type,
+                    v.actor_id,
+                    v.actor_name,
+                    v.request_id,
+                    v.address
                 )::text,
                 'UTF8'
             )
         ) AS hash
-    FROM fact f
-),
-job AS (
-    UPDATE scrape_jobs j
-    SET
-        status = 'running',
-        started_at = picked.t,
-        scheduled_for = NULL,
-        worker_id = %(worker_id)s::text,
-        lease_token = picked.token,
-        lease_seconds = %(lease_seconds)s::int,
-        lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
-        cancel_heard_at = NULL,
-        updated_at = picked.t,
-        version = picked.version + 1,
-        status_seq = picked.version + 1,
-        chain = event.hash
-    FROM picked
-    JOIN event ON event.job_id = picked.id
-    WHERE j.id = picked.id
-    RETURNING j.*
+    FROM event_values v
 ),
 appended AS (
     INSERT INTO job_events (
@@ -311,14 +294,36 @@ appended AS (
         hash
     FROM event
 ),
-owed AS (
-    INSERT INTO outbox (job_id, seq, created_at, customer)
-    SELECT c.job_id, c.seq, c.at, coalesce(c.customer, '00000000-0000-0000-0000-000000000000')
-    FROM (SELECT job.id, job.version, job.updated_at, job.customer_config_id FROM job) AS c (
-        job_id, seq, at, customer
-    )
+job AS (
+    UPDATE scrape_jobs j
+    SET
+        status = 'running',
+        started_at = picked.t,
+        scheduled_for = NULL,
+        worker_id = %(worker_id)s::text,
+        lease_token = picked.token,
+        lease_seconds = %(lease_seconds)s::int,
+        lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
+        cancel_heard_at = NULL,
+        updated_at = picked.t,
+        version = picked.version + 1,
+        status_seq = picked.version + 1,
+        chain = event.hash
+    FROM picked
+    JOIN event ON event.job_id = picked.id
+    WHERE j.id = picked.id
+    RETURNING j.*
 ),
-uncounted AS (INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version FROM job)
+for_webhooks AS (
+    INSERT INTO outbox (job_id, seq, created_at, customer)
+    SELECT
+        job.id,
+        job.version,
+        job.updated_at,
+        coalesce(job.customer_config_id, '00000000-0000-0000-0000-000000000000')
+    FROM job
+),
+for_statistics AS (INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version FROM job)
 SELECT
     picked.rank,
     job.id,

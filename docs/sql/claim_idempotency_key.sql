@@ -1,5 +1,8 @@
 -- claim_idempotency_key
 --
+-- A row is returned for exactly one of all requests with this key within 24 hours. A second request
+-- waits here until the first one's transaction ends.
+--
 -- Parameters: caller, key, fingerprint
 
 INSERT INTO idempotency_keys AS k (caller, key, fingerprint, created_at)

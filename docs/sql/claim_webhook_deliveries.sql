@@ -1,14 +1,25 @@
 -- claim_webhook_deliveries
 --
--- Parameters: endpoints, rooms, held, trusted, room, put_off, longest_put_off, most_put_off, limit,
+-- At most `limit` due deliveries belong to this claim alone for `lease_seconds`. An endpoint gets
+-- at most as many as it has room for. Of each job and endpoint only the first pending delivery is
+-- claimed; an earlier change of the job that is still in the outbox, and not yet served to the
+-- endpoint, comes first, too. Customers take turns, and so do the endpoints of each customer. Of
+-- the untrusted endpoints of one customer at most `untrusted` deliveries are held. Due deliveries
+-- that wait for an earlier one are postponed, so that no later claim examines them again; the rows
+-- without a seq name them.
+--
+-- Parameters: endpoints, rooms, held, trusted, room, postpone, max_postpone, max_postponed, limit,
 -- untrusted, claim, lease_seconds
 
-WITH share AS MATERIALIZED (
+WITH
+-- The endpoints that this dispatcher knows: their room, what it holds, and its trust in them.
+share AS MATERIALIZED (
     SELECT *
     FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[], %(trusted)s::bool[]) AS s (
         endpoint_id, room, held, trusted
     )
 ),
+-- The active endpoints. The sums of each customer give turns to customers that hold little.
 endpoint AS MATERIALIZED (
     SELECT
         w.id,
@@ -24,6 +35,9 @@ endpoint AS MATERIALIZED (
     LEFT JOIN share s ON s.endpoint_id = w.id
     WHERE w.active
 ),
+-- The due deliveries of each endpoint, by its own index. Twice its room, because other
+-- dispatchers may hold some and some may have to wait. waits_until is null for a delivery that
+-- is first in its order; otherwise it is the time until which it is postponed.
 due AS MATERIALIZED (
     SELECT
         d.*,
@@ -39,7 +53,7 @@ due AS MATERIALIZED (
                     earlier.next_try_at,
                     now() + make_interval(
                         secs => least(
-                            %(put_off)s::int + d.seq - earlier.seq, %(longest_put_off)s::int
+                            %(postpone)s::int + d.seq - earlier.seq, %(max_postpone)s::int
                         )
                     )
                 )
@@ -57,7 +71,6 @@ due AS MATERIALIZED (
         WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
         ORDER BY d.next_try_at
         LIMIT 2 * w.room
-        -- others may hold some, and some may have to wait
     ) AS d
     LEFT JOIN LATERAL (
         SELECT e.seq, e.next_try_at
@@ -70,9 +83,10 @@ due AS MATERIALIZED (
         LIMIT 1
     ) AS earlier ON true
 ),
+-- The deliveries to postpone, locked: another dispatcher may have settled them meanwhile.
 waiting AS MATERIALIZED (
     SELECT d.job_id, d.seq, d.endpoint_id, x.waits_until
-    FROM (SELECT * FROM due WHERE waits_until IS NOT NULL LIMIT %(most_put_off)s::int) AS x
+    FROM (SELECT * FROM due WHERE waits_until IS NOT NULL LIMIT %(max_postponed)s::int) AS x
     CROSS JOIN LATERAL (
         SELECT d.job_id, d.seq, d.endpoint_id
         FROM webhook_deliveries d
@@ -84,7 +98,7 @@ waiting AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS d
 ),
-put_off AS (
+postponed AS (
     UPDATE webhook_deliveries d
     SET next_try_at = x.waits_until, claim = NULL
     FROM unnest(
@@ -96,6 +110,8 @@ put_off AS (
     WHERE d.job_id = x.job_id AND d.seq = x.seq AND d.endpoint_id = x.endpoint_id
     RETURNING d.job_id, d.endpoint_id
 ),
+-- The deliveries that may be claimed, numbered within their endpoint. Chance decides between
+-- equals, so that no endpoint always comes last.
 numbered AS MATERIALIZED (
     SELECT
         x.*,
@@ -104,6 +120,8 @@ numbered AS MATERIALIZED (
     FROM due x
     WHERE x.waits_until IS NULL
 ),
+-- The first ones, when customers and their endpoints take turns. Twice the limit, because the
+-- next steps leave some out. Only these are locked.
 first AS MATERIALIZED (
     SELECT
         x.*,
@@ -114,6 +132,7 @@ first AS MATERIALIZED (
     ORDER BY turn, chance
     LIMIT 2 * %(limit)s::int
 ),
+-- Without those that another dispatcher has locked or claimed since.
 free AS MATERIALIZED (
     SELECT x.*
     FROM first x
@@ -128,6 +147,7 @@ free AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS d
 ),
+-- At most as many of each endpoint as it has room for; then numbered within the customer.
 roomy AS (
     SELECT
         x.*,
@@ -140,6 +160,7 @@ roomy AS (
     ) AS x
     WHERE x.endpoint_nth <= x.room
 ),
+-- Without those of untrusted endpoints above the bound of their customer.
 picked AS MATERIALIZED (
     SELECT x.job_id, x.seq, x.endpoint_id
     FROM roomy x
@@ -149,6 +170,7 @@ picked AS MATERIALIZED (
     ORDER BY x.turn, x.chance
     LIMIT %(limit)s::int
 ),
+-- A claimed delivery is due again when its lease expires, in case the dispatcher is killed.
 claimed AS (
     UPDATE webhook_deliveries d
     SET claim = %(claim)s::uuid, next_try_at = now() + make_interval(secs => %(lease_seconds)s::int)
@@ -177,4 +199,4 @@ SELECT *
 FROM claimed
 UNION ALL
 SELECT job_id, NULL, endpoint_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM put_off
+FROM postponed

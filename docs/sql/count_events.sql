@@ -1,5 +1,7 @@
 -- count_events
 --
+-- Removes at most `limit` uncounted status changes and adds them to the totals.
+--
 -- Parameters: limit
 
 WITH taken AS MATERIALIZED (
@@ -101,7 +103,7 @@ contribution AS MATERIALIZED (
     ) AS e
     CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = u.job_id LIMIT 1) AS j
     CROSS JOIN LATERAL (
-        -- Once, and not number by number: each look into a large document reads all of it.
+        -- Reads each document once: every access to a large one decompresses all of it.
         SELECT s."pagesProcessed", p.*
         FROM
             jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -139,6 +141,7 @@ contribution AS MATERIALIZED (
     CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = u.job_id LIMIT 1) AS j
 ),
 part AS MATERIALIZED (
+    -- One row for each grain of time, for all jobs together and for the kind of the job.
     SELECT
         g.grain,
         CASE

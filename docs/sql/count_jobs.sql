@@ -1,5 +1,7 @@
 -- count_jobs
 --
+-- The number of jobs: an estimate above 100,000, exact otherwise.
+--
 -- Parameters: none
 
 SELECT CASE

@@ -1,5 +1,7 @@
 -- count_running
 --
+-- The number of running jobs of the domain.
+--
 -- Parameters: domain
 -- Row security: all customers
 

@@ -1,5 +1,7 @@
 -- count_running_by_domain
 --
+-- The number of running jobs of each domain.
+--
 -- Parameters: none
 -- Row security: all customers
 

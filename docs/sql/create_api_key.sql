@@ -1,5 +1,7 @@
 -- create_api_key
 --
+-- Stores a key that is valid from now on, and returns it.
+--
 -- Parameters: id, name, digest, scopes, customer, seconds
 
 INSERT INTO api_keys AS k (id, name, digest, scopes, customer_config_id, created_at, expires_at)

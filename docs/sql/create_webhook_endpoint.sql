@@ -1,5 +1,9 @@
 -- create_webhook_endpoint
 --
+-- The new endpoint with its secret, which only this answer and that of a rotation show; or no row
+-- if the customer has `limit` endpoints already. Endpoints without a customer, which only operators
+-- create, are not limited.
+--
 -- Parameters: id, sealed, tenant, fields, limit, shown
 
 INSERT INTO webhook_endpoints AS w (

@@ -1,5 +1,8 @@
 -- days_of_all_with_events
 --
+-- The time since which totals of quarter hours are kept, and the newest `most` hours or days of UTC
+-- in the window that have events or may get some before the figures are read.
+--
 -- Parameters: customer, domain, job_type, tenant, start, end, most
 
 SELECT

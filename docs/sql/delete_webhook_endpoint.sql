@@ -1,5 +1,7 @@
 -- delete_webhook_endpoint
 --
+-- The endpoint is deleted, after the commit of every fan-out that has read it.
+--
 -- Parameters: id, tenant
 
 DELETE FROM webhook_endpoints w

@@ -1,5 +1,8 @@
 -- drop_webhook_deliveries
 --
+-- At most `limit` deliveries to the endpoint are deleted. The row has their number, and whether
+-- more may be left.
+--
 -- Parameters: endpoint_id, limit
 -- Row security: all customers
 
@@ -11,7 +14,7 @@ WITH step AS MATERIALIZED (
     LIMIT (SELECT %(limit)s::int)
     FOR UPDATE SKIP LOCKED
 ),
-gone AS (
+deleted AS (
     DELETE FROM webhook_deliveries d
     USING unnest(ARRAY(SELECT job_id FROM step), ARRAY(SELECT seq FROM step)) AS s (job_id, seq)
     WHERE d.job_id = s.job_id AND d.seq = s.seq AND d.endpoint_id = %(endpoint_id)s::uuid

@@ -1,5 +1,8 @@
 -- endpoints_with_deliveries
 --
+-- The ids of all endpoints with deliveries, whether each exists, and whether it is active. One
+-- index lookup finds each endpoint: the number of deliveries does not matter.
+--
 -- Parameters: none
 
 WITH RECURSIVE endpoint AS (

@@ -1,5 +1,7 @@
 -- events_of_job
 --
+-- The next `limit` events of one job with all their columns, oldest first.
+--
 -- Parameters: job_id, after_seq, at_first, limit
 
 SELECT

@@ -1,5 +1,8 @@
 -- extend_lease
 --
+-- The lease has its full length again from now on. Nothing else is changed, and no index is
+-- written. No row: the job is not running under this token.
+--
 -- Parameters: id, lease_token, tenant
 
 WITH cur AS MATERIALIZED (

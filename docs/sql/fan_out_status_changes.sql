@@ -1,8 +1,17 @@
 -- fan_out_status_changes
 --
--- Parameters: from_customer, customers, limit, put_off
+-- About `limit` deliveries at most are created, shared between the customers from `from_customer`
+-- on, for the oldest changes of each. A change leaves the outbox in the transaction that creates
+-- its last delivery; a change that is served in part keeps the id of the last endpoint that it was
+-- served to. Concurrent dispatchers take different changes. A delivery that waits for an earlier
+-- one of its job is postponed. The row has the number of changes, the number of customers, the last
+-- customer, and the jobs and endpoints of the postponed deliveries.
+--
+-- Parameters: from_customer, customers, limit, postpone
 
-WITH RECURSIVE customer AS (
+WITH RECURSIVE
+-- The next customers that have changes in the outbox, one index lookup for each.
+customer AS (
     (
         SELECT o.customer AS id, 1 AS nth
         FROM outbox o
@@ -20,6 +29,8 @@ endpoints AS MATERIALIZED (
     WHERE w.active
     GROUP BY 1
 ),
+-- Each customer gets an equal part of the deliveries. `each` is the number of deliveries that
+-- one of its changes may need: its own endpoints and those without a customer.
 turn AS MATERIALIZED (
     SELECT
         c.id AS customer,
@@ -32,6 +43,7 @@ turn AS MATERIALIZED (
     FROM customer c
     WHERE c.id IS NOT NULL
 ),
+-- The oldest changes of each customer, locked.
 taken AS MATERIALIZED (
     SELECT o.*, t.deliveries
     FROM turn t
@@ -44,6 +56,7 @@ taken AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS o
 ),
+-- With the columns that filters need. OFFSET 0 keeps the planner from joining whole tables.
 change AS MATERIALIZED (
     SELECT
         t.*,
@@ -62,8 +75,9 @@ change AS MATERIALIZED (
         WHERE j.id = t.job_id OFFSET 0
     ) AS j
 ),
+-- The next endpoints of each change, and the body, which is built once for all of them. The
+-- lock delays the deletion of an endpoint until its deliveries exist and are deleted, too.
 message AS MATERIALIZED (
-    -- The endpoints' deletion waits until the deliveries are there to be removed, too.
     SELECT
         c.job_id,
         c.seq,
@@ -112,7 +126,8 @@ message AS MATERIALIZED (
         ) AS ids
     ) AS w
 ),
-made AS (
+-- A conflict means that a replay has created the delivery before.
+created AS (
     INSERT INTO webhook_deliveries (job_id, seq, endpoint_id, id, body, next_try_at, created_at)
     SELECT
         m.job_id,
@@ -131,7 +146,7 @@ made AS (
                             AND d.status = 'pending'
                             AND d.seq < m.seq
                     )
-                    THEN %(put_off)s::int
+                    THEN %(postpone)s::int
                 ELSE 0
             END
         ),
@@ -139,9 +154,9 @@ made AS (
     FROM message m
     CROSS JOIN LATERAL unnest(m.ids) AS w (id)
     ON CONFLICT (job_id, seq, endpoint_id) DO NOTHING
-    -- a replay was earlier
     RETURNING job_id, endpoint_id, next_try_at > now() AS waits
 ),
+-- A change with more endpoints stays in the outbox and goes on after the last one.
 partly_served AS MATERIALIZED (
     SELECT m.job_id, m.seq, m.ids[cardinality(m.ids)] AS last FROM message m WHERE m.has_more
 ),
@@ -160,7 +175,7 @@ served AS MATERIALIZED (
     FROM taken t
     WHERE NOT EXISTS (SELECT FROM partly_served p WHERE p.job_id = t.job_id AND p.seq = t.seq)
 ),
-gone AS (
+deleted AS (
     DELETE FROM outbox o
     USING unnest(ARRAY(SELECT job_id FROM served), ARRAY(SELECT seq FROM served)) AS s (job_id, seq)
     WHERE o.job_id = s.job_id AND o.seq = s.seq
@@ -173,8 +188,8 @@ SELECT
     waiting.endpoint_ids
 FROM (
     SELECT
-        coalesce(array_agg(m.job_id::text), '{}') AS job_ids,
-        coalesce(array_agg(m.endpoint_id::text), '{}') AS endpoint_ids
-    FROM made m
-    WHERE m.waits
+        coalesce(array_agg(c.job_id::text), '{}') AS job_ids,
+        coalesce(array_agg(c.endpoint_id::text), '{}') AS endpoint_ids
+    FROM created c
+    WHERE c.waits
 ) AS waiting

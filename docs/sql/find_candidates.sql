@@ -1,5 +1,8 @@
 -- find_candidates
 --
+-- At most `candidates` due jobs of one priority, the longest due first, of domains that have not
+-- reached their limit.
+--
 -- Parameters: domain_limit, priority, domains, job_types, tenant, busy_domains, running_jobs,
 -- candidates
 

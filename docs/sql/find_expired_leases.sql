@@ -1,5 +1,9 @@
 -- find_expired_leases
 --
+-- At most `limit` running jobs whose lease has expired, the longest expired first. Jobs whose lease
+-- expired during an outage are left out while their worker still has time to send a heartbeat. It
+-- locks nothing: the rescue checks each job again.
+--
 -- Parameters: limit
 
 WITH outage AS MATERIALIZED (
@@ -7,9 +11,7 @@ WITH outage AS MATERIALIZED (
     FROM
         service_pulse p,
         unnest(
-            p.outages
-            -- The one that goes on. After a day without the API leases end by the clock alone.
-            + CASE
+            p.outages + CASE
                 WHEN now() - p.seen_at BETWEEN interval '3 seconds' AND interval '1 day'
                     THEN tstzmultirange(tstzrange(p.seen_at, now()))
                 ELSE '{}'

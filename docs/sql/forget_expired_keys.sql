@@ -1,5 +1,8 @@
 -- forget_expired_keys
 --
+-- At most 10 expired keys are deleted. Each new key deletes more than one, so that the table holds
+-- the keys of about 24 hours.
+--
 -- Parameters: none
 
 DELETE FROM idempotency_keys

@@ -1,5 +1,7 @@
 -- get_api_key
 --
+-- Returns the key and whether it is valid now; no row if it does not exist.
+--
 -- Parameters: id
 
 SELECT

@@ -1,5 +1,7 @@
 -- get_job
 --
+-- The job as it is now, or no row if it does not exist. One lookup by the primary key.
+--
 -- Parameters: id, tenant
 
 SELECT

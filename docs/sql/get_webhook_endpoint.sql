@@ -1,5 +1,7 @@
 -- get_webhook_endpoint
 --
+-- The endpoint, or no row if it does not exist for the caller.
+--
 -- Parameters: id, tenant
 
 SELECT (

@@ -1,5 +1,8 @@
 -- history
 --
+-- At most `limit` events of one job after number `after`, oldest first, by the primary key. Fewer
+-- if they exceed the size of a page: then each row has the number of all that were found.
+--
 -- Parameters: job_id, after, tenant, limit
 
 SELECT *

@@ -1,5 +1,7 @@
 -- jobs_by_status
 --
+-- The number of jobs in each status, by the totals and the changes not counted yet.
+--
 -- Parameters: none
 
 SELECT s.status, sum(s.jobs)::bigint

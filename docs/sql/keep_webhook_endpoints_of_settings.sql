@@ -1,5 +1,9 @@
 -- keep_webhook_endpoints_of_settings
 --
+-- Exactly the endpoints of the settings are active or were disabled for another reason. An endpoint
+-- that left the settings is inactive with WITHDRAWN_REASON and becomes active when it returns.
+-- Those in `changed` have a new secret; rows without a difference are not written.
+--
 -- Parameters: ids, urls, secrets, changed, hours
 
 WITH wanted AS (

@@ -1,5 +1,7 @@
 -- list_api_keys
 --
+-- Returns all keys, oldest first.
+--
 -- Parameters: none
 
 SELECT

@@ -1,5 +1,9 @@
 -- list_webhook_deliveries
 --
+-- At most `limit` deliveries of one endpoint with one of `statuses`, newest first, that come before
+-- (`before_at`, `before_id`). Of each status at most `limit` are read, by the index that has this
+-- order. If they do not fit a page there are fewer, and their number beside each.
+--
 -- Parameters: statuses, endpoint_id, before_at, before_id, limit
 
 SELECT *

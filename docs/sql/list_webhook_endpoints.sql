@@ -1,5 +1,8 @@
 -- list_webhook_endpoints
 --
+-- At most `limit` endpoints with ids above `after`, oldest first (ids are ordered by their time of
+-- creation).
+--
 -- Parameters: after, tenant, limit
 
 SELECT

@@ -1,5 +1,8 @@
 -- lock_documents
 --
+-- The job's status and documents, or no row if the job does not exist. The row is locked: no other
+-- transaction changes it until this one ends.
+--
 -- Parameters: id, tenant
 
 SELECT j.status, j.stats, j.metadata, j.config

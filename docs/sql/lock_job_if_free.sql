@@ -1,5 +1,8 @@
 -- lock_job_if_free
 --
+-- The job's row is locked until the transaction ends. No row: another transaction holds the lock,
+-- or the job does not exist. It never waits.
+--
 -- Parameters: id, tenant
 
 SELECT true

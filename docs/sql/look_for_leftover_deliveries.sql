@@ -1,5 +1,7 @@
 -- look_for_leftover_deliveries
 --
+-- The number of the next `limit` deliveries that REMOVE would delete, and their last position.
+--
 -- Parameters: endpoint_id, status, before, after_at, after_id, limit, with_job
 
 WITH step AS MATERIALIZED (
@@ -15,7 +17,7 @@ WITH step AS MATERIALIZED (
 chosen AS MATERIALIZED (
     SELECT s.*
     FROM step s
-    -- No NOT EXISTS, which may be planned as a look at all jobs.
+    -- Not NOT EXISTS, which the planner may turn into a scan of all jobs.
     WHERE %(with_job)s::bool OR (SELECT j.id FROM scrape_jobs j WHERE j.id = s.job_id) IS NULL
 )
 SELECT

@@ -1,5 +1,8 @@
 -- look_for_old_jobs
 --
+-- Of the next `limit` old jobs: how many can be removed, how many there are, and the time and id of
+-- the last one.
+--
 -- Parameters: cutoff, after_time, after_id, limit
 
 WITH old AS MATERIALIZED (

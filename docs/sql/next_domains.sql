@@ -1,22 +1,25 @@
 -- next_domains
 --
+-- At most `shown` of the jobs that a claim would return now if it were the only one, as many as fit
+-- a page. The last row returns whether a partition was cut off.
+--
 -- Parameters: domains, domain_limit, job_types, tenant, candidates, shown
 -- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT
-        concat_ws(' ', lane.domain, lane.priority, lane.own_limit) AS lane,
+        concat_ws(' ', part.domain, part.priority, part.own_limit) AS partition_key,
         f.id,
-        lane.domain,
+        part.domain,
         f.rank,
-        lane.room,
+        part.free_slots,
         true AS ready,
         false AS cut_off
     FROM (
-        SELECT lane.*
+        SELECT part.*
         FROM unnest(%(domains)s::text[]) AS domains (domain)
         CROSS JOIN LATERAL (
-            WITH RECURSIVE lane (domain, priority, own_limit) AS (
+            WITH RECURSIVE part (domain, priority, own_limit) AS (
                 (
                     SELECT domains.domain, j.priority, coalesce(j.max_concurrent, 0)
                     FROM scrape_jobs j
@@ -28,7 +31,7 @@ WITH found AS MATERIALIZED (
                         AND j.domain = domains.domain
                     ORDER BY j.priority, coalesce(j.max_concurrent, 0)
                     LIMIT 1
-                ) UNION ALL SELECT n.* FROM lane CROSS JOIN LATERAL (
+                ) UNION ALL SELECT n.* FROM part CROSS JOIN LATERAL (
                     SELECT domains.domain, j.priority, coalesce(j.max_concurrent, 0)
                     FROM scrape_jobs j
                     WHERE CASE
@@ -38,7 +41,7 @@ WITH found AS MATERIALIZED (
                     END
                         AND j.domain = domains.domain
                         AND (j.priority, coalesce(j.max_concurrent, 0)) > (
-                            lane.priority, lane.own_limit
+                            part.priority, part.own_limit
                         )
                     ORDER BY j.priority, coalesce(j.max_concurrent, 0)
                     LIMIT 1
@@ -47,23 +50,23 @@ WITH found AS MATERIALIZED (
             SELECT *
             FROM (
                 SELECT
-                    lane.*,
+                    part.*,
                     CASE
-                        WHEN least(%(domain_limit)s::int, nullif(lane.own_limit, 0)) IS NOT NULL
-                            THEN least(%(domain_limit)s::int, nullif(lane.own_limit, 0)) - (
+                        WHEN least(%(domain_limit)s::int, nullif(part.own_limit, 0)) IS NOT NULL
+                            THEN least(%(domain_limit)s::int, nullif(part.own_limit, 0)) - (
                                 SELECT count(*)
                                 FROM (
                                     SELECT
                                     FROM scrape_jobs r
-                                    WHERE (r.status = 'running') IS TRUE AND r.domain = lane.domain
-                                    LIMIT least(%(domain_limit)s::int, nullif(lane.own_limit, 0))
+                                    WHERE (r.status = 'running') IS TRUE AND r.domain = part.domain
+                                    LIMIT least(%(domain_limit)s::int, nullif(part.own_limit, 0))
                                 ) AS r
                             )
-                    END AS room
-                FROM lane
-            ) AS lane
-            WHERE coalesce(lane.room > 0, true)
-        ) AS lane
+                    END AS free_slots
+                FROM part
+            ) AS part
+            WHERE coalesce(part.free_slots > 0, true)
+        ) AS part
         CROSS JOIN LATERAL (
             SELECT
                 j.id,
@@ -73,9 +76,9 @@ WITH found AS MATERIALIZED (
             WHERE CASE
                 j.status || ' in domain_due' WHEN 'pending in domain_due' THEN true ELSE false
             END
-                AND j.domain = lane.domain
-                AND j.priority = lane.priority
-                AND coalesce(j.max_concurrent, 0) = lane.own_limit
+                AND j.domain = part.domain
+                AND j.priority = part.priority
+                AND coalesce(j.max_concurrent, 0) = part.own_limit
                 AND greatest(j.scheduled_for, j.created_at) <= now()
                 AND (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
                 AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))
@@ -85,7 +88,7 @@ WITH found AS MATERIALIZED (
         ) AS first
         ORDER BY first.rank
         LIMIT %(candidates)s::int
-    ) AS lane
+    ) AS part
     CROSS JOIN LATERAL (
         SELECT
             j.id,
@@ -94,9 +97,9 @@ WITH found AS MATERIALIZED (
         WHERE CASE
             j.status || ' in domain_due' WHEN 'pending in domain_due' THEN true ELSE false
         END
-            AND j.domain = lane.domain
-            AND j.priority = lane.priority
-            AND coalesce(j.max_concurrent, 0) = lane.own_limit
+            AND j.domain = part.domain
+            AND j.priority = part.priority
+            AND coalesce(j.max_concurrent, 0) = part.own_limit
             AND greatest(j.scheduled_for, j.created_at) <= now()
             AND (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
             AND (%(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[]))
@@ -107,12 +110,13 @@ WITH found AS MATERIALIZED (
 ),
 cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f),
 horizon AS MATERIALIZED (
-    -- What is behind the last one seen of a lane that goes on may come before what is found of others.
+    -- A partition that was read to its limit has more jobs. They may come before jobs of
+    -- other partitions, but not before the last job that was read.
     SELECT min(l.last) AS rank
     FROM (
         SELECT max(f.rank) AS last
         FROM found f
-        GROUP BY f.lane
+        GROUP BY f.partition_key
         HAVING count(*) >= %(candidates)s::int
     ) AS l
 ),
@@ -126,11 +130,13 @@ candidate AS MATERIALIZED (
         ) AS n,
         cut,
         horizon
-    WHERE NOT cut.off AND coalesce(n.nth <= n.room, true) AND coalesce(n.rank <= horizon.rank, true)
+    WHERE NOT cut.off
+        AND coalesce(n.nth <= n.free_slots, true)
+        AND coalesce(n.rank <= horizon.rank, true)
     ORDER BY n.rank, n.id
     LIMIT %(candidates)s::int
 )
-SELECT s.rank, s.id, NULL, s.json, NULL, NULL, NULL
+SELECT s.rank, s.id, s.json, NULL
 FROM (
     SELECT *
     FROM (
@@ -200,12 +206,5 @@ FROM (
     ORDER BY rank, id
 ) AS s
 UNION ALL
-SELECT NULL
-    ,
-    NULL,
-    NULL,
-    NULL,
-    0,
-    (SELECT off FROM cut),
-    (SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)
+SELECT NULL, NULL, NULL, (SELECT off FROM cut)
 ORDER BY rank, id

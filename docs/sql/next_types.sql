@@ -1,28 +1,31 @@
 -- next_types
 --
+-- At most `shown` of the jobs that a claim would return now if it were the only one, as many as fit
+-- a page. The last row returns whether a partition was cut off.
+--
 -- Parameters: window, job_types, domains, tenant, domain_limit, candidates, shown
 -- Row security: all customers
 
 WITH found AS MATERIALIZED (
     SELECT
-        concat_ws(' ', v.value, p.priority) AS lane,
+        concat_ws(' ', v.value, p.priority) AS partition_key,
         f.id,
         f.domain,
         f.rank,
-        f.room,
+        f.free_slots,
         f.ready,
         f.position = %(window)s::int AS cut_off
     FROM generate_series(1, 10) AS p (priority)
     CROSS JOIN unnest(%(job_types)s::text[]) AS v (value)
     CROSS JOIN LATERAL (
-        SELECT w.*, w.wanted AND coalesce(w.room > 0, true) AS ready
+        SELECT w.*, w.matches AND coalesce(w.free_slots > 0, true) AS ready
         FROM (
-            SELECT s.*, row_number() OVER (ORDER BY s.due) AS position
+            SELECT s.*, row_number() OVER (ORDER BY s.due_at) AS position
             FROM (
                 SELECT
                     j.id,
                     j.domain,
-                    greatest(j.scheduled_for, j.created_at) AS due,
+                    greatest(j.scheduled_for, j.created_at) AS due_at,
                     greatest(j.scheduled_for, j.created_at) - j.priority * interval '14400 seconds'
                         AS rank,
                     (%(domains)s::text[] IS NULL OR j.domain = ANY(%(domains)s::text[]))
@@ -30,7 +33,7 @@ WITH found AS MATERIALIZED (
                             %(job_types)s::text[] IS NULL OR j.job_type = ANY(%(job_types)s::text[])
                         )
                         AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
-                            AS wanted,
+                            AS matches,
                     CASE
                         WHEN least(%(domain_limit)s::int, j.max_concurrent) IS NOT NULL
                             THEN least(%(domain_limit)s::int, j.max_concurrent) - (
@@ -42,7 +45,7 @@ WITH found AS MATERIALIZED (
                                     LIMIT least(%(domain_limit)s::int, j.max_concurrent)
                                 ) AS r
                             )
-                    END AS room
+                    END AS free_slots
                 FROM scrape_jobs j
                 WHERE CASE
                     j.status || ' in type_due' WHEN 'pending in type_due' THEN true ELSE false
@@ -54,19 +57,20 @@ WITH found AS MATERIALIZED (
                 LIMIT %(window)s::int
             ) AS s
         ) AS w
-        WHERE (w.wanted AND coalesce(w.room > 0, true)) OR w.position = %(window)s::int
-        ORDER BY w.due
+        WHERE (w.matches AND coalesce(w.free_slots > 0, true)) OR w.position = %(window)s::int
+        ORDER BY w.due_at
         LIMIT %(candidates)s::int
     ) AS f
 ),
 cut AS MATERIALIZED (SELECT coalesce(bool_or(f.cut_off), false) AS off FROM found f),
 horizon AS MATERIALIZED (
-    -- What is behind the last one seen of a lane that goes on may come before what is found of others.
+    -- A partition that was read to its limit has more jobs. They may come before jobs of
+    -- other partitions, but not before the last job that was read.
     SELECT min(l.last) AS rank
     FROM (
         SELECT max(f.rank) AS last
         FROM found f
-        GROUP BY f.lane
+        GROUP BY f.partition_key
         HAVING count(*) >= %(candidates)s::int
     ) AS l
 ),
@@ -80,11 +84,13 @@ candidate AS MATERIALIZED (
         ) AS n,
         cut,
         horizon
-    WHERE NOT cut.off AND coalesce(n.nth <= n.room, true) AND coalesce(n.rank <= horizon.rank, true)
+    WHERE NOT cut.off
+        AND coalesce(n.nth <= n.free_slots, true)
+        AND coalesce(n.rank <= horizon.rank, true)
     ORDER BY n.rank, n.id
     LIMIT %(candidates)s::int
 )
-SELECT s.rank, s.id, NULL, s.json, NULL, NULL, NULL
+SELECT s.rank, s.id, s.json, NULL
 FROM (
     SELECT *
     FROM (
@@ -154,12 +160,5 @@ FROM (
     ORDER BY rank, id
 ) AS s
 UNION ALL
-SELECT NULL
-    ,
-    NULL,
-    NULL,
-    NULL,
-    0,
-    (SELECT off FROM cut),
-    (SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)
+SELECT NULL, NULL, NULL, (SELECT off FROM cut)
 ORDER BY rank, id

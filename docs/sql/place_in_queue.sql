@@ -1,5 +1,8 @@
 -- place_in_queue
 --
+-- How many due jobs come before the job, counted up to MAX_COUNTED_JOBS of each priority, and its
+-- concurrency limits; or no row if the job does not exist.
+--
 -- Parameters: tenant, domain_limit, id
 -- Row security: all customers
 
@@ -12,7 +15,7 @@ SELECT
     ),
     greatest(j.scheduled_for, j.created_at) <= now(),
     (
-        SELECT sum(lane.ahead)::bigint
+        SELECT sum(part.ahead)::bigint
         FROM (
             SELECT (
                 SELECT count(*)
@@ -32,7 +35,7 @@ SELECT
                 ) AS c
             ) AS ahead
             FROM generate_series(1, 10) AS p (priority)
-        ) AS lane
+        ) AS part
     ) AS ahead,
     least(%(domain_limit)s::int, j.max_concurrent),
     j.max_concurrent,

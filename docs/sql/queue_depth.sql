@@ -1,5 +1,7 @@
 -- queue_depth
 --
+-- The number of due jobs, and for how many seconds the oldest of them has been due.
+--
 -- Parameters: none
 
 SELECT

@@ -1,5 +1,7 @@
 -- read_idempotency_key
 --
+-- The fingerprint of the key's request, and the stored response.
+--
 -- Parameters: caller, key
 
 SELECT encode(fingerprint, 'hex'), status, headers, body

@@ -1,5 +1,8 @@
 -- read_lease
 --
+-- Whether the job was cancelled while a worker held it under this token, and the job. No row: the
+-- job does not exist.
+--
 -- Parameters: lease_token, id, tenant
 
 SELECT

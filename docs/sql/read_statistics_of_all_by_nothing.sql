@@ -1,10 +1,14 @@
 -- read_statistics_of_all_by_nothing
 --
+-- The figures of the window as of one moment, for all jobs and for each group, at most one group
+-- more than an answer may have.
+--
 -- Parameters: counts, counted_from, counted_to, customer, domain, job_type, tenant, edge_1_start,
 -- edge_1_end, edge_2_start, edge_2_end, grains, starts, ends, places
 
 WITH pending_event AS MATERIALIZED (SELECT job_id, seq FROM uncounted_events),
 loose AS MATERIALIZED (
+    -- Changes that are in no span of totals: not counted yet, or at an edge.
     SELECT *
     FROM (
         SELECT
@@ -100,7 +104,7 @@ loose AS MATERIALIZED (
         ) AS e
         CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = u.job_id LIMIT 1) AS j
         CROSS JOIN LATERAL (
-            -- Once, and not number by number: each look into a large document reads all of it.
+            -- Reads each document once: every access to a large one decompresses all of it.
             SELECT s."pagesProcessed", p.*
             FROM
                 jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -239,7 +243,7 @@ loose AS MATERIALIZED (
         FROM job_events e
         CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = e.job_id LIMIT 1) AS j
         CROSS JOIN LATERAL (
-            -- Once, and not number by number: each look into a large document reads all of it.
+            -- Reads each document once: every access to a large one decompresses all of it.
             SELECT s."pagesProcessed", p.*
             FROM
                 jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -370,7 +374,7 @@ loose AS MATERIALIZED (
         FROM job_events e
         CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = e.job_id LIMIT 1) AS j
         CROSS JOIN LATERAL (
-            -- Once, and not number by number: each look into a large document reads all of it.
+            -- Reads each document once: every access to a large one decompresses all of it.
             SELECT s."pagesProcessed", p.*
             FROM
                 jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -597,22 +601,24 @@ errors AS (
         json_agg(
             json_build_object('pattern', pattern, 'count', failures, 'job_id', job_id) ORDER BY
                 place
-        ) FILTER (WHERE place <= 10 AND pattern <> '') AS list,
-        sum(failures) FILTER (WHERE place > 10 OR pattern = '')::bigint AS others
+        ) FILTER (WHERE place <= 10 AND NOT is_rest) AS list,
+        sum(failures) FILTER (WHERE place > 10 OR is_rest)::bigint AS others
     FROM (
         SELECT
             f.*,
-            row_number() OVER (PARTITION BY key, pattern = '' ORDER BY failures DESC, pattern)
-                AS place
+            row_number() OVER (PARTITION BY key, is_rest ORDER BY failures DESC, pattern) AS place
         FROM (
-            SELECT
-                NULL::text AS key,
-                pattern,
-                sum(m.failures) AS failures,
-                max(m.job_id::text) AS job_id
-            FROM failure m
-            WHERE true
-            GROUP BY pattern
+            SELECT f.*, pattern = '' AS is_rest
+            FROM (
+                SELECT
+                    NULL::text AS key,
+                    pattern,
+                    sum(m.failures) AS failures,
+                    max(m.job_id::text) AS job_id
+                FROM failure m
+                WHERE true
+                GROUP BY pattern
+            ) AS f
         ) AS f
     ) AS f
     GROUP BY key

@@ -1,11 +1,15 @@
 -- read_statistics_of_kinds_by_day
 --
+-- The figures of the window as of one moment, for all jobs and for each group, at most one group
+-- more than an answer may have.
+--
 -- Parameters: counts, counted_from, counted_to, customer, domain, job_type, tenant, edge_1_start,
 -- edge_1_end, edge_2_start, edge_2_end, period_places, period_starts, period_ends, grains, starts,
 -- ends, places
 
 WITH pending_event AS MATERIALIZED (SELECT job_id, seq FROM uncounted_events),
 loose AS MATERIALIZED (
+    -- Changes that are in no span of totals: not counted yet, or at an edge.
     SELECT *
     FROM (
         SELECT
@@ -101,7 +105,7 @@ loose AS MATERIALIZED (
         ) AS e
         CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = u.job_id LIMIT 1) AS j
         CROSS JOIN LATERAL (
-            -- Once, and not number by number: each look into a large document reads all of it.
+            -- Reads each document once: every access to a large one decompresses all of it.
             SELECT s."pagesProcessed", p.*
             FROM
                 jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -240,7 +244,7 @@ loose AS MATERIALIZED (
         FROM job_events e
         CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = e.job_id LIMIT 1) AS j
         CROSS JOIN LATERAL (
-            -- Once, and not number by number: each look into a large document reads all of it.
+            -- Reads each document once: every access to a large one decompresses all of it.
             SELECT s."pagesProcessed", p.*
             FROM
                 jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -371,7 +375,7 @@ loose AS MATERIALIZED (
         FROM job_events e
         CROSS JOIN LATERAL (SELECT * FROM scrape_jobs j WHERE j.id = e.job_id LIMIT 1) AS j
         CROSS JOIN LATERAL (
-            -- Once, and not number by number: each look into a large document reads all of it.
+            -- Reads each document once: every access to a large one decompresses all of it.
             SELECT s."pagesProcessed", p.*
             FROM
                 jsonb_to_record(CASE WHEN e.old_status = 'running' THEN e.stats ELSE '{}' END) AS s (
@@ -418,7 +422,7 @@ loose AS MATERIALIZED (
         AND (%(tenant)s::text IS NULL OR c.customer = %(tenant)s::text)
 ),
 placed AS MATERIALIZED (
-    -- Each event for the whole window, and for its hour or day.
+    -- Each change once for the whole window, and once for its hour or day.
     SELECT c.*, p.place
     FROM loose c
     CROSS JOIN LATERAL (
@@ -640,27 +644,29 @@ errors AS (
         json_agg(
             json_build_object('pattern', pattern, 'count', failures, 'job_id', job_id) ORDER BY
                 place
-        ) FILTER (WHERE place <= 10 AND pattern <> '') AS list,
-        sum(failures) FILTER (WHERE place > 10 OR pattern = '')::bigint AS others
+        ) FILTER (WHERE place <= 10 AND NOT is_rest) AS list,
+        sum(failures) FILTER (WHERE place > 10 OR is_rest)::bigint AS others
     FROM (
         SELECT
             f.*,
-            row_number() OVER (PARTITION BY key, pattern = '' ORDER BY failures DESC, pattern)
-                AS place
+            row_number() OVER (PARTITION BY key, is_rest ORDER BY failures DESC, pattern) AS place
         FROM (
-            SELECT
-                NULL::int AS key,
-                pattern,
-                sum(m.failures) AS failures,
-                max(m.job_id::text) AS job_id
-            FROM failure m
-            WHERE key IS NULL
-            GROUP BY pattern
-            UNION ALL
-            SELECT key, pattern, sum(m.failures) AS failures, max(m.job_id::text) AS job_id
-            FROM failure m
-            WHERE key IS NOT NULL AND key IN (SELECT key FROM figures)
-            GROUP BY key, pattern
+            SELECT f.*, pattern = '' AS is_rest
+            FROM (
+                SELECT
+                    NULL::int AS key,
+                    pattern,
+                    sum(m.failures) AS failures,
+                    max(m.job_id::text) AS job_id
+                FROM failure m
+                WHERE key IS NULL
+                GROUP BY pattern
+                UNION ALL
+                SELECT key, pattern, sum(m.failures) AS failures, max(m.job_id::text) AS job_id
+                FROM failure m
+                WHERE key IS NOT NULL AND key IN (SELECT key FROM figures)
+                GROUP BY key, pattern
+            ) AS f
         ) AS f
     ) AS f
     GROUP BY key

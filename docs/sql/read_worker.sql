@@ -1,5 +1,7 @@
 -- read_worker
 --
+-- The id of the worker that holds the job or held it last.
+--
 -- Parameters: id, tenant
 
 SELECT j.worker_id

@@ -1,5 +1,9 @@
 -- redeliver_failed_webhooks
 --
+-- Of the endpoint's deliveries that have failed since `since`, the next at most `limit` are due
+-- now. The row has their number, whether there may be more, and the time at which the last of them
+-- failed.
+--
 -- Parameters: endpoint_id, since, limit
 
 WITH step AS MATERIALIZED (

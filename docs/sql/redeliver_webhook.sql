@@ -1,5 +1,8 @@
 -- redeliver_webhook
 --
+-- The delivery is due now and keeps its recorded attempts. If an attempt is in progress, the
+-- delivery stays claimed.
+--
 -- Parameters: id, endpoint_id
 
 UPDATE webhook_deliveries d

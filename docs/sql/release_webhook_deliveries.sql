@@ -1,5 +1,7 @@
 -- release_webhook_deliveries
 --
+-- The deliveries that the claim still holds are due at once, for any dispatcher.
+--
 -- Parameters: claim, job_ids, seqs, endpoint_ids
 
 UPDATE webhook_deliveries d

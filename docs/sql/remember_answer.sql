@@ -1,5 +1,7 @@
 -- remember_answer
 --
+-- The response is stored with the key that this transaction claimed.
+--
 -- Parameters: status, headers, body, caller, key
 
 UPDATE idempotency_keys

@@ -1,8 +1,10 @@
 -- remove_expired_keys
 --
+-- At most `limit` expired keys are deleted. The row has their number.
+--
 -- Parameters: limit
 
-WITH gone AS (
+WITH deleted AS (
     DELETE FROM idempotency_keys
     WHERE (caller, key) IN (
         SELECT caller, key
@@ -14,4 +16,4 @@ WITH gone AS (
     RETURNING 1
 )
 SELECT count(*)
-FROM gone
+FROM deleted

@@ -1,5 +1,9 @@
 -- remove_leftover_deliveries
 --
+-- Of the next `limit` deliveries to the endpoint with the status that are older than `before`,
+-- those without a job are deleted; with `with_job`, all of them. The row has their number and the
+-- last position.
+--
 -- Parameters: endpoint_id, status, before, after_at, after_id, limit, with_job
 
 WITH step AS MATERIALIZED (
@@ -15,10 +19,10 @@ WITH step AS MATERIALIZED (
 chosen AS MATERIALIZED (
     SELECT s.*
     FROM step s
-    -- No NOT EXISTS, which may be planned as a look at all jobs.
+    -- Not NOT EXISTS, which the planner may turn into a scan of all jobs.
     WHERE %(with_job)s::bool OR (SELECT j.id FROM scrape_jobs j WHERE j.id = s.job_id) IS NULL
 ),
-gone AS (
+deleted AS (
     DELETE FROM webhook_deliveries d
     USING unnest(ARRAY(SELECT job_id FROM chosen), ARRAY(SELECT seq FROM chosen)) AS c (job_id, seq)
     WHERE d.job_id = c.job_id
@@ -28,6 +32,6 @@ gone AS (
     RETURNING 1
 )
 SELECT
-    (SELECT count(*) FROM gone),
+    (SELECT count(*) FROM deleted),
     (SELECT created_at FROM step ORDER BY created_at DESC, id DESC LIMIT 1),
     (SELECT id FROM step ORDER BY created_at DESC, id DESC LIMIT 1)

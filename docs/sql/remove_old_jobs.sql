@@ -1,5 +1,10 @@
 -- remove_old_jobs
 --
+-- Of the next `limit` old jobs, those are deleted, with their events and deliveries, that have
+-- ended, have no young events and no pending webhooks, and are counted in the statistics. A job
+-- that was changed in the meantime is kept. Returns how many were deleted, how many there were, and
+-- the time and id of the last one.
+--
 -- Parameters: cutoff, after_time, after_id, limit
 
 WITH old AS MATERIALIZED (
@@ -23,7 +28,7 @@ prunable AS MATERIALIZED (
         )
         AND NOT EXISTS (SELECT FROM uncounted_events u WHERE u.job_id = o.id)
 ),
-gone AS (
+deleted AS (
     DELETE FROM scrape_jobs j
     USING prunable p
     WHERE j.id = p.id
@@ -32,10 +37,10 @@ gone AS (
         AND j.status IN ('completed', 'cancelled', 'failed')
     RETURNING j.id
 ),
-events AS (DELETE FROM job_events e USING gone WHERE e.job_id = gone.id),
-deliveries AS (DELETE FROM webhook_deliveries d USING gone WHERE d.job_id = gone.id)
+events AS (DELETE FROM job_events e USING deleted WHERE e.job_id = deleted.id),
+deliveries AS (DELETE FROM webhook_deliveries d USING deleted WHERE d.job_id = deleted.id)
 SELECT
-    (SELECT count(*) FROM gone),
+    (SELECT count(*) FROM deleted),
     (SELECT count(*) FROM old),
     (SELECT max(updated_at) FROM old),
     (SELECT id FROM old ORDER BY updated_at DESC, id DESC LIMIT 1)

@@ -1,5 +1,10 @@
 -- replay_webhooks
 --
+-- Of the next at most `limit` status changes of the period, in the order of their times, those that
+-- match the endpoint's filters are due to it now: an existing delivery again, otherwise a new one.
+-- Changes of jobs that are removed, or not visible to the caller, are left out. The row has the
+-- number of deliveries, whether there may be more changes, and the position of the last one.
+--
 -- Parameters: endpoint_id, tenant, after_at, until, after_id, after_seq, limit
 -- Row security: all customers
 

@@ -1,5 +1,9 @@
 -- resume_webhook_deliveries
 --
+-- Of each job and endpoint the first pending delivery is due, if it was postponed to wait for
+-- another. It runs after the commit that ended the other delivery, and after the commit that
+-- postponed one: either run sees the other's writes, so no delivery waits for one that has ended.
+--
 -- Parameters: job_ids, endpoint_ids
 
 UPDATE webhook_deliveries d

@@ -1,5 +1,8 @@
 -- revoke_api_key
 --
+-- Makes the key invalid after `seconds`, never later than an earlier revocation does. Returns no
+-- row if the key does not exist or is revoked already.
+--
 -- Parameters: seconds, id
 
 UPDATE api_keys k

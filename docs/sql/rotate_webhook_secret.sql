@@ -1,5 +1,8 @@
 -- rotate_webhook_secret
 --
+-- The endpoint with its new secret. Messages are signed with it, and for `hours` with the previous
+-- one as well.
+--
 -- Parameters: hours, sealed, id, tenant, shown
 
 UPDATE webhook_endpoints w

@@ -1,11 +1,15 @@
 -- settle_webhook_deliveries
 --
+-- Each attempt is recorded, and its delivery is delivered, pending again or failed, if the claim
+-- still holds it. A success clears the endpoint's failing_since, a failure sets it. An endpoint
+-- with a disabled_reason is inactive.
+--
 -- Parameters: results, claim
 
 WITH result AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset(%(results)s::jsonb) AS r (
-        job_id uuid, seq bigint, endpoint_id uuid, status text, wait_seconds float8, try jsonb,
+        job_id uuid, seq bigint, endpoint_id uuid, status text, wait_seconds float8, attempt jsonb,
         disabled_reason text
     )
 ),
@@ -18,7 +22,7 @@ settled AS (
         next_try_at = now() + make_interval(secs => coalesce(r.wait_seconds, 0)),
         finished_at = CASE WHEN r.status <> 'pending' THEN now() END,
         tries = CASE WHEN jsonb_array_length(d.tries) < 50 THEN d.tries ELSE d.tries - 0 END ||
-            r.try
+            r.attempt
     FROM result r
     WHERE d.job_id = r.job_id
         AND d.seq = r.seq
@@ -34,7 +38,7 @@ verdict AS (
     FROM settled
     GROUP BY endpoint_id
 ),
-judged AS (
+updated AS (
     UPDATE webhook_endpoints w
     SET
         failing_since = CASE WHEN v.answers THEN NULL ELSE coalesce(w.failing_since, now()) END,

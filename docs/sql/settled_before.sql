@@ -1,5 +1,9 @@
 -- settled_before
 --
+-- The start of the oldest transaction that may still commit a change, or now if there is none.
+-- PostgreSQL hides the start of other roles' transactions: a hidden transaction that writes, or
+-- that belongs to the service, counts as started MAX_CHANGE_SECONDS ago.
+--
 -- Parameters: none
 
 SELECT date_trunc(

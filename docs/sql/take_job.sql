@@ -1,6 +1,9 @@
 -- take_job
 --
--- Parameters: token, id, action, actor_type, actor_id, actor_name, request_id, address, worker_id,
+-- The job runs from now on, leased to this worker; or no row: it is no longer due and pending, or
+-- another transaction has locked it.
+--
+-- Parameters: token, id, worker_id, action, actor_type, actor_id, actor_name, request_id, address,
 -- lease_seconds
 
 WITH picked AS MATERIALIZED (
@@ -11,118 +14,91 @@ WITH picked AS MATERIALIZED (
         AND greatest(j.scheduled_for, j.created_at) <= now()
     FOR NO KEY UPDATE SKIP LOCKED
 ),
-fact AS MATERIALIZED (
+event_values AS MATERIALIZED (
     SELECT
-        e.*,
+        picked.id AS job_id,
+        picked.version + 1 AS seq,
+        picked.t AS at,
+        'pending'::text AS old_status,
+        'running'::text AS new_status,
+        (
+            SELECT coalesce(
+                jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}'
+            )
+            FROM (
+                SELECT f.name, f.old, f.new
+                FROM (
+                    VALUES
+                        (
+                            'started_at',
+                            to_jsonb(
+                                to_char(
+                                    picked.started_at AT TIME ZONE 'UTC',
+                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            ),
+                            to_jsonb(
+                                to_char(
+                                    picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            )
+                        ),
+                        (
+                            'scheduled_for',
+                            to_jsonb(
+                                to_char(
+                                    picked.scheduled_for AT TIME ZONE 'UTC',
+                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            ),
+                            to_jsonb(NULL::text)
+                        ),
+                        ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
+                ) AS f (name, old, new)
+            ) AS d (name, old, new)
+            WHERE d.old IS DISTINCT FROM d.new
+        ) AS changes,
+        picked.stats AS stats,
+        picked.status_seq AS previous_seq,
+        picked.retry_count AS retry_count,
+        NULL::float8 AS seconds,
+        NULL::text AS error_message,
         %(action)s::text AS action,
         %(actor_type)s::text AS actor_type,
         %(actor_id)s::text AS actor_id,
         %(actor_name)s::text AS actor_name,
         %(request_id)s::text AS request_id,
         %(address)s::text AS address
-    FROM (
-        SELECT
-            picked.id,
-            picked.version + 1,
-            picked.t,
-            'pending'::text,
-            'running'::text,
-            (
-                SELECT coalesce(
-                    jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}'
-                )
-                FROM (
-                    SELECT f.name, f.old, f.new
-                    FROM (
-                        VALUES
-                            (
-                                'started_at',
-                                to_jsonb(
-                                    to_char(
-                                        picked.started_at AT TIME ZONE 'UTC',
-                                        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                    )
-                                ),
-                                to_jsonb(
-                                    to_char(
-                                        picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                    )
-                                )
-                            ),
-                            (
-                                'scheduled_for',
-                                to_jsonb(
-                                    to_char(
-                                        picked.scheduled_for AT TIME ZONE 'UTC',
-                                        'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                    )
-                                ),
-                                to_jsonb(NULL::text)
-                            ),
-                            ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
-                    ) AS f (name, old, new)
-                ) AS d (name, old, new)
-                WHERE d.old IS DISTINCT FROM d.new
-            ),
-            picked.stats,
-            picked.status_seq,
-            picked.retry_count,
-            NULL::float8,
-            NULL::text
-        FROM picked
-    ) AS e (
-        job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds,
-        error_message
-    )
+    FROM picked
 ),
 event AS MATERIALIZED (
     SELECT
-        f.*,
+        v.*,
         sha256(
-            (SELECT picked.chain FROM picked WHERE picked.id = f.job_id) || convert_to(
+            (SELECT picked.chain FROM picked WHERE picked.id = v.job_id) || convert_to(
                 jsonb_build_array(
-                    f.job_id,
-                    f.seq,
-                    encode(timestamptz_send(f.at), 'hex'),
-                    f.old_status,
-                    f.new_status,
-                    f.changes,
-                    f.stats::text,
-                    f.previous_seq,
-                    f.retry_count,
-                    encode(float8send(f.seconds), 'hex'),
-                    f.error_message,
-                    f.action,
-                    f.actor_type,
-                    f.actor_id,
-                    f.actor_name,
-                    f.request_id,
-                    f.address
+                    v.job_id,
+                    v.seq,
+                    encode(timestamptz_send(v.at), 'hex'),
+                    v.old_status,
+                    v.new_status,
+                    v.changes,
+                    v.stats::text,
+                    v.previous_seq,
+                    v.retry_count,
+                    encode(float8send(v.seconds), 'hex'),
+                    v.error_message,
+                    v.action,
+                    v.actor_type,
+                    v.actor_id,
+                    v.actor_name,
+                    v.request_id,
+                    v.address
                 )::text,
                 'UTF8'
             )
         ) AS hash
-    FROM fact f
-),
-job AS (
-    UPDATE scrape_jobs j
-    SET
-        status = 'running',
-        started_at = picked.t,
-        scheduled_for = NULL,
-        worker_id = %(worker_id)s::text,
-        lease_token = picked.token,
-        lease_seconds = %(lease_seconds)s::int,
-        lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
-        cancel_heard_at = NULL,
-        updated_at = picked.t,
-        version = picked.version + 1,
-        status_seq = picked.version + 1,
-        chain = event.hash
-    FROM picked
-    JOIN event ON event.job_id = picked.id
-    WHERE j.id = picked.id AND j.id = %(id)s::uuid
-    RETURNING j.*
+    FROM event_values v
 ),
 appended AS (
     INSERT INTO job_events (
@@ -150,14 +126,36 @@ appended AS (
         hash
     FROM event
 ),
-owed AS (
-    INSERT INTO outbox (job_id, seq, created_at, customer)
-    SELECT c.job_id, c.seq, c.at, coalesce(c.customer, '00000000-0000-0000-0000-000000000000')
-    FROM (SELECT job.id, job.version, job.updated_at, job.customer_config_id FROM job) AS c (
-        job_id, seq, at, customer
-    )
+job AS (
+    UPDATE scrape_jobs j
+    SET
+        status = 'running',
+        started_at = picked.t,
+        scheduled_for = NULL,
+        worker_id = %(worker_id)s::text,
+        lease_token = picked.token,
+        lease_seconds = %(lease_seconds)s::int,
+        lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
+        cancel_heard_at = NULL,
+        updated_at = picked.t,
+        version = picked.version + 1,
+        status_seq = picked.version + 1,
+        chain = event.hash
+    FROM picked
+    JOIN event ON event.job_id = picked.id
+    WHERE j.id = picked.id AND j.id = %(id)s::uuid
+    RETURNING j.*
 ),
-uncounted AS (INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version FROM job)
+for_webhooks AS (
+    INSERT INTO outbox (job_id, seq, created_at, customer)
+    SELECT
+        job.id,
+        job.version,
+        job.updated_at,
+        coalesce(job.customer_config_id, '00000000-0000-0000-0000-000000000000')
+    FROM job
+),
+for_statistics AS (INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version FROM job)
 SELECT
     job.id,
     (

@@ -1,5 +1,8 @@
 -- update_webhook_endpoint
 --
+-- The columns in `fields` are changed, all others stay. An endpoint that is set active loses its
+-- disabled_reason and failing_since.
+--
 -- Parameters: fields, id, tenant
 
 UPDATE webhook_endpoints w

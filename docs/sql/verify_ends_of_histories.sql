@@ -1,5 +1,11 @@
 -- verify_ends_of_histories
 --
+-- Of the next `limit` jobs by id: how many there were, the id of the last one, and the jobs whose
+-- last events are missing, with the number of their last event. Each job must have at least one
+-- event, even if its version says otherwise. The subquery in LIMIT hides the number from the
+-- planner: row security makes it expect very few jobs, and with a known limit it would sort all
+-- jobs instead of reading them by their key.
+--
 -- Parameters: after, at_first, limit
 
 WITH batch AS MATERIALIZED (

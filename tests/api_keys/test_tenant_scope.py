@@ -9,6 +9,7 @@ import pytest
 
 from app import database
 from app.database import Statement, tenant_scope
+from app.database.catalogue import statements
 from app.errors import LeaseLost
 from app.events.provenance import ANONYMOUS, Provenance
 from app.jobs import list_queries
@@ -16,7 +17,6 @@ from app.jobs import service as jobs
 from app.queue import sweeper
 from app.statistics import service as statistics_service
 from support.service import wait_until
-from support.statements import statements
 from support.tenants import JOBS, NOWHERE, SharedService
 
 BACKGROUND_STATEMENTS = {

@@ -129,7 +129,8 @@ def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 SESSION = Statement(
     "session",
-    """SELECT current_setting('application_name'), current_setting('statement_timeout'),
+    promise="A statement of a test.",
+    sql="""SELECT current_setting('application_name'), current_setting('statement_timeout'),
     current_setting('work_mem'), current_setting('timezone'), current_setting('client_encoding')""",
 )
 

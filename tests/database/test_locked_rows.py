@@ -12,7 +12,7 @@ import pytest
 import requests
 from requests import Response
 
-from app.database.row_turns import PATIENCE_SECONDS, Turns
+from app.database.row_limiter import PATIENCE_SECONDS, RowLimiter
 from app.errors import LockTimeout
 from support.database import migrate, new_database
 from support.factories import new_domain
@@ -130,15 +130,15 @@ def test_free_row_serves_many_requests(service: Service) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
-# ------------------------------------------------------------------------------------------ Turns
+# ------------------------------------------------------------------------------------------ RowLimiter
 
 
 def test_places_per_row_are_limited() -> None:
-    turns, release = Turns(2), threading.Event()
+    limiter, release = RowLimiter(2), threading.Event()
     entered: list[str] = []
 
     def work(row: str) -> None:
-        with turns.at(row):
+        with limiter.at(row):
             entered.append(row)
             assert release.wait(10)
 
@@ -147,24 +147,24 @@ def test_places_per_row_are_limited() -> None:
         while len(entered) < 3:
             time.sleep(0.01)
         started = time.monotonic()
-        with pytest.raises(LockTimeout), turns.at("a"):
+        with pytest.raises(LockTimeout), limiter.at("a"):
             pass
         assert time.monotonic() - started <= PATIENCE_SECONDS + 1
-        with turns.at("b"):
+        with limiter.at("b"):
             pass
         release.set()
         for one in held:
             one.result()
-    with turns.at("a"):
+    with limiter.at("a"):
         pass
 
 
 def test_free_place_is_taken() -> None:
-    turns, done = Turns(1), []
+    limiter, done = RowLimiter(1), []
     with ThreadPoolExecutor(8) as pool:
 
         def work(number: int) -> None:
-            with turns.at("row"):
+            with limiter.at("row"):
                 time.sleep(0.005)
                 done.append(number)
 
@@ -173,7 +173,7 @@ def test_free_place_is_taken() -> None:
 
 
 def test_failure_frees_the_place() -> None:
-    turns = Turns(1)
+    limiter = RowLimiter(1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), turns.at("row"):
+        with pytest.raises(ZeroDivisionError), limiter.at("row"):
             _ = 1 / 0

@@ -14,11 +14,11 @@ from flask import Flask
 from app import database
 from app.config import Settings
 from app.database import Statement, execution
+from app.database.catalogue import statements
 from app.database.tenant_scope import all_customers, tenant_scope
 from app.factory import create_app
 from support.database import migrate, new_database
 from support.factories import make_job
-from support.statements import statements
 
 FIRST_BIGINT = -(2**63)
 
@@ -69,7 +69,9 @@ def test_statements_survive_change_of_column_type(own_app: Flask, empty_database
 
 def test_result_of_another_type_is_prepared_again(own_app: Flask, empty_database: str) -> None:
     alter(empty_database, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
-    statement = Statement("all_of_t", "SELECT * FROM t WHERE a = %(a)s")
+    statement = Statement(
+        "all_of_t", promise="A statement of a test.", sql="SELECT * FROM t WHERE a = %(a)s"
+    )
     with own_app.app_context(), all_customers():
         assert database.run(statement, {"a": 1}) == [(1,)]
         alter(empty_database, "ALTER TABLE t ALTER a TYPE text")

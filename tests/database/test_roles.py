@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.database import Statement
+from app.database.catalogue import statements
 from support.roles import RETENTION, ROLES, SERVICE, RoleDatabase, run_file
-from support.statements import statements
 
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 

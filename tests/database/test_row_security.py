@@ -94,7 +94,7 @@ def a_job() -> dict[str, Any]:
 
 def run_unscoped(sql: str, name: str = "unscoped") -> list[tuple[Any, ...]]:
     """Run a statement without the condition of the tenant scope."""
-    return database.run(Statement(name, sql), {})
+    return database.run(Statement(name, promise="A statement of a test.", sql=sql), {})
 
 
 def _read_all_and_fail() -> None:

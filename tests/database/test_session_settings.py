@@ -38,9 +38,15 @@ UNUSUAL = {
 POOLERS = pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="pgbouncer is missing")
 
 SHOWN = Statement(
-    "shown", "SELECT name, current_setting(name) FROM unnest(%(names)s::text[]) AS name"
+    "shown",
+    promise="A statement of a test.",
+    sql="SELECT name, current_setting(name) FROM unnest(%(names)s::text[]) AS name",
 )
-RUNNING = Statement("running", "SELECT current_setting('transaction_isolation')")
+RUNNING = Statement(
+    "running",
+    promise="A statement of a test.",
+    sql="SELECT current_setting('transaction_isolation')",
+)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ def test_rendered_statements_are_up_to_date() -> None:
     assert [path.name for path in outdated_documents()] == [], OUTDATED
 
 
-@pytest.mark.xfail(reason="the promise of many statements is still a comment", strict=True)
 def test_every_statement_has_a_promise() -> None:
     promises = {name: each.promise for name, each in statements().items()}
     assert [name for name, promise in promises.items() if not promise.endswith(".")] == []

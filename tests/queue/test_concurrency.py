@@ -22,8 +22,8 @@ CLAIM_BATCH = 20
 
 READ_TIME_AND_PENDING = Statement(
     "read_time_and_pending",
-    # Promises: the time, and the number of pending jobs.
-    """
+    promise="The time, and the number of pending jobs.",
+    sql="""
     SELECT clock_timestamp(),
         (SELECT count(*) FROM scrape_jobs j WHERE (j.status = 'pending') IS TRUE)
     """,

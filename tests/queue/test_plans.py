@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.database import Statement
+from app.database.catalogue import statements
 from app.database.tenant_scope import PARAMETER
 from app.events.provenance import ANONYMOUS, Provenance
 from app.events.queries import provenance_parameters
@@ -15,7 +16,6 @@ from app.queue.position_queries import DEPTH, POSITION
 from support.database import migrate, new_database
 from support.plans import PlanDatabase as Database
 from support.plans import assert_plans_use, nodes
-from support.statements import statements
 
 WAITING = 20_000
 DONE = 20_000

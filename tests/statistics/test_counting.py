@@ -55,7 +55,11 @@ def large_place(server_url: str) -> Iterator[Place]:
 
 def test_reading_touches_few_of_many_jobs(large_place: Place) -> None:
     place = large_place
-    flush = Statement("flush_figures_of_use", "SELECT pg_stat_force_next_flush()")
+    flush = Statement(
+        "flush_figures_of_use",
+        promise="A statement of a test.",
+        sql="SELECT pg_stat_force_next_flush()",
+    )
     window = {"from": "2024-01-04T07:20:30Z", "to": "2024-01-06T08:30:30Z"}
 
     def touched(query: Mapping[str, str]) -> int:

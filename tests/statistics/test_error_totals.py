@@ -261,7 +261,7 @@ def test_older_release_cannot_count_after_upgrade(place: Place) -> None:
         "SELECT 2, grain", "SELECT grain"
     )
     assert statement.count("layout") == 0
-    older = Statement("count_as_before", statement)
+    older = Statement("count_as_before", promise="A statement of a test.", sql=statement)
     fail(place, new_domain(), ["Broken"])
     with own_work(place.app), pytest.raises(DatabaseFailure):
         database.run(older, {"limit": 10})
@@ -285,7 +285,9 @@ def test_window_reads_no_rows_outside(place: Place) -> None:
     place.sql(MANY_DOMAINS, {"domains": 72_000})
     place.sql("ANALYZE job_totals")
     window = {"from": "2024-03-01T07:30:00Z", "to": "2024-03-04T08:30:00Z"}
-    flush = Statement("flush_figures", "SELECT pg_stat_force_next_flush()")
+    flush = Statement(
+        "flush_figures", promise="A statement of a test.", sql="SELECT pg_stat_force_next_flush()"
+    )
 
     def read(query: dict[str, str]) -> int:
         with own_work(place.app):

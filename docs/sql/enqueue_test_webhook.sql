@@ -1,4 +1,6 @@
--- owe_test_webhook
+-- enqueue_test_webhook
+--
+-- A test message is due to the endpoint; it has the id of a job that does not exist.
 --
 -- Parameters: job_id, endpoint_id, id, body
 

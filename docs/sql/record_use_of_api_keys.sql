@@ -1,4 +1,6 @@
--- note_use_of_api_keys
+-- record_use_of_api_keys
+--
+-- Sets last_used_at of the keys to now, except where it is less than a minute old.
 --
 -- Parameters: ids
 

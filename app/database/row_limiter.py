@@ -25,7 +25,7 @@ R = TypeVar("R")
 Row = TypeVar("Row")
 
 
-class Turns:
+class RowLimiter:
     """Limits the threads that work on one row at a time to `places`. A row has any hashable key."""
 
     def __init__(self, places: int) -> None:
@@ -75,12 +75,12 @@ class Turns:
                 self._changed.notify_all()
 
 
-TURNS = Turns(2)
+ROW_LIMITER = RowLimiter(2)
 """The limit of this process. The application sets `places` to half of its threads."""
 
 
-def one_row(work: Callable[Concatenate[Row, P], R]) -> Callable[Concatenate[Row, P], R]:
-    """Decorate a function that changes the row in its first argument, so that it uses `TURNS`.
+def limited_per_row(work: Callable[Concatenate[Row, P], R]) -> Callable[Concatenate[Row, P], R]:
+    """Decorate a function that changes the row in its first argument, so that it uses `ROW_LIMITER`.
 
     Do not call the function while the caller's own transaction has the row locked: the threads in
     the places may wait for that transaction.
@@ -88,7 +88,7 @@ def one_row(work: Callable[Concatenate[Row, P], R]) -> Callable[Concatenate[Row,
 
     @functools.wraps(work)
     def in_turn(row: Row, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with TURNS.at(row):
+        with ROW_LIMITER.at(row):
             return work(row, *args, **kwargs)
 
     return in_turn

@@ -1,4 +1,7 @@
--- record_hearing
+-- record_cancel_heard
+--
+-- Once for each cancellation, the event that the worker was informed of it, and the job as it is
+-- then. No row: the event exists already, or the job was not cancelled under this token.
 --
 -- Parameters: id, lease_token, tenant, action, actor_type, actor_id, actor_name, request_id,
 -- address
@@ -13,69 +16,55 @@ WITH cur AS MATERIALIZED (
         AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
     FOR NO KEY UPDATE
 ),
-fact AS MATERIALIZED (
+event_values AS MATERIALIZED (
     SELECT
-        e.*,
+        cur.id AS job_id,
+        cur.version + 1 AS seq,
+        cur.t AS at,
+        cur.status AS old_status,
+        cur.status AS new_status,
+        '{}'::jsonb AS changes,
+        NULL::jsonb AS stats,
+        NULL::bigint AS previous_seq,
+        NULL::int AS retry_count,
+        NULL::float8 AS seconds,
+        NULL::text AS error_message,
         %(action)s::text AS action,
         %(actor_type)s::text AS actor_type,
         %(actor_id)s::text AS actor_id,
         %(actor_name)s::text AS actor_name,
         %(request_id)s::text AS request_id,
         %(address)s::text AS address
-    FROM (
-        SELECT
-            cur.id,
-            cur.version + 1,
-            cur.t,
-            cur.status,
-            cur.status,
-            '{}'::jsonb,
-            NULL::jsonb,
-            NULL::bigint,
-            NULL::int,
-            NULL::float8,
-            NULL::text
-        FROM cur
-    ) AS e (
-        job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds,
-        error_message
-    )
+    FROM cur
 ),
 event AS MATERIALIZED (
     SELECT
-        f.*,
+        v.*,
         sha256(
             (SELECT cur.chain FROM cur) || convert_to(
                 jsonb_build_array(
-                    f.job_id,
-                    f.seq,
-                    encode(timestamptz_send(f.at), 'hex'),
-                    f.old_status,
-                    f.new_status,
-                    f.changes,
-                    f.stats::text,
-                    f.previous_seq,
-                    f.retry_count,
-                    encode(float8send(f.seconds), 'hex'),
-                    f.error_message,
-                    f.action,
-                    f.actor_type,
-                    f.actor_id,
-                    f.actor_name,
-                    f.request_id,
-                    f.address
+                    v.job_id,
+                    v.seq,
+                    encode(timestamptz_send(v.at), 'hex'),
+                    v.old_status,
+                    v.new_status,
+                    v.changes,
+                    v.stats::text,
+                    v.previous_seq,
+                    v.retry_count,
+                    encode(float8send(v.seconds), 'hex'),
+                    v.error_message,
+                    v.action,
+                    v.actor_type,
+                    v.actor_id,
+                    v.actor_name,
+                    v.request_id,
+                    v.address
                 )::text,
                 'UTF8'
             )
         ) AS hash
-    FROM fact f
-),
-job AS (
-    UPDATE scrape_jobs j
-    SET cancel_heard_at = cur.t, updated_at = cur.t, version = cur.version + 1, chain = event.hash
-    FROM cur, event
-    WHERE j.id = cur.id AND j.id = %(id)s::uuid
-    RETURNING j.*
+    FROM event_values v
 ),
 appended AS (
     INSERT INTO job_events (
@@ -102,6 +91,13 @@ appended AS (
         address,
         hash
     FROM event
+),
+job AS (
+    UPDATE scrape_jobs j
+    SET cancel_heard_at = cur.t, updated_at = cur.t, version = cur.version + 1, chain = event.hash
+    FROM cur, event
+    WHERE j.id = cur.id AND j.id = %(id)s::uuid
+    RETURNING j.*
 )
 SELECT
     concat_ws('-', job.version, floor(extract(epoch FROM job.lease_expires_at) * 1000)::bigint),

@@ -1,4 +1,8 @@
--- count_owed_webhooks
+-- count_pending_webhooks
+--
+-- The number of pending deliveries plus the number of status changes before their fan-out, each
+-- exact up to MAX_COUNTED; and the seconds that the oldest of these changes has waited. The time
+-- does not grow with the tables.
 --
 -- Parameters: none
 

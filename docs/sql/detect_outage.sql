@@ -1,8 +1,13 @@
--- beat
+-- detect_outage
+--
+-- Seen_at is at most half a second old. If it was older than OUTAGE_SECONDS before, the time
+-- between is recorded as an outage, and one row gives its length in seconds. Several processes
+-- update the same row: most of their updates write nothing. If the clock was set back, seen_at
+-- follows it.
 --
 -- Parameters: none
 
-WITH beat AS (
+WITH updated AS (
     INSERT INTO service_pulse AS p (id, seen_at)
     SELECT 1, clock_timestamp()
     WHERE NOT EXISTS (
@@ -24,8 +29,8 @@ WITH beat AS (
                 ),
                 '{}'
             )
-            -- Without their bounds, so that outages that follow one another are not merged into a longer one:
-            -- its leases would be given a chance again and again.
+            -- Without the bounds, so that consecutive outages are not merged into a longer one:
+            -- its leases would get more time again and again.
             + tstzmultirange(tstzrange(p.seen_at, excluded.seen_at, '()'))
         END
     WHERE p.seen_at NOT BETWEEN excluded.seen_at - interval '0.5 seconds' AND excluded.seen_at +
@@ -33,5 +38,5 @@ WITH beat AS (
     RETURNING p.seen_at, p.outages
 )
 SELECT extract(epoch FROM upper(o.outage) - lower(o.outage))::float8
-FROM beat, unnest(beat.outages) AS o (outage)
-WHERE upper(o.outage) = beat.seen_at
+FROM updated, unnest(updated.outages) AS o (outage)
+WHERE upper(o.outage) = updated.seen_at
