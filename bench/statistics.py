@@ -59,7 +59,8 @@ JOBS = f"""
     INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, priority,
         max_retries, status, retry_count, stats, error_message, started_at, completed_at,
         created_at, updated_at, version, status_seq)
-    SELECT {TIME_ORDERED_ID}, md5('d' || d)::uuid, md5('c' || d %% %(customers)s)::uuid, 'd' || d || '.example',
+    SELECT {TIME_ORDERED_ID}, md5('d' || d)::uuid, md5('c' || d %% %(customers)s)::uuid,
+        'd' || d || '.example',
         (%(types)s)[t], p, 3,
         CASE WHEN e IS NULL THEN 'completed' ELSE 'failed' END, retries,
         jsonb_build_object('pagesProcessed', pages, 'performance', jsonb_build_object(

@@ -80,7 +80,7 @@ ROW_LIMITER = RowLimiter(2)
 
 
 def limited_per_row(work: Callable[Concatenate[Row, P], R]) -> Callable[Concatenate[Row, P], R]:
-    """Decorate a function that changes the row in its first argument, so that it uses `ROW_LIMITER`.
+    """Decorate a function that changes the row in its first argument to use `ROW_LIMITER`.
 
     Do not call the function while the caller's own transaction has the row locked: the threads in
     the places may wait for that transaction.

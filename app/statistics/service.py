@@ -1,14 +1,13 @@
 """Statistics: keeps the running totals up to date and computes the figures of a window."""
 
-import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from app.database.batch_size import BatchSize
+from app.database.batches import run_batch
 from app.database.session_settings import STATEMENT_SECONDS
-from app.errors import DatabaseTimeout
 from app.statistics import counting, reading, time_zones
 from app.statistics.measures import MAX_GROUPS, STATES
 from app.statistics.reading import JobFigures, StatisticsFilter
@@ -35,18 +34,10 @@ def count(limit: int | None = None) -> int:
     """
     counted, size = 0, BatchSize(MAX_BATCH, STATEMENT_SECONDS / 2)
     while limit is None or counted < limit:
-        started, wanted = time.monotonic(), size.rows
-        try:
-            batch = counting.count(wanted)
-        except DatabaseTimeout:
-            if size.is_least:
-                raise
-            size.timed_out()
-            continue
-        size.took(time.monotonic() - started)
-        counted += batch
-        if batch < wanted:
+        batch = run_batch(size, counting.count)
+        if not batch:
             break
+        counted += batch
     return counted
 
 

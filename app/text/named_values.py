@@ -170,7 +170,7 @@ def is_prose(head: str) -> bool:
 
 
 def _context(text: str, start: int) -> tuple[str, str]:
-    """Return the text before the identifier that contains the name, and the part before the name."""
+    """Return the text before the identifier with the name, and its part before the name."""
     behind = text[max(0, start - LOOK_BEHIND) : start]
     before = re.sub(r"[\w.$-]*\Z", "", behind)
     return before, behind[len(before) :]

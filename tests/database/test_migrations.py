@@ -1,43 +1,17 @@
 """Migrations up and down, and the schema compared with the models."""
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, make_url
 
 from app.database import db
 from app.database.schema import newest
 from support.database import migrate, new_database
+from support.migrations import SECONDS, run_migration_command, schema_differences, start_command
 from support.postgres import Postgres
-from support.service import ROOT, environment
-
-SECONDS = 60
-
-
-def start_command(url: str, *words: str) -> subprocess.Popen[str]:
-    """Start `flask db` on the database, as operators do."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "wsgi", "db", *words],
-        cwd=ROOT,
-        env=environment(DATABASE_URL=url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(url: str, *words: str) -> str:
-    process = start_command(url, *words)
-    output, _ = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, output
-    return output
 
 
 def tables(url: str) -> set[str]:
@@ -48,18 +22,6 @@ def tables(url: str) -> set[str]:
         )
         found = {row[0] for row in cursor.fetchall()}
     connection.close()
-    return found
-
-
-def differences(url: str) -> list[object]:
-    """Return the differences between the models and the schema."""
-    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg2"))
-    with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
-        found: list[object] = compare_metadata(context, db.metadata)
-    engine.dispose()
     return found
 
 
@@ -92,7 +54,7 @@ def test_migrations_run_up_down_and_up_again(any_server: str) -> None:
     migrate(any_server)
     first = tables(any_server)
     assert {"scrape_jobs", "job_events", "idempotency_keys", "alembic_version"} <= first
-    run(any_server, "downgrade", "base")
+    run_migration_command(any_server, "downgrade", "base")
     assert tables(any_server) == {"alembic_version"}
     migrate(any_server)
     assert tables(any_server) == first
@@ -101,13 +63,13 @@ def test_migrations_run_up_down_and_up_again(any_server: str) -> None:
 def test_schema_equals_the_models(any_server: str) -> None:
     migrate(any_server)
     assert "scrape_jobs" in db.metadata.tables
-    assert differences(any_server) == []
+    assert schema_differences(any_server) == []
 
 
 def test_second_upgrade_changes_nothing(empty_database: str) -> None:
     migrate(empty_database)
-    run(empty_database, "upgrade")
-    assert f"{newest()} (head)" in run(empty_database, "current")
+    run_migration_command(empty_database, "upgrade")
+    assert f"{newest()} (head)" in run_migration_command(empty_database, "current")
 
 
 def test_two_upgrades_at_once_both_succeed(empty_database: str) -> None:
@@ -121,7 +83,7 @@ def test_two_upgrades_at_once_both_succeed(empty_database: str) -> None:
 def test_totals_of_older_layout_are_kept(
     empty_database: str,
 ) -> None:
-    run(empty_database, "upgrade", "0003")
+    run_migration_command(empty_database, "upgrade", "0003")
     counts = (
         "pending, running, completed, failed, cancelled, retried, timed, memory_samples,"
         " cpu_samples, latency_samples"

@@ -21,8 +21,8 @@ from app.statistics.error_totals import MAX_PATTERNS, MAX_PATTERNS_OF_SHORT_GRAI
 from support.database import migrate
 from support.factories import new_domain
 from support.figures import Place
+from support.migrations import run_migration_command, schema_differences
 from support.service import own_work
-from tests.database.test_migrations import differences, run
 
 # One failed job for each of the texts.
 FAILURES = """
@@ -208,7 +208,7 @@ SUMS = "SELECT grain, domain, start, sum(failures) FROM job_error_totals GROUP B
 
 @pytest.mark.parametrize("texts", [30_000, 90])
 def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None:
-    run(empty_database, "upgrade", "0006")
+    run_migration_command(empty_database, "upgrade", "0006")
     role = f"reader_{uuid.uuid4().hex[:8]}"
     with closing(psycopg2.connect(empty_database)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
@@ -218,7 +218,7 @@ def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None
         cursor.execute(
             f"CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE ON job_error_totals TO {role}"
         )
-        run(empty_database, "upgrade")
+        run_migration_command(empty_database, "upgrade")
         try:
             cursor.execute(SUMS)
             assert cursor.fetchall() == before
@@ -235,9 +235,9 @@ def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None
             assert cursor.fetchall() == [(["INSERT", "SELECT", "UPDATE"],)]
         finally:
             cursor.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
-    assert differences(empty_database) == []
+    assert schema_differences(empty_database) == []
     assert_read_quickly(empty_database, texts + 49 * (texts // 5000))
-    run(empty_database, "downgrade", "0006")
+    run_migration_command(empty_database, "downgrade", "0006")
 
 
 def assert_read_quickly(url: str, failures: int) -> None:
