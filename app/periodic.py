@@ -14,9 +14,8 @@ from app.observability.failure_log import log_failure
 log = logging.getLogger(__name__)
 
 
-class Context(Protocol):
-    """A context that makes the database usable in another thread, such as Flask's
-    ``app.app_context``."""
+class DatabaseContext(Protocol):
+    """A context in which a thread may use the database, such as Flask's ``app.app_context``."""
 
     def __call__(self) -> AbstractContextManager[object]: ...  # noqa: D102
 
@@ -43,7 +42,7 @@ class PeriodicTasks:
     The failure of a task is logged, and the task runs again after its interval.
     """
 
-    def __init__(self, context: Context, tasks: Sequence[PeriodicTask]) -> None:
+    def __init__(self, context: DatabaseContext, tasks: Sequence[PeriodicTask]) -> None:
         self._context = context
         self._tasks = tasks
         self._stopping = threading.Event()

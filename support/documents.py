@@ -60,9 +60,9 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Return all Markdown files of the project."""
-    found = (path for path in sorted(ROOT.rglob("*.md")) if not _is_skipped(path))
-    return [Page(path) for path in found]
+    """Return the documents of the project: the Markdown files at its top and in docs/."""
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    return [Page(path) for path in sorted(found)]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -112,8 +112,3 @@ def _answers(output: str) -> Iterator[Mapping[str, Any]]:
 def _without_code(text: str) -> str:
     """Return `text` with blank code blocks, at the same positions."""
     return _BLOCK.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-
-
-def _is_skipped(path: Path) -> bool:
-    parts = path.relative_to(ROOT).parts
-    return any(part in SKIPPED or part.startswith(".") for part in parts[:-1])

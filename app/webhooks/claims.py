@@ -40,12 +40,12 @@ class ClaimLimits:
 
     Attributes:
         deliveries: Maximum number of deliveries in all.
-        room: Maximum number of deliveries of an endpoint without an `EndpointShare`.
+        capacity: Maximum number of deliveries of an endpoint without an `EndpointShare`.
         untrusted: Maximum number of deliveries held of one customer's untrusted endpoints.
     """
 
     deliveries: int
-    room: int
+    capacity: int
     untrusted: int
 
 
@@ -55,10 +55,10 @@ class EndpointShare:
 
     Attributes:
         held: The number of its deliveries that this dispatcher holds.
-        room: The number of deliveries that may be claimed in addition.
+        capacity: The number of deliveries that may be claimed in addition.
         trusted: Whether its last response was quick, so that it occupies no sender for long.
     """
 
     held: int
-    room: int
+    capacity: int
     trusted: bool = False

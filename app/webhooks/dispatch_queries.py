@@ -36,7 +36,7 @@ IS TRUE keeps the planner from all indexes but the primary key.
 CLAIM = Statement(
     "claim_webhook_deliveries",
     promise="At most `limit` due deliveries belong to this claim alone for `lease_seconds`. An"
-    " endpoint gets at most as many as it has room for. Of each job and endpoint only the"
+    " endpoint gets at most as many as it has capacity for. Of each job and endpoint only the"
     " first pending delivery is claimed; an earlier change of the job that is still in the"
     " outbox, and not yet served to the endpoint, comes first, too. Customers take turns,"
     " and so do the endpoints of each customer. Of the untrusted endpoints of one customer"
@@ -45,18 +45,18 @@ CLAIM = Statement(
     " name them.",
     sql=f"""
     WITH
-    -- The endpoints that this dispatcher knows: their room, what it holds, and its trust in them.
+    -- The endpoints that this dispatcher knows: their capacity, held deliveries, and trust.
     share AS MATERIALIZED (
         SELECT * FROM unnest(
-            %(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[], %(trusted)s::bool[]
-        ) AS s (endpoint_id, room, held, trusted)
+            %(endpoints)s::uuid[], %(capacities)s::int[], %(held)s::int[], %(trusted)s::bool[]
+        ) AS s (endpoint_id, capacity, held, trusted)
     ),
     -- The active endpoints. The sums of each customer give turns to customers that hold little.
     endpoint AS MATERIALIZED (
         SELECT
             w.id,
             w.customer_config_id AS customer,
-            coalesce(s.room, %(room)s::int) AS room,
+            coalesce(s.capacity, %(capacity)s::int) AS capacity,
             coalesce(s.held, 0) AS held,
             coalesce(s.trusted, false) AS trusted,
             sum(coalesce(s.held, 0)) OVER (PARTITION BY w.customer_config_id) AS customer_held,
@@ -65,13 +65,13 @@ CLAIM = Statement(
         FROM webhook_endpoints w LEFT JOIN share s ON s.endpoint_id = w.id
         WHERE w.active
     ),
-    -- The due deliveries of each endpoint, by its own index. Twice its room, because other
+    -- The due deliveries of each endpoint, by its own index. Twice its capacity, because other
     -- dispatchers may hold some and some may have to wait. waits_until is null for a delivery that
     -- is first in its order; otherwise it is the time until which it is postponed.
     due AS MATERIALIZED (
         SELECT
             d.*,
-            w.customer, w.room, w.held, w.trusted, w.customer_held, w.customer_untrusted,
+            w.customer, w.capacity, w.held, w.trusted, w.customer_held, w.customer_untrusted,
             CASE
                 WHEN earlier.seq IS NOT NULL THEN greatest(
                     earlier.next_try_at,
@@ -86,7 +86,7 @@ CLAIM = Statement(
         CROSS JOIN LATERAL (
             SELECT d.job_id, d.seq, d.endpoint_id, d.next_try_at FROM webhook_deliveries d
             WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
-            ORDER BY d.next_try_at LIMIT 2 * w.room
+            ORDER BY d.next_try_at LIMIT 2 * w.capacity
         ) AS d
         LEFT JOIN LATERAL (
             SELECT e.seq, e.next_try_at FROM webhook_deliveries e
@@ -133,7 +133,7 @@ CLAIM = Statement(
     free AS MATERIALIZED (
         SELECT x.* FROM first x CROSS JOIN LATERAL {_LOCKED} AS d
     ),
-    -- At most as many of each endpoint as it has room for; then numbered within the customer.
+    -- At most as many of each endpoint as it has capacity for; then numbered within the customer.
     roomy AS (
         SELECT
             x.*,
@@ -145,7 +145,7 @@ CLAIM = Statement(
                     AS endpoint_nth
             FROM free f
         ) AS x
-        WHERE x.endpoint_nth <= x.room
+        WHERE x.endpoint_nth <= x.capacity
     ),
     -- Without those of untrusted endpoints above the bound of their customer.
     picked AS MATERIALIZED (
@@ -268,7 +268,7 @@ def claim(
     limits: ClaimLimits,
     lease_seconds: int,
 ) -> ClaimedBatch:
-    """Claim due deliveries within `limits`, and within the room of the endpoints in `shares`.
+    """Claim due deliveries within `limits`, and within the capacity of the endpoints in `shares`.
 
     A delivery that waits for an earlier one of its job is postponed instead. The caller passes
     these pairs to `resume` after the commit.
@@ -276,10 +276,10 @@ def claim(
     parameters = {
         "claim": str(claim_id),
         "endpoints": database.array(shares),
-        "rooms": [share.room for share in shares.values()],
+        "capacities": [share.capacity for share in shares.values()],
         "held": [share.held for share in shares.values()],
         "trusted": [share.trusted for share in shares.values()],
-        "room": limits.room,
+        "capacity": limits.capacity,
         "untrusted": limits.untrusted,
         "limit": limits.deliveries,
         "lease_seconds": lease_seconds,

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from app.errors import DatabaseFailure, DatabaseUnavailable
 from app.observability.failure_log import log_failure
 from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_DELAY_SECONDS
-from app.periodic import Context
+from app.periodic import DatabaseContext
 from app.vault import Vault
 from app.webhooks import dispatch_queries as queries
 from app.webhooks import service
@@ -86,7 +86,7 @@ class Dispatcher:
         options: The options.
     """
 
-    context: Context
+    context: DatabaseContext
     options: DispatcherOptions
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)

@@ -65,8 +65,8 @@ class EndpointThrottle:
 
     def succeed(self, seconds: float) -> None:
         """Double the window after a success that took `seconds`, within the bounds."""
-        room = max(1, int(MAX_BUSY_SECONDS / max(seconds, 0.001)))
-        self.window, self.failures = min(self.window * 2, MAX_HELD_DELIVERIES, room), 0
+        capacity = max(1, int(MAX_BUSY_SECONDS / max(seconds, 0.001)))
+        self.window, self.failures = min(self.window * 2, MAX_HELD_DELIVERIES, capacity), 0
 
     def fail(self, now: float) -> None:
         """Reset the window after a failure, and begin a rest that doubles with each failure."""
@@ -108,5 +108,5 @@ def _share(
     throttle: EndpointThrottle, held: int, now: float, failing_are_full: bool
 ) -> EndpointShare:
     is_closed = throttle.is_resting(now) or (throttle.is_failing and failing_are_full)
-    room = 0 if is_closed else max(0, throttle.window - held)
-    return EndpointShare(held, room, throttle.is_trusted)
+    capacity = 0 if is_closed else max(0, throttle.window - held)
+    return EndpointShare(held, capacity, throttle.is_trusted)

@@ -1,30 +1,29 @@
 -- claim_webhook_deliveries
 --
 -- At most `limit` due deliveries belong to this claim alone for `lease_seconds`. An endpoint gets
--- at most as many as it has room for. Of each job and endpoint only the first pending delivery is
--- claimed; an earlier change of the job that is still in the outbox, and not yet served to the
+-- at most as many as it has capacity for. Of each job and endpoint only the first pending delivery
+-- is claimed; an earlier change of the job that is still in the outbox, and not yet served to the
 -- endpoint, comes first, too. Customers take turns, and so do the endpoints of each customer. Of
 -- the untrusted endpoints of one customer at most `untrusted` deliveries are held. Due deliveries
 -- that wait for an earlier one are postponed, so that no later claim examines them again; the rows
 -- without a seq name them.
 --
--- Parameters: endpoints, rooms, held, trusted, room, postpone, max_postpone, max_postponed, limit,
--- untrusted, claim, lease_seconds
+-- Parameters: endpoints, capacities, held, trusted, capacity, postpone, max_postpone,
+-- max_postponed, limit, untrusted, claim, lease_seconds
 
 WITH
--- The endpoints that this dispatcher knows: their room, what it holds, and its trust in them.
+-- The endpoints that this dispatcher knows: their capacity, held deliveries, and trust.
 share AS MATERIALIZED (
     SELECT *
-    FROM unnest(%(endpoints)s::uuid[], %(rooms)s::int[], %(held)s::int[], %(trusted)s::bool[]) AS s (
-        endpoint_id, room, held, trusted
-    )
+    FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[], %(held)s::int[], %(trusted)s::bool[])
+        AS s (endpoint_id, capacity, held, trusted)
 ),
 -- The active endpoints. The sums of each customer give turns to customers that hold little.
 endpoint AS MATERIALIZED (
     SELECT
         w.id,
         w.customer_config_id AS customer,
-        coalesce(s.room, %(room)s::int) AS room,
+        coalesce(s.capacity, %(capacity)s::int) AS capacity,
         coalesce(s.held, 0) AS held,
         coalesce(s.trusted, false) AS trusted,
         sum(coalesce(s.held, 0)) OVER (PARTITION BY w.customer_config_id) AS customer_held,
@@ -35,14 +34,14 @@ endpoint AS MATERIALIZED (
     LEFT JOIN share s ON s.endpoint_id = w.id
     WHERE w.active
 ),
--- The due deliveries of each endpoint, by its own index. Twice its room, because other
+-- The due deliveries of each endpoint, by its own index. Twice its capacity, because other
 -- dispatchers may hold some and some may have to wait. waits_until is null for a delivery that
 -- is first in its order; otherwise it is the time until which it is postponed.
 due AS MATERIALIZED (
     SELECT
         d.*,
         w.customer,
-        w.room,
+        w.capacity,
         w.held,
         w.trusted,
         w.customer_held,
@@ -70,7 +69,7 @@ due AS MATERIALIZED (
         FROM webhook_deliveries d
         WHERE d.endpoint_id = w.id AND d.status = 'pending' AND d.next_try_at <= now()
         ORDER BY d.next_try_at
-        LIMIT 2 * w.room
+        LIMIT 2 * w.capacity
     ) AS d
     LEFT JOIN LATERAL (
         SELECT e.seq, e.next_try_at
@@ -147,7 +146,7 @@ free AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS d
 ),
--- At most as many of each endpoint as it has room for; then numbered within the customer.
+-- At most as many of each endpoint as it has capacity for; then numbered within the customer.
 roomy AS (
     SELECT
         x.*,
@@ -158,7 +157,7 @@ roomy AS (
             row_number() OVER (PARTITION BY f.endpoint_id ORDER BY f.next_try_at) AS endpoint_nth
         FROM free f
     ) AS x
-    WHERE x.endpoint_nth <= x.room
+    WHERE x.endpoint_nth <= x.capacity
 ),
 -- Without those of untrusted endpoints above the bound of their customer.
 picked AS MATERIALIZED (

@@ -10,7 +10,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-LANES = {
+CLAIM_INDEXES = {
     "scrape_jobs_due": ["priority"],
     "scrape_jobs_type_due": ["job_type", "priority"],
     "scrape_jobs_customer_due": ["customer_config_id", "priority"],
@@ -36,7 +36,7 @@ def upgrade() -> None:
         "scrape_jobs", sa.Column("status_seq", sa.BigInteger(), server_default="1", nullable=False)
     )
     op.create_check_constraint("scrape_jobs_max_concurrent", "scrape_jobs", "max_concurrent >= 1")
-    for name, columns in LANES.items():
+    for name, columns in CLAIM_INDEXES.items():
         op.create_index(
             name,
             "scrape_jobs",
@@ -121,7 +121,7 @@ def downgrade() -> None:
     for column in ("error_message", "seconds", "retry_count", "previous_seq"):
         op.drop_column("job_events", column)
     op.execute("DROP FUNCTION running_jobs(text)")
-    for index in ("scrape_jobs_running", *LANES):
+    for index in ("scrape_jobs_running", *CLAIM_INDEXES):
         op.drop_index(index, "scrape_jobs")
     op.drop_constraint("scrape_jobs_max_concurrent", "scrape_jobs")
     for column in ("status_seq", "cancel_heard_at", "lease_seconds", "max_concurrent"):

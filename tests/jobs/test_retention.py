@@ -9,7 +9,7 @@ from app.jobs import retention
 from support.retention import NINETY_DAYS, TABLES, OldJobs
 from support.service import own_work
 
-OWED = {
+PENDING_WORK = {
     "a webhook that is not told yet": "INSERT INTO outbox (job_id, seq, created_at) VALUES (%(id)s, 2, now())",
     "a delivery under way": "UPDATE webhook_deliveries SET status = 'pending' WHERE job_id = %(id)s",
     "an event that is not counted": "INSERT INTO uncounted_events (job_id, seq) VALUES (%(id)s, 2)",
@@ -114,11 +114,11 @@ def test_unfinished_jobs_are_kept(old_jobs: OldJobs, status: str) -> None:
     assert old_jobs.left() == set(kept)
 
 
-@pytest.mark.parametrize("owed", OWED)
+@pytest.mark.parametrize("work", PENDING_WORK)
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
-def test_job_with_pending_work_is_kept(old_jobs: OldJobs, status: str, owed: str) -> None:
+def test_job_with_pending_work_is_kept(old_jobs: OldJobs, status: str, work: str) -> None:
     (kept,) = old_jobs.fill(1, status)
-    old_jobs.sql(OWED[owed], {"id": kept})
+    old_jobs.sql(PENDING_WORK[work], {"id": kept})
     old_jobs.fill(3, status)
     assert old_jobs.prune("--dry-run") == "Would remove 3 jobs; kept 1 job of that age.\n"
     assert old_jobs.prune() == "Removed 3 jobs; kept 1 job of that age.\n"
@@ -151,7 +151,7 @@ def test_dry_run_prints_number_and_removes_nothing(old_jobs: OldJobs) -> None:
     old_jobs.fill(1020, "failed")
     old_jobs.fill(7, "running")
     (owing,) = old_jobs.fill(1)
-    old_jobs.sql(OWED["a delivery under way"], {"id": owing})
+    old_jobs.sql(PENDING_WORK["a delivery under way"], {"id": owing})
     before = [old_jobs.sql(f"SELECT t::text FROM {table} t ORDER BY 1") for table in TABLES]
     process = old_jobs.start("--dry-run")
     out, err = process.communicate(timeout=60)

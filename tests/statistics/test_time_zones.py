@@ -121,25 +121,25 @@ class World:
 @pytest.fixture(scope="module", params=["uncounted", "half", "counted"])
 def world(server_url: str, request: pytest.FixtureRequest) -> Iterator[World]:
     chance = random.Random(SEED)
-    happened = [step for number in range(SIZE) for step in steps(chance, number)]
+    changes = [step for number in range(SIZE) for step in steps(chance, number)]
     for url in new_database(server_url):
         migrate(url)
         app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=2))
         place = Place(url, app)
-        place.sql(STEPS, {"steps": as_json(happened)})
+        place.sql(STEPS, {"steps": as_json(changes)})
         place.sql("ANALYZE")
         if request.param == "half":
-            assert place.count(len(happened) // 2) == len(happened) // 2
+            assert place.count(len(changes) // 2) == len(changes) // 2
         elif request.param == "counted":
-            assert place.count() == len(happened)
-        yield World(place, happened)
+            assert place.count() == len(changes)
+        yield World(place, changes)
         place.close()
         with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
-def as_json(happened: Iterable[Step]) -> str:
-    return json.dumps([vars(step) for step in happened])
+def as_json(changes: Iterable[Step]) -> str:
+    return json.dumps([vars(step) for step in changes])
 
 
 def label(zone: ZoneInfo, unit: str, moment: datetime) -> object:
@@ -274,17 +274,17 @@ def test_utc_is_the_default_zone(world: World) -> None:
 def upgraded(server_url: str) -> Iterator[World]:
     """A service whose totals were counted by a release without totals of quarter hours."""
     chance = random.Random(SEED)
-    happened = [step for number in range(300) for step in steps(chance, number)]
+    changes = [step for number in range(300) for step in steps(chance, number)]
     for url in new_database(server_url):
         migrate(url)
         app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
         place = Place(url, app)
-        place.sql(STEPS, {"steps": as_json(happened)})
+        place.sql(STEPS, {"steps": as_json(changes)})
         place.count()
         for table in ("job_totals", "job_duration_totals", "job_error_totals"):
             place.sql(f"DELETE FROM {table} WHERE grain = 900")
         place.sql("UPDATE statistics_marks SET at = now() WHERE name = 'quarters'")
-        yield World(place, happened)
+        yield World(place, changes)
         place.close()
         with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()

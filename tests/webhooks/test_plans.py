@@ -115,7 +115,7 @@ def cases(endpoint: str) -> dict[str, tuple[Statement, dict[str, Any], int]]:
         "after_id": NIL,
     }
     claim = {
-        "claim": NIL, "endpoints": "{}", "rooms": [], "held": [], "trusted": [], "room": 4,
+        "claim": NIL, "endpoints": "{}", "capacities": [], "held": [], "trusted": [], "capacity": 4,
         "untrusted": 4, "limit": 64, "lease_seconds": 25, "postpone": 30, "max_postpone": 3600,
         "max_postponed": 500,
     }  # fmt: skip

@@ -58,7 +58,7 @@ def test_the_share_is_the_rest_of_the_window() -> None:
         ONE: EndpointShare(1, 1, trusted=True),
         OTHER: EndpointShare(0, 0, trusted=False),
     }
-    assert throttles.shares(Counter(), NOW + 1)[OTHER].room == 1
+    assert throttles.shares(Counter(), NOW + 1)[OTHER].capacity == 1
 
 
 def test_failing_endpoints_occupy_half_of_the_senders() -> None:
@@ -70,8 +70,8 @@ def test_failing_endpoints_occupy_half_of_the_senders() -> None:
     half = throttle.SENDER_THREADS // 2
     few = throttles.shares(Counter(failing[: half - 1]), NOW + 20)
     many = throttles.shares(Counter(failing[:half]), NOW + 20)
-    assert (few[failing[-1]].room, many[failing[-1]].room) == (1, 0)
-    assert many[ONE].room == 1
+    assert (few[failing[-1]].capacity, many[failing[-1]].capacity) == (1, 0)
+    assert many[ONE].capacity == 1
 
 
 def test_idle_throttles_are_forgotten_above_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
