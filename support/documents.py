@@ -12,7 +12,6 @@ from typing import Any
 
 from support.service import ROOT
 
-SKIPPED = frozenset({".venv", "var", "node_modules"})
 ADDRESS = "localhost:3000"
 """The address in the documents, in the place of which a test has its own."""
 

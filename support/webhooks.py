@@ -57,7 +57,7 @@ FROM generate_series(1, %(count)s) AS n
 """
 
 
-class Ground:
+class WebhookDatabase:
     """A test's own database."""
 
     def __init__(self, url: str) -> None:
@@ -100,13 +100,13 @@ class Ground:
         self._connection.close()
 
 
-def new_ground(server_url: str) -> Iterator[Ground]:
+def new_webhook_database(server_url: str) -> Iterator[WebhookDatabase]:
     """Create an empty database with the schema, and drop it afterwards."""
     for url in new_database(server_url):
         migrate(url)
-        ground = Ground(url)
-        yield ground
-        ground.close()
+        webhook_database = WebhookDatabase(url)
+        yield webhook_database
+        webhook_database.close()
 
 
 def insert_backlog(database_url: str, webhook_id: str, count: int) -> None:

@@ -19,7 +19,7 @@ from support.application import application
 from support.database import migrate, new_database
 from support.receiver import Receiver
 from support.service import Service, wait_until
-from support.webhooks import new_ground
+from support.webhooks import new_webhook_database
 
 ALLOW = {"SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
 LIMIT = "scrape_jobs_database_connections_limit"
@@ -143,7 +143,7 @@ def test_deliveries_are_counted_by_outcome(measured: Service) -> None:
 
 
 def test_age_of_oldest_change_is_measured(server_url: str) -> None:
-    for ground in new_ground(server_url):
+    for ground in new_webhook_database(server_url):
         ground.changes(3, 3)
         ground.changes(3, 3, uuid.uuid4())
         ground.rows(

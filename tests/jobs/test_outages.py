@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from app.jobs import outages
-from support.database import migrate, new_database
+from support.database import migrate
 from support.factories import new_domain
 from support.leases import Jobs
 from support.postgres import Postgres
@@ -187,24 +187,13 @@ def test_housekeeping_alone_takes_no_job(ground: Ground) -> None:
         assert show(service, kept)["retry_count"] == 0
 
 
-@pytest.fixture(scope="module")
-def own_jobs(server_url: str) -> Iterator[Jobs]:
-    for url in new_database(server_url):
-        migrate(url)
-        jobs = Jobs(url)
-        yield jobs
-        jobs.connection.close()
-        with own_work(jobs.app):
-            jobs.app.extensions["sqlalchemy"].engine.dispose()
-
-
 @pytest.fixture
-def jobs(own_jobs: Jobs) -> Jobs:
+def jobs(lease_database: Jobs) -> Jobs:
     """A database without jobs, on which the service has just started."""
-    own_jobs.rows("DELETE FROM scrape_jobs")
-    own_jobs.rows("DELETE FROM service_pulse")
-    beat(own_jobs)
-    return own_jobs
+    lease_database.rows("DELETE FROM scrape_jobs")
+    lease_database.rows("DELETE FROM service_pulse")
+    beat(lease_database)
+    return lease_database
 
 
 def beat(jobs: Jobs) -> None:

@@ -8,15 +8,22 @@ import pytest
 import requests
 from flask import Flask
 
+from app.config import Settings
+from app.factory import create_app
 from app.webhooks.sender import Sender
 from app.webhooks.targets import TargetPolicy
 from support.database import migrate, new_database
 from support.factories import new_domain
 from support.receiver import Receiver
-from support.service import Service
+from support.service import Service, own_work
 from support.targets import Trap
 from support.webhook_api import KEY, Query, webhook_application
-from support.webhooks import ALLOW_LOOPBACK, WITHOUT_DISPATCHER
+from support.webhooks import (
+    ALLOW_LOOPBACK,
+    WITHOUT_DISPATCHER,
+    WebhookDatabase,
+    new_webhook_database,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +63,32 @@ def query(own_database: str) -> Iterator[Query]:
     yield query
     query("TRUNCATE webhook_endpoints, webhook_deliveries, outbox, idempotency_keys")
     connection.close()
+
+
+@pytest.fixture(scope="module")
+def shared_webhook_database(server_url: str) -> Iterator[WebhookDatabase]:
+    """A database of one module, to insert endpoints and deliveries directly."""
+    yield from new_webhook_database(server_url)
+
+
+@pytest.fixture
+def webhook_database(shared_webhook_database: WebhookDatabase) -> WebhookDatabase:
+    """The same database, emptied."""
+    shared_webhook_database.rows(
+        "TRUNCATE scrape_jobs, job_events, outbox, uncounted_events, webhook_endpoints,"
+        " webhook_deliveries, idempotency_keys"
+    )
+    return shared_webhook_database
+
+
+@pytest.fixture
+def webhook_database_app(webhook_database: WebhookDatabase) -> Iterator[Flask]:
+    """An application on that database."""
+    settings = Settings(database_url=webhook_database.url, auth="off", rate_limit=False, threads=4)
+    app = create_app(settings)
+    yield app
+    with own_work(app):
+        app.extensions["sqlalchemy"].engine.dispose()
 
 
 @pytest.fixture(scope="module")

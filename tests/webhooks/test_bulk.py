@@ -3,45 +3,26 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.config import Settings
-from app.factory import create_app
 from app.webhooks import bulk
 from app.webhooks.fan_out import FanOut
 from support.service import own_work
-from support.webhooks import Ground, new_ground
+from support.webhooks import WebhookDatabase
 
 HOOKS = "/api/webhooks"
 ONE, OTHER = uuid.uuid4(), uuid.uuid4()
 EVER = {"from": "2024-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
 
 
-@pytest.fixture(scope="module")
-def own_ground(server_url: str) -> Iterator[Ground]:
-    yield from new_ground(server_url)
-
-
 @pytest.fixture
-def ground(own_ground: Ground) -> Ground:
-    own_ground.rows(
-        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries,"
-        " idempotency_keys"
-    )
-    return own_ground
-
-
-@pytest.fixture
-def app(ground: Ground) -> Iterator[Flask]:
-    app = create_app(Settings(database_url=ground.url, auth="off", rate_limit=False, threads=4))
-    yield app
-    with app.app_context():
-        app.extensions["sqlalchemy"].engine.dispose()
+def app(webhook_database_app: Flask) -> Flask:
+    """The application on the database of the module."""
+    return webhook_database_app
 
 
 @pytest.fixture
@@ -62,19 +43,21 @@ def error(client: FlaskClient, path: str, body: Any, status: int = 400) -> str:
     return str(answer.get_json()["error"])
 
 
-def deliver_all(app: Flask, ground: Ground) -> None:
+def deliver_all(app: Flask, webhook_database: WebhookDatabase) -> None:
     """Create all deliveries, and mark them as delivered."""
     with own_work(app):
         while FanOut().step().has_more:
             pass
-    ground.rows("UPDATE webhook_deliveries SET status = 'delivered', finished_at = now()")
+    webhook_database.rows("UPDATE webhook_deliveries SET status = 'delivered', finished_at = now()")
 
 
-def test_a_large_redelivery_takes_several_calls(client: FlaskClient, ground: Ground) -> None:
-    (endpoint,) = ground.endpoints()
+def test_a_large_redelivery_takes_several_calls(
+    client: FlaskClient, webhook_database: WebhookDatabase
+) -> None:
+    (endpoint,) = webhook_database.endpoints()
     count = 120_000
-    ground.deliveries(endpoint, "failed", count)
-    ground.rows("ANALYZE webhook_deliveries")
+    webhook_database.deliveries(endpoint, "failed", count)
+    webhook_database.rows("ANALYZE webhook_deliveries")
     done, slowest, calls = 0, 0.0, 0
     while True:
         started = time.monotonic()
@@ -85,53 +68,55 @@ def test_a_large_redelivery_takes_several_calls(client: FlaskClient, ground: Gro
             done + answer["redelivered"],
         )
         assert answer["redelivered"] > 0
-        assert ground.number("webhook_deliveries", "status = 'pending'") == done
+        assert webhook_database.number("webhook_deliveries", "status = 'pending'") == done
         if not answer["remaining"]:
             break
     assert done == count
     assert slowest < bulk.REQUEST_SECONDS + 2
 
 
-def test_with_a_key_one_call_is_one_transaction(client: FlaskClient, ground: Ground) -> None:
-    (endpoint,) = ground.endpoints()
-    ground.deliveries(endpoint, "failed", 5000)
+def test_with_a_key_one_call_is_one_transaction(
+    client: FlaskClient, webhook_database: WebhookDatabase
+) -> None:
+    (endpoint,) = webhook_database.endpoints()
+    webhook_database.deliveries(endpoint, "failed", 5000)
     body = {"failed_since": "2024-01-01T00:00:00Z"}
     first = call(client, f"{endpoint}/redeliver", body, **{"Idempotency-Key": "one"})
     assert first == {"redelivered": 5000, "remaining": False}
-    ground.rows("UPDATE webhook_deliveries SET status = 'failed', finished_at = now()")
+    webhook_database.rows("UPDATE webhook_deliveries SET status = 'failed', finished_at = now()")
     assert call(client, f"{endpoint}/redeliver", body, **{"Idempotency-Key": "one"}) == first
-    assert ground.number("webhook_deliveries", "status = 'failed'") == 5000
+    assert webhook_database.number("webhook_deliveries", "status = 'failed'") == 5000
 
 
 def test_deleting_an_endpoint_takes_bounded_time(
-    client: FlaskClient, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, webhook_database: WebhookDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "REQUEST_SECONDS", 0.0)
-    (endpoint,) = ground.endpoints()
-    ground.deliveries(endpoint, "failed", 5000)
+    (endpoint,) = webhook_database.endpoints()
+    webhook_database.deliveries(endpoint, "failed", 5000)
     assert client.delete(f"{HOOKS}/{endpoint}").status_code == 200
-    assert 0 < ground.number("webhook_deliveries") < 5000
+    assert 0 < webhook_database.number("webhook_deliveries") < 5000
     assert client.get(f"{HOOKS}/{endpoint}").status_code == 404
 
 
 def test_a_replay_has_the_same_ids_and_bytes(
-    app: Flask, client: FlaskClient, ground: Ground
+    app: Flask, client: FlaskClient, webhook_database: WebhookDatabase
 ) -> None:
-    (endpoint,) = ground.endpoints()
-    ground.changes(6, 2)
-    deliver_all(app, ground)
+    (endpoint,) = webhook_database.endpoints()
+    webhook_database.changes(6, 2)
+    deliver_all(app, webhook_database)
     known = "SELECT job_id, seq, id, body FROM webhook_deliveries ORDER BY job_id, seq"
-    before = ground.rows(known)
-    ground.rows("DELETE FROM webhook_deliveries WHERE seq = 3")
+    before = webhook_database.rows(known)
+    webhook_database.rows("DELETE FROM webhook_deliveries WHERE seq = 3")
     assert call(client, f"{endpoint}/replay", EVER) == {
         "replayed": 6,
         "remaining": False,
         "next_cursor": None,
     }
-    assert ground.rows(known) == before
-    assert ground.number("webhook_deliveries", "status = 'pending' AND failures = 0") == 6
+    assert webhook_database.rows(known) == before
+    assert webhook_database.number("webhook_deliveries", "status = 'pending' AND failures = 0") == 6
     assert call(client, f"{endpoint}/replay", EVER)["replayed"] == 6
-    assert ground.rows(known) == before
+    assert webhook_database.rows(known) == before
 
 
 def test_a_replay_covers_the_time_of_inactivity(client: FlaskClient) -> None:
@@ -154,44 +139,50 @@ def test_a_replay_covers_the_time_of_inactivity(client: FlaskClient) -> None:
 
 
 def test_a_replay_before_the_fan_out_duplicates_nothing(
-    app: Flask, client: FlaskClient, ground: Ground
+    app: Flask, client: FlaskClient, webhook_database: WebhookDatabase
 ) -> None:
-    (endpoint,) = ground.endpoints()
-    ground.changes(4, 2)
+    (endpoint,) = webhook_database.endpoints()
+    webhook_database.changes(4, 2)
     assert call(client, f"{endpoint}/replay", EVER)["replayed"] == 4
-    deliver_all(app, ground)
-    assert ground.number("webhook_deliveries") == 4
-    assert ground.number("outbox") == 0
+    deliver_all(app, webhook_database)
+    assert webhook_database.number("webhook_deliveries") == 4
+    assert webhook_database.number("outbox") == 0
 
 
-def test_a_replay_covers_only_the_endpoints_customer(client: FlaskClient, ground: Ground) -> None:
-    (endpoint,) = ground.endpoints(1, ONE)
-    mine = ground.changes(3, 1, ONE)
-    ground.changes(3, 1, OTHER)
-    ground.changes(3, 1)
+def test_a_replay_covers_only_the_endpoints_customer(
+    client: FlaskClient, webhook_database: WebhookDatabase
+) -> None:
+    (endpoint,) = webhook_database.endpoints(1, ONE)
+    mine = webhook_database.changes(3, 1, ONE)
+    webhook_database.changes(3, 1, OTHER)
+    webhook_database.changes(3, 1)
     assert call(client, f"{endpoint}/replay", EVER)["replayed"] == 3
-    assert ground.rows("SELECT DISTINCT job_id::text FROM webhook_deliveries") == [(mine[0],)]
+    assert webhook_database.rows("SELECT DISTINCT job_id::text FROM webhook_deliveries") == [
+        (mine[0],)
+    ]
 
 
-def test_a_replay_leaves_out_removed_jobs(client: FlaskClient, ground: Ground) -> None:
-    (endpoint,) = ground.endpoints()
-    gone, _ = ground.changes(6, 2)
-    ground.rows("DELETE FROM scrape_jobs WHERE id = %(id)s", id=gone)
+def test_a_replay_leaves_out_removed_jobs(
+    client: FlaskClient, webhook_database: WebhookDatabase
+) -> None:
+    (endpoint,) = webhook_database.endpoints()
+    gone, _ = webhook_database.changes(6, 2)
+    webhook_database.rows("DELETE FROM scrape_jobs WHERE id = %(id)s", id=gone)
     assert call(client, f"{endpoint}/replay", EVER)["replayed"] == 3
 
 
 def test_a_replay_continues_from_its_cursor(
-    client: FlaskClient, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, webhook_database: WebhookDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "REQUEST_SECONDS", 0.0)
     monkeypatch.setattr(bulk, "STEP_ROWS", 4)
-    (endpoint,) = ground.endpoints()
-    ground.changes(10, 5)
+    (endpoint,) = webhook_database.endpoints()
+    webhook_database.changes(10, 5)
     done, body, seen = 0, dict(EVER), []
     while True:
         answer = call(client, f"{endpoint}/replay", body)
         done += answer["replayed"]
-        seen.append(ground.number("webhook_deliveries"))
+        seen.append(webhook_database.number("webhook_deliveries"))
         if not answer["remaining"]:
             break
         body["cursor"] = answer["next_cursor"]
@@ -216,19 +207,19 @@ MOMENT = "must be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"
     ],
 )
 def test_an_invalid_replay_is_rejected(
-    client: FlaskClient, ground: Ground, body: Any, complaint: str
+    client: FlaskClient, webhook_database: WebhookDatabase, body: Any, complaint: str
 ) -> None:
-    (endpoint,) = ground.endpoints()
+    (endpoint,) = webhook_database.endpoints()
     assert error(client, f"{endpoint}/replay", body) == complaint
 
 
 def test_the_cursor_of_another_endpoint_is_rejected(
-    client: FlaskClient, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, webhook_database: WebhookDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "REQUEST_SECONDS", 0.0)
     monkeypatch.setattr(bulk, "STEP_ROWS", 1)
-    one, other = ground.endpoints(2)
-    ground.changes(4, 2)
+    one, other = webhook_database.endpoints(2)
+    webhook_database.changes(4, 2)
     cursor = call(client, f"{one}/replay", EVER)["next_cursor"]
     assert "cursor" in error(client, f"{other}/replay", {**EVER, "cursor": cursor})
     assert json.dumps(cursor)

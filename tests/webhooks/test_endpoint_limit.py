@@ -11,25 +11,25 @@ from app.api_keys.scopes import Scope
 from app.config import Settings
 from app.factory import create_app
 from support.service import Service, own_work
-from support.webhooks import Ground, new_ground
+from support.webhooks import WebhookDatabase, new_webhook_database
 
 LIMIT = 5
 
 
 @pytest.fixture(scope="module")
-def ground(server_url: str) -> Iterator[Ground]:
-    yield from new_ground(server_url)
+def webhook_database(server_url: str) -> Iterator[WebhookDatabase]:
+    yield from new_webhook_database(server_url)
 
 
 @pytest.fixture(scope="module")
-def service(ground: Ground) -> Iterator[Service]:
+def service(webhook_database: WebhookDatabase) -> Iterator[Service]:
     settings = {"SCRAPE_JOBS_AUTH": "keys", "SCRAPE_JOBS_WEBHOOK_DISPATCH": "off"}
-    with Service(ground.url, SCRAPE_JOBS_WEBHOOK_LIMIT=str(LIMIT), **settings) as service:
+    with Service(webhook_database.url, SCRAPE_JOBS_WEBHOOK_LIMIT=str(LIMIT), **settings) as service:
         yield service
 
 
-def key(ground: Ground, customer: uuid.UUID | None) -> dict[str, str]:
-    app = create_app(Settings(database_url=ground.url, rate_limit=False))
+def key(webhook_database: WebhookDatabase, customer: uuid.UUID | None) -> dict[str, str]:
+    app = create_app(Settings(database_url=webhook_database.url, rate_limit=False))
     with own_work(app):
         made, _ = keys.create("test", [Scope.WEBHOOKS_MANAGE], customer, None)
         app.extensions["sqlalchemy"].engine.dispose()
@@ -43,9 +43,11 @@ def create(
     return session.post(f"{service.url}/api/webhooks", json=body, headers=headers, timeout=20)
 
 
-def test_a_customer_has_a_limited_number_of_endpoints(ground: Ground, service: Service) -> None:
+def test_a_customer_has_a_limited_number_of_endpoints(
+    webhook_database: WebhookDatabase, service: Service
+) -> None:
     with requests.Session() as session:
-        mine, others = key(ground, uuid.uuid4()), key(ground, uuid.uuid4())
+        mine, others = key(webhook_database, uuid.uuid4()), key(webhook_database, uuid.uuid4())
         made = [create(session, service, mine) for _ in range(LIMIT)]
         assert {answer.status_code for answer in made} == {201}
         refused = create(session, service, mine)
@@ -63,21 +65,27 @@ def test_a_customer_has_a_limited_number_of_endpoints(ground: Ground, service: S
         assert create(session, service, mine).status_code == 201
 
 
-def test_concurrent_creations_do_not_exceed_the_limit(ground: Ground, service: Service) -> None:
+def test_concurrent_creations_do_not_exceed_the_limit(
+    webhook_database: WebhookDatabase, service: Service
+) -> None:
     customer = uuid.uuid4()
-    headers = key(ground, customer)
+    headers = key(webhook_database, customer)
     answers = service.at_once(
         *[lambda session: create(session, service, headers) for _ in range(16)]
     )
     assert sorted(answer.status_code for answer in answers) == [201] * LIMIT + [409] * (16 - LIMIT)
     assert (
-        ground.number("webhook_endpoints", "customer_config_id = %(customer)s", customer=customer)
+        webhook_database.number(
+            "webhook_endpoints", "customer_config_id = %(customer)s", customer=customer
+        )
         == LIMIT
     )
 
 
-def test_a_rejected_creation_leaves_its_key_unused(ground: Ground, service: Service) -> None:
-    headers = {**key(ground, uuid.uuid4()), "Idempotency-Key": "the-last"}
+def test_a_rejected_creation_leaves_its_key_unused(
+    webhook_database: WebhookDatabase, service: Service
+) -> None:
+    headers = {**key(webhook_database, uuid.uuid4()), "Idempotency-Key": "the-last"}
     with requests.Session() as session:
         plain = {"Authorization": headers["Authorization"]}
         made = [create(session, service, plain) for _ in range(LIMIT)]
@@ -88,7 +96,9 @@ def test_a_rejected_creation_leaves_its_key_unused(ground: Ground, service: Serv
         assert create(session, service, headers).status_code == 201
 
 
-def test_a_key_without_a_customer_is_not_limited(ground: Ground, service: Service) -> None:
-    headers = key(ground, None)
+def test_a_key_without_a_customer_is_not_limited(
+    webhook_database: WebhookDatabase, service: Service
+) -> None:
+    headers = key(webhook_database, None)
     with requests.Session() as session:
         assert {create(session, service, headers).status_code for _ in range(LIMIT + 2)} == {201}

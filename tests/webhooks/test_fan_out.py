@@ -18,7 +18,7 @@ from app.webhooks.claims import ClaimedDelivery, ClaimLimits, EndpointShare
 from app.webhooks.evaluation import AttemptResult
 from app.webhooks.fan_out import MAX_CUSTOMERS_PER_STEP, MAX_DELIVERIES_PER_STEP, FanOut
 from support.service import own_work
-from support.webhooks import Ground, new_ground
+from support.webhooks import WebhookDatabase
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 CLAIM = uuid.uuid4()
@@ -32,25 +32,11 @@ ATTEMPT = {
 }
 
 
-@pytest.fixture(scope="module")
-def own_ground(server_url: str) -> Iterator[Ground]:
-    yield from new_ground(server_url)
-
-
 @pytest.fixture
-def ground(own_ground: Ground) -> Ground:
-    own_ground.rows(
-        "TRUNCATE scrape_jobs, job_events, outbox, webhook_endpoints, webhook_deliveries"
-    )
-    return own_ground
-
-
-@pytest.fixture
-def app(ground: Ground) -> Iterator[Flask]:
-    app = create_app(Settings(database_url=ground.url, auth="off", rate_limit=False, threads=4))
-    with own_work(app):
-        yield app
-        app.extensions["sqlalchemy"].engine.dispose()
+def app(webhook_database_app: Flask) -> Iterator[Flask]:
+    """The application on the database of the module, in its context."""
+    with own_work(webhook_database_app):
+        yield webhook_database_app
 
 
 def claim(limits: ClaimLimits = PLENTY, **shares: EndpointShare) -> list[ClaimedDelivery]:
@@ -77,63 +63,74 @@ def fan_out_all() -> None:
             return
 
 
-def test_a_step_creates_a_bounded_number_of_deliveries(app: Flask, ground: Ground) -> None:
-    ground.endpoints(30)
-    ground.changes(200, 200)
+def test_a_step_creates_a_bounded_number_of_deliveries(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    webhook_database.endpoints(30)
+    webhook_database.changes(200, 200)
     FanOut().step()
-    assert 900 < ground.number("webhook_deliveries") <= MAX_DELIVERIES_PER_STEP
+    assert 900 < webhook_database.number("webhook_deliveries") <= MAX_DELIVERIES_PER_STEP
     fan_out_all()
-    assert ground.number("webhook_deliveries") == 30 * 200
-    assert ground.number("outbox") == 0
+    assert webhook_database.number("webhook_deliveries") == 30 * 200
+    assert webhook_database.number("outbox") == 0
 
 
-def test_a_change_with_many_endpoints_takes_several_steps(app: Flask, ground: Ground) -> None:
-    endpoints = ground.endpoints(2 * MAX_DELIVERIES_PER_STEP + 500)
-    ground.changes(1, 1)
+def test_a_change_with_many_endpoints_takes_several_steps(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    endpoints = webhook_database.endpoints(2 * MAX_DELIVERIES_PER_STEP + 500)
+    webhook_database.changes(1, 1)
     fan_out = FanOut()
     for done in (MAX_DELIVERIES_PER_STEP, 2 * MAX_DELIVERIES_PER_STEP):
         assert fan_out.step().has_more
         made = sorted(
-            one for (one,) in ground.rows("SELECT endpoint_id::text FROM webhook_deliveries")
+            one
+            for (one,) in webhook_database.rows("SELECT endpoint_id::text FROM webhook_deliveries")
         )
         assert made == endpoints[:done]
-        assert ground.rows("SELECT served_to::text FROM outbox") == [(endpoints[done - 1],)]
+        assert webhook_database.rows("SELECT served_to::text FROM outbox") == [
+            (endpoints[done - 1],)
+        ]
     fan_out.step()
-    assert ground.number("webhook_deliveries") == len(endpoints)
-    assert ground.number("outbox") == 0
+    assert webhook_database.number("webhook_deliveries") == len(endpoints)
+    assert webhook_database.number("outbox") == 0
     assert not fan_out.step().has_more
 
 
-def test_customers_share_a_step(app: Flask, ground: Ground) -> None:
-    ground.endpoints(100, ONE)
-    ground.endpoints(1, OTHER)
-    ground.changes(500, 500, ONE)
-    ground.changes(5, 5, OTHER)
+def test_customers_share_a_step(app: Flask, webhook_database: WebhookDatabase) -> None:
+    webhook_database.endpoints(100, ONE)
+    webhook_database.endpoints(1, OTHER)
+    webhook_database.changes(500, 500, ONE)
+    webhook_database.changes(5, 5, OTHER)
     FanOut().step()
-    assert ground.number("outbox", "customer = %(customer)s", customer=OTHER) == 0
-    assert ground.number("outbox", "customer = %(customer)s", customer=ONE) >= 490
+    assert webhook_database.number("outbox", "customer = %(customer)s", customer=OTHER) == 0
+    assert webhook_database.number("outbox", "customer = %(customer)s", customer=ONE) >= 490
 
 
-def test_the_next_step_continues_with_other_customers(app: Flask, ground: Ground) -> None:
+def test_the_next_step_continues_with_other_customers(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
     for number in range(1, MAX_CUSTOMERS_PER_STEP + 11):
-        ground.changes(1, 1, UUID(int=number))
+        webhook_database.changes(1, 1, UUID(int=number))
     fan_out = FanOut()
     assert fan_out.step().has_more
-    assert ground.number("outbox") == 10
-    ground.changes(1, 1, UUID(int=1))
+    assert webhook_database.number("outbox") == 10
+    webhook_database.changes(1, 1, UUID(int=1))
     assert fan_out.step().has_more
-    assert ground.rows("SELECT customer::text FROM outbox") == [(str(UUID(int=1)),)]
+    assert webhook_database.rows("SELECT customer::text FROM outbox") == [(str(UUID(int=1)),)]
     assert fan_out.step().has_more
-    assert ground.number("outbox") == 0
+    assert webhook_database.number("outbox") == 0
 
 
 def test_a_timeout_makes_the_next_step_smaller(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
+    webhook_database: WebhookDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(session_settings.DEFAULTS, "statement_timeout", "150ms")
-    app = create_app(Settings(database_url=ground.url, auth="off", rate_limit=False, threads=4))
-    ground.endpoints(100)
-    ground.changes(40, 40, stats='{"a": "%s"}' % ("ä" * 120_000))
+    app = create_app(
+        Settings(database_url=webhook_database.url, auth="off", rate_limit=False, threads=4)
+    )
+    webhook_database.endpoints(100)
+    webhook_database.changes(40, 40, stats='{"a": "%s"}' % ("ä" * 120_000))
     fan_out, timeouts = FanOut(), 0
     with own_work(app):
         for _ in range(2000):
@@ -144,14 +141,16 @@ def test_a_timeout_makes_the_next_step_smaller(
                 timeouts += 1
         app.extensions["sqlalchemy"].engine.dispose()
     assert timeouts
-    assert ground.number("webhook_deliveries") == 100 * 40
+    assert webhook_database.number("webhook_deliveries") == 100 * 40
 
 
-def test_concurrent_dispatchers_create_each_delivery_once(app: Flask, ground: Ground) -> None:
-    ground.endpoints(7, ONE)
-    ground.endpoints(700, OTHER)
-    ground.changes(300, 30, ONE)
-    ground.changes(12, 4, OTHER)
+def test_concurrent_dispatchers_create_each_delivery_once(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    webhook_database.endpoints(7, ONE)
+    webhook_database.endpoints(700, OTHER)
+    webhook_database.changes(300, 30, ONE)
+    webhook_database.changes(12, 4, OTHER)
 
     def run(_: int) -> None:
         with own_work(app):
@@ -161,29 +160,33 @@ def test_concurrent_dispatchers_create_each_delivery_once(app: Flask, ground: Gr
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(run, range(3)))
     fan_out_all()
-    assert ground.number("outbox") == 0
-    assert ground.number("webhook_deliveries") == 7 * 300 + 700 * 12
+    assert webhook_database.number("outbox") == 0
+    assert webhook_database.number("webhook_deliveries") == 7 * 300 + 700 * 12
 
 
-def test_a_change_waits_for_unserved_earlier_ones(app: Flask, ground: Ground) -> None:
-    endpoints = ground.endpoints(4)
-    (job,) = ground.changes(2, 1)
+def test_a_change_waits_for_unserved_earlier_ones(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    endpoints = webhook_database.endpoints(4)
+    (job,) = webhook_database.changes(2, 1)
     fan_out_all()
-    ground.rows("DELETE FROM webhook_deliveries WHERE seq = 2")
-    ground.rows(
+    webhook_database.rows("DELETE FROM webhook_deliveries WHERE seq = 2")
+    webhook_database.rows(
         "INSERT INTO outbox (job_id, seq, created_at, served_to)"
         " VALUES (%(job)s, 2, now(), %(served)s)",
         job=job, served=endpoints[1],
     )  # fmt: skip
-    ground.rows("UPDATE webhook_deliveries SET next_try_at = now()")
+    webhook_database.rows("UPDATE webhook_deliveries SET next_try_at = now()")
     assert sorted(str(one.endpoint_id) for one in claim()) == endpoints[:2]
     fan_out_all()
     assert [one.seq for one in claim()] == [2, 2]
 
 
-def test_the_deliveries_of_a_job_are_in_order(app: Flask, ground: Ground) -> None:
-    ground.endpoints(3)
-    ground.changes(20, 4)
+def test_the_deliveries_of_a_job_are_in_order(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    webhook_database.endpoints(3)
+    webhook_database.changes(20, 4)
     fan_out_all()
     for seq in range(2, 7):
         found = claim()
@@ -192,66 +195,74 @@ def test_the_deliveries_of_a_job_are_in_order(app: Flask, ground: Ground) -> Non
         assert claim() == []
         settle(*found)
     assert claim() == []
-    assert ground.number("webhook_deliveries", "status = 'delivered'") == 60
+    assert webhook_database.number("webhook_deliveries", "status = 'delivered'") == 60
 
 
-def test_a_waiting_delivery_follows_a_failed_one(app: Flask, ground: Ground) -> None:
-    ground.endpoints(1)
-    ground.changes(2, 1)
+def test_a_waiting_delivery_follows_a_failed_one(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    webhook_database.endpoints(1)
+    webhook_database.changes(2, 1)
     fan_out_all()
     (first,) = claim()
     settle(first, status="pending", wait_seconds=600)
     assert claim() == []
-    ground.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 2")
+    webhook_database.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 2")
     (first,) = claim()
     settle(first, status="failed")
     (second,) = claim()
     assert second.seq == 3
 
 
-def test_a_waiting_delivery_is_postponed(app: Flask, ground: Ground) -> None:
-    ground.endpoints(1)
-    ground.changes(2, 1)
+def test_a_waiting_delivery_is_postponed(app: Flask, webhook_database: WebhookDatabase) -> None:
+    webhook_database.endpoints(1)
+    webhook_database.changes(2, 1)
     fan_out_all()
-    ground.rows(
+    webhook_database.rows(
         "UPDATE webhook_deliveries SET next_try_at = now() + interval '2 hours', failures = 1"
         " WHERE seq = 2"
     )
-    ground.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 3")
+    webhook_database.rows("UPDATE webhook_deliveries SET next_try_at = now() WHERE seq = 3")
     assert claim() == []
-    assert ground.rows("SELECT count(DISTINCT next_try_at) FROM webhook_deliveries") == [(1,)]
+    assert webhook_database.rows("SELECT count(DISTINCT next_try_at) FROM webhook_deliveries") == [
+        (1,)
+    ]
 
 
-def test_a_lost_resumption_delays_under_a_minute(app: Flask, ground: Ground) -> None:
-    ground.endpoints(1)
-    ground.changes(2, 1)
+def test_a_lost_resumption_delays_under_a_minute(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    webhook_database.endpoints(1)
+    webhook_database.changes(2, 1)
     fan_out_all()
     (first,) = claim()
     # A dispatcher that is killed after this statement does not resume the second delivery.
     queries.settle(CLAIM, [AttemptResult(first, "delivered", ATTEMPT)])
-    ((wait,),) = ground.rows(
+    ((wait,),) = webhook_database.rows(
         "SELECT extract(epoch FROM next_try_at - now())::float FROM webhook_deliveries"
         " WHERE seq = 3"
     )
     assert 0 < wait < 60
 
 
-def test_customers_take_turns_in_a_claim(app: Flask, ground: Ground) -> None:
-    ground.endpoints(100, ONE)
-    ground.changes(100, 100, ONE)
+def test_customers_take_turns_in_a_claim(app: Flask, webhook_database: WebhookDatabase) -> None:
+    webhook_database.endpoints(100, ONE)
+    webhook_database.changes(100, 100, ONE)
     fan_out_all()
-    (other,) = ground.endpoints(1, OTHER)
-    ground.changes(3, 3, OTHER)
+    (other,) = webhook_database.endpoints(1, OTHER)
+    webhook_database.changes(3, 3, OTHER)
     fan_out_all()
     found = claim(ClaimLimits(8, 10, 1000))
     assert len(found) == 8
     assert [str(one.endpoint_id) for one in found].count(other) == 3
 
 
-def test_a_claim_bounds_untrusted_endpoints_of_a_customer(app: Flask, ground: Ground) -> None:
-    endpoints = ground.endpoints(20, ONE)
-    ground.endpoints(20)
-    ground.changes(20, 20, ONE)
+def test_a_claim_bounds_untrusted_endpoints_of_a_customer(
+    app: Flask, webhook_database: WebhookDatabase
+) -> None:
+    endpoints = webhook_database.endpoints(20, ONE)
+    webhook_database.endpoints(20)
+    webhook_database.changes(20, 20, ONE)
     fan_out_all()
     trusted = {endpoints[0]: EndpointShare(0, 5, True), endpoints[1]: EndpointShare(1, 5, False)}
     found = [str(one.endpoint_id) for one in claim(ClaimLimits(1000, 1, 4), **trusted)]
@@ -260,13 +271,15 @@ def test_a_claim_bounds_untrusted_endpoints_of_a_customer(app: Flask, ground: Gr
     assert sum(endpoint not in endpoints for endpoint in found) == 20
 
 
-def test_a_claim_skips_locked_deliveries(app: Flask, ground: Ground) -> None:
-    ground.endpoints(1)
-    ground.changes(10, 10)
+def test_a_claim_skips_locked_deliveries(app: Flask, webhook_database: WebhookDatabase) -> None:
+    webhook_database.endpoints(1)
+    webhook_database.changes(10, 10)
     fan_out_all()
     with ExitStack() as stack:
-        stack.callback(ground.rows, "ROLLBACK")
-        ground.rows("BEGIN")
-        ground.rows("SELECT FROM webhook_deliveries ORDER BY next_try_at LIMIT 4 FOR UPDATE")
+        stack.callback(webhook_database.rows, "ROLLBACK")
+        webhook_database.rows("BEGIN")
+        webhook_database.rows(
+            "SELECT FROM webhook_deliveries ORDER BY next_try_at LIMIT 4 FOR UPDATE"
+        )
         assert len(claim()) == 6
     assert len(claim()) == 4

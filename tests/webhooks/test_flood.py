@@ -8,15 +8,21 @@ import pytest
 
 from support.receiver import Receiver
 from support.service import Service, wait_until
-from support.webhooks import ALLOW_LOOPBACK, Ground, delay_seconds, new_ground, p95
+from support.webhooks import (
+    ALLOW_LOOPBACK,
+    WebhookDatabase,
+    delay_seconds,
+    new_webhook_database,
+    p95,
+)
 
 FLOOD, QUIET = uuid.UUID(int=1), uuid.UUID(int=2)
 ENDPOINTS, CHANGES, JOBS = 3000, 2000, 40
 
 
 @pytest.fixture
-def ground(server_url: str) -> Iterator[Ground]:
-    yield from new_ground(server_url)
+def webhook_database(server_url: str) -> Iterator[WebhookDatabase]:
+    yield from new_webhook_database(server_url)
 
 
 def measure_delays(service: Service, receiver: Receiver, count: int) -> list[float]:
@@ -31,38 +37,42 @@ def measure_delays(service: Service, receiver: Receiver, count: int) -> list[flo
 
 
 @pytest.mark.parametrize("path", ["/flood", "/status/500", "/hang"])
-def test_a_customers_flood_delays_no_other_customer(ground: Ground, path: str) -> None:
+def test_a_customers_flood_delays_no_other_customer(
+    webhook_database: WebhookDatabase, path: str
+) -> None:
     with (
         Receiver() as receiver,
         Receiver() as other,
-        Service(ground.url, **ALLOW_LOOPBACK) as service,
+        Service(webhook_database.url, **ALLOW_LOOPBACK) as service,
     ):
-        ground.endpoints(1, QUIET, f"{receiver.url}/quiet")
+        webhook_database.endpoints(1, QUIET, f"{receiver.url}/quiet")
         undisturbed = p95(measure_delays(service, receiver, 20))
-        ground.endpoints(ENDPOINTS, FLOOD, f"{other.url}{path}")
-        ground.changes(CHANGES, JOBS, FLOOD)
-        wait_until(lambda: ground.number("webhook_deliveries") > 1000, 20)
+        webhook_database.endpoints(ENDPOINTS, FLOOD, f"{other.url}{path}")
+        webhook_database.changes(CHANGES, JOBS, FLOOD)
+        wait_until(lambda: webhook_database.number("webhook_deliveries") > 1000, 20)
         delays = measure_delays(service, receiver, 40)
         # 0.2 to 0.3 s on an idle machine; without turns between customers it was minutes.
         assert p95(delays) < max(2, 5 * undisturbed), sorted(delays)[-5:]
-        assert ground.number("outbox") > CHANGES / 2
-        assert ground.number("webhook_deliveries") > 5000
+        assert webhook_database.number("outbox") > CHANGES / 2
+        assert webhook_database.number("webhook_deliveries") > 5000
         assert len(other.received) > 5
         assert "Database connection timeout" not in service.logs()
 
 
-def test_one_job_with_many_changes_delays_no_other(ground: Ground) -> None:
-    with Receiver() as receiver, Service(ground.url, **ALLOW_LOOPBACK) as service:
-        ground.endpoints(1, QUIET, f"{receiver.url}/quiet")
+def test_one_job_with_many_changes_delays_no_other(webhook_database: WebhookDatabase) -> None:
+    with Receiver() as receiver, Service(webhook_database.url, **ALLOW_LOOPBACK) as service:
+        webhook_database.endpoints(1, QUIET, f"{receiver.url}/quiet")
         undisturbed = p95(measure_delays(service, receiver, 20))
         # Of each job and endpoint the first delivery fails, and all others wait for it.
-        ground.endpoints(20, FLOOD)
-        ground.changes(4000, 2, FLOOD)
-        wait_until(lambda: ground.number("webhook_deliveries") > 40_000, 60)
+        webhook_database.endpoints(20, FLOOD)
+        webhook_database.changes(4000, 2, FLOOD)
+        wait_until(lambda: webhook_database.number("webhook_deliveries") > 40_000, 60)
         delays = measure_delays(service, receiver, 40)
         assert p95(delays) < max(2, 5 * undisturbed), sorted(delays)[-5:]
         # Deliveries that wait are postponed, so that not every claim examines them.
         assert (
-            ground.number("webhook_deliveries", "status = 'pending' AND next_try_at <= now()")
+            webhook_database.number(
+                "webhook_deliveries", "status = 'pending' AND next_try_at <= now()"
+            )
             < 1000
         )

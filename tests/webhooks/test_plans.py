@@ -28,7 +28,7 @@ from app.webhooks.delivery_queries import (
 from app.webhooks.dispatch_queries import CLAIM, RESUME
 from app.webhooks.fan_out import FAN_OUT
 from app.webhooks.retention import COUNT_REMOVABLE, ENDPOINTS_WITH_DELIVERIES, REMOVE
-from support.webhooks import Ground, new_ground
+from support.webhooks import WebhookDatabase, new_webhook_database
 
 DELIVERIES = 200_000
 TABLES = {"webhook_deliveries", "job_events", "outbox", "scrape_jobs"}
@@ -37,47 +37,49 @@ NIL, LAST = str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1))
 
 
 @pytest.fixture(scope="module")
-def ground(server_url: str) -> Iterator[Ground]:
-    for ground in new_ground(server_url):
-        ground.rows("SET jit = off; SET random_page_cost = 1.1")
-        busy, *_ = ground.endpoints(50)
-        ground.deliveries(busy, "delivered", DELIVERIES // 2)
-        ground.deliveries(busy, "pending", DELIVERIES // 4)
-        ground.deliveries(busy, "failed", DELIVERIES // 4)
-        ground.changes(20_000, 5_000)
-        ground.rows("ANALYZE")
-        yield ground
+def webhook_database(server_url: str) -> Iterator[WebhookDatabase]:
+    for webhook_database in new_webhook_database(server_url):
+        webhook_database.rows("SET jit = off; SET random_page_cost = 1.1")
+        busy, *_ = webhook_database.endpoints(50)
+        webhook_database.deliveries(busy, "delivered", DELIVERIES // 2)
+        webhook_database.deliveries(busy, "pending", DELIVERIES // 4)
+        webhook_database.deliveries(busy, "failed", DELIVERIES // 4)
+        webhook_database.changes(20_000, 5_000)
+        webhook_database.rows("ANALYZE")
+        yield webhook_database
 
 
 @pytest.fixture(scope="module")
-def busy(ground: Ground) -> str:
+def busy(webhook_database: WebhookDatabase) -> str:
     """The endpoint with all deliveries."""
-    return str(ground.rows("SELECT endpoint_id FROM webhook_deliveries LIMIT 1")[0][0])
+    return str(webhook_database.rows("SELECT endpoint_id FROM webhook_deliveries LIMIT 1")[0][0])
 
 
 @contextmanager
-def behind_row_security(ground: Ground) -> Iterator[None]:
+def behind_row_security(webhook_database: WebhookDatabase) -> Iterator[None]:
     """Use a role that row security applies to, with the tenant scope of all customers."""
     role = f"other_{uuid.uuid4().hex}"
-    ground.rows(f"CREATE ROLE {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
-    ground.rows(f"SET ROLE {role}; SET {SETTING} = 'all'")
+    webhook_database.rows(f"CREATE ROLE {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
+    webhook_database.rows(f"SET ROLE {role}; SET {SETTING} = 'all'")
     try:
         yield
     finally:
-        ground.rows(f"RESET ROLE; RESET {SETTING}; DROP OWNED BY {role}; DROP ROLE {role}")
+        webhook_database.rows(
+            f"RESET ROLE; RESET {SETTING}; DROP OWNED BY {role}; DROP ROLE {role}"
+        )
 
 
 def rows_read_by(
-    ground: Ground, statement: Statement, parameters: Mapping[str, Any]
+    webhook_database: WebhookDatabase, statement: Statement, parameters: Mapping[str, Any]
 ) -> dict[str, float]:
     """Run a prepared statement, roll it back, and return the rows that each scan has read."""
-    ground.rows("SET plan_cache_mode = force_generic_plan; BEGIN")
+    webhook_database.rows("SET plan_cache_mode = force_generic_plan; BEGIN")
     try:
-        ground.rows(statement.prepare)
+        webhook_database.rows(statement.prepare)
         explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.execute}"
-        ((plan,),) = ground.rows(explained, **{PARAMETER: None, **parameters})
+        ((plan,),) = webhook_database.rows(explained, **{PARAMETER: None, **parameters})
     finally:
-        ground.rows("ROLLBACK; DEALLOCATE ALL; RESET plan_cache_mode")
+        webhook_database.rows("ROLLBACK; DEALLOCATE ALL; RESET plan_cache_mode")
     waiting, found = [plan[0]["Plan"]], dict[str, float]()
     while waiting:
         node = waiting.pop()
@@ -154,22 +156,22 @@ def cases(endpoint: str) -> dict[str, tuple[Statement, dict[str, Any], int]]:
 )
 @pytest.mark.parametrize("name", cases(NIL))
 def test_a_statement_reads_only_its_rows(
-    ground: Ground, busy: str, name: str, behind_security: bool
+    webhook_database: WebhookDatabase, busy: str, name: str, behind_security: bool
 ) -> None:
     statement, parameters, most = cases(busy)[name]
     if behind_security:
-        with behind_row_security(ground):
-            rows_read = rows_read_by(ground, statement, parameters)
+        with behind_row_security(webhook_database):
+            rows_read = rows_read_by(webhook_database, statement, parameters)
     else:
-        rows_read = rows_read_by(ground, statement, parameters)
+        rows_read = rows_read_by(webhook_database, statement, parameters)
     if statement is not COUNT_PENDING:  # it counts up to a bound
         assert not [scan for scan in rows_read if scan.startswith("Seq Scan")], rows_read
     assert max(rows_read.values()) <= most + 1, rows_read
 
 
-def test_pending_deliveries_are_counted_in_bounded_time(ground: Ground) -> None:
+def test_pending_deliveries_are_counted_in_bounded_time(webhook_database: WebhookDatabase) -> None:
     started = time.monotonic()
-    ((number, oldest),) = ground.rows(COUNT_PENDING.sql)
+    ((number, oldest),) = webhook_database.rows(COUNT_PENDING.sql)
     assert time.monotonic() - started < 2
     assert number == DELIVERIES // 4 + 20_000
     assert 50 < oldest < 1000
