@@ -143,13 +143,16 @@ def test_deliveries_are_counted_by_outcome(measured: Service) -> None:
 
 
 def test_age_of_oldest_change_is_measured(server_url: str) -> None:
-    for ground in new_webhook_database(server_url):
-        ground.changes(3, 3)
-        ground.changes(3, 3, uuid.uuid4())
-        ground.rows(
-            "UPDATE outbox SET created_at = now() - interval '1 hour' WHERE customer::text > '1'"
+    customer = uuid.uuid4()
+    for database in new_webhook_database(server_url):
+        database.changes(3, 3)
+        database.changes(3, 3, customer)
+        database.rows(
+            "UPDATE outbox SET created_at = now() - interval '1 hour'"
+            " WHERE customer = %(customer)s::uuid",
+            customer=customer,
         )
-        settings = Settings(auth="off", rate_limit=False, database_url=ground.url)
+        settings = Settings(auth="off", rate_limit=False, database_url=database.url)
         with application(settings) as app:
             samples = parse(app.test_client().get("/metrics").text)
         assert 3600 <= value(samples, "scrape_jobs_webhooks_oldest_change_seconds") < 3700
