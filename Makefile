@@ -35,12 +35,13 @@ fix: dev-environment  ## Format the code and fix lint findings that can be fixed
 	@$(BIN)/python -m ruff format .
 	@$(BIN)/python -m ruff check --fix .
 
-lint: dev-environment  ## Check style (ruff), types (mypy), import layers (import-linter) and safety (bandit)
+lint: dev-environment  ## Check style (ruff), types (mypy), import layers (import-linter), safety (bandit) and links
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/python $(BIN)/lint-imports --config setup.cfg --no-logo
 	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench migrations requirements wsgi.py gunicorn.conf.py
+	@$(BIN)/python -m support.document_links
 
 bench: dev-environment  ## Run the benchmarks (ratios of paired rounds; ARGS=--quick for a first look)
 	@$(BIN)/python -m bench.webhooks $(ARGS)
