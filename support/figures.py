@@ -37,7 +37,7 @@ WITH job AS (
 """
 
 
-class Place:
+class StatisticsApi:
     """The service on a database of its own, where only the tests count events."""
 
     def __init__(self, url: str, app: Flask) -> None:

@@ -107,7 +107,7 @@ def claim(
         skipped = claimed.add(_candidates(request.filter, len(tokens) + EXTRA_CANDIDATES))
         if claimed.is_complete or not skipped:
             break
-        time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - spreads, hides nothing
+        time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - jitter, no secret
     return sorted(claimed.jobs)
 
 

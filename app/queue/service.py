@@ -120,7 +120,7 @@ def _claim(
         elif len(jobs) == len(tokens) or not (attempt.skipped or attempt.has_more):
             break
         elif not attempt.jobs:
-            time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - spreads, hides nothing
+            time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - jitter, no secret
     return sorted(jobs)
 
 

@@ -53,5 +53,5 @@ def sweep() -> int:
 
 
 def _rescue(job_id: UUID, worker_id: str, retry_count: int) -> bool:
-    delay = delay_seconds(retry_count, random.random())  # noqa: S311 - varies, hides nothing
+    delay = delay_seconds(retry_count, random.random())  # noqa: S311 - jitter, no secret
     return leases.rescue(job_id, worker_id, Retry(delay_seconds=delay), Provenance(SYSTEM, None))

@@ -43,7 +43,7 @@ class Deliverer:
         except Exception:  # without a result the delivery would be held for ever
             log.exception("a webhook could not be sent")
             response = _error("The request could not be made")
-        return evaluate(claimed, response, began_at, random.random())  # noqa: S311 - no secret
+        return evaluate(claimed, response, began_at, random.random())  # noqa: S311 - jitter, no secret
 
     def _send(
         self, claimed: ClaimedDelivery, attempt: Attempt, began_at: datetime

@@ -3,12 +3,12 @@
 import pytest
 
 from support.factories import new_domain
-from support.figures import JOBS, Place
+from support.figures import JOBS, StatisticsApi
 from support.statistics import NO_FIGURES, began, by_status, ended
 
 
-def test_figures_without_jobs_are_null(place: Place) -> None:
-    answer = place.client.get(f"{JOBS}/stats", query_string={"domain": new_domain()})
+def test_figures_without_jobs_are_null(api: StatisticsApi) -> None:
+    answer = api.client.get(f"{JOBS}/stats", query_string={"domain": new_domain()})
     assert answer.status_code == 200
     assert answer.content_type == "application/json"
     assert answer.get_json() == {
@@ -18,15 +18,15 @@ def test_figures_without_jobs_are_null(place: Place) -> None:
     assert list(answer.get_json()["data"]) == ["from", "to", *NO_FIGURES, "groups"]
 
 
-def test_all_figures_of_two_jobs(place: Place) -> None:
+def test_all_figures_of_two_jobs(api: StatisticsApi) -> None:
     domain = new_domain()
     performance = {"memoryUsage": "150MB", "cpuUsage": 45.2, "networkLatency": 250}
     report = {"stats": {"pagesProcessed": 90, "performance": performance}}
-    place.make(began(), ended("completed", 120, **report), domain=domain)
-    failed = place.make(
+    api.make(began(), ended("completed", 120, **report), domain=domain)
+    failed = api.make(
         began(), ended("failed", 1, error_message="Timeout after 30 s"), domain=domain
     )
-    found = place.of(domain)
+    found = api.of(domain)
     assert found.pop("errors")[0] == {
         "pattern": "Timeout after <n> s",
         "count": 1,
@@ -53,10 +53,10 @@ def test_all_figures_of_two_jobs(place: Place) -> None:
     }
 
 
-def test_group_has_the_same_figures_and_key(place: Place) -> None:
+def test_group_has_the_same_figures_and_key(api: StatisticsApi) -> None:
     domain = new_domain()
-    place.make(began(), ended("completed", 60, stats={"pagesProcessed": 5}), domain=domain)
-    found = place.of(domain, group_by="domain")
+    api.make(began(), ended("completed", 60, stats={"pagesProcessed": 5}), domain=domain)
+    found = api.of(domain, group_by="domain")
     (group,) = found.pop("groups")
     assert list(group) == ["key", *NO_FIGURES]
     assert group.pop("key") == domain
@@ -64,10 +64,10 @@ def test_group_has_the_same_figures_and_key(place: Place) -> None:
     assert group == found
 
 
-def test_window_is_shown_in_utc(place: Place) -> None:
+def test_window_is_shown_in_utc(api: StatisticsApi) -> None:
     domain = new_domain()
     asked = {"domain": domain, "from": "2024-01-01T12:00:00.250+02:00", "to": "2024-01-02T00:00:00"}
-    found = place.ask(asked)
+    found = api.ask(asked)
     assert (found["from"], found["to"]) == ("2024-01-01T10:00:00.250Z", "2024-01-02T00:00:00.000Z")
 
 
@@ -97,14 +97,14 @@ GROUP = "Invalid group_by: must be one of domain, job_type, hour, day"
         ("from=2024-01-01T00:00:00Z&from=2024-01-01T00:00:00Z", "Invalid from: must be given once"),
     ],
 )  # fmt: skip
-def test_error_names_invalid_parameter(place: Place, query: str, error: str) -> None:
-    answer = place.client.get(f"{JOBS}/stats?{query}")
+def test_error_names_invalid_parameter(api: StatisticsApi, query: str, error: str) -> None:
+    answer = api.client.get(f"{JOBS}/stats?{query}")
     assert answer.status_code == 400
     assert answer.get_json() == {"success": False, "error": error}
 
 
-def test_error_names_all_invalid_parameters(place: Place) -> None:
-    answer = place.client.get(f"{JOBS}/stats?what=1&group_by=x&from=y")
+def test_error_names_all_invalid_parameters(api: StatisticsApi) -> None:
+    answer = api.client.get(f"{JOBS}/stats?what=1&group_by=x&from=y")
     assert answer.status_code == 400
     assert answer.get_json() == {
         "success": False,

@@ -14,7 +14,7 @@ from app.factory import create_app
 from app.statistics import service
 from support.database import migrate, new_database
 from support.factories import new_domain
-from support.figures import Place
+from support.figures import StatisticsApi
 from support.service import own_work
 from support.statistics import by_status
 
@@ -41,20 +41,20 @@ SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname 
 
 
 @pytest.fixture
-def large_place(server_url: str) -> Iterator[Place]:
+def large_api(server_url: str) -> Iterator[StatisticsApi]:
     for url in new_database(server_url):
         migrate(url)
         app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
-        place = Place(url, app)
-        place.sql(MANY_JOBS, {"jobs": 20_000, "first": datetime(2024, 1, 1, tzinfo=UTC)})
-        yield place
-        place.close()
+        api = StatisticsApi(url, app)
+        api.sql(MANY_JOBS, {"jobs": 20_000, "first": datetime(2024, 1, 1, tzinfo=UTC)})
+        yield api
+        api.close()
         with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
 
-def test_reading_touches_few_of_many_jobs(large_place: Place) -> None:
-    place = large_place
+def test_reading_touches_few_of_many_jobs(large_api: StatisticsApi) -> None:
+    api = large_api
     flush = Statement(
         "flush_figures_of_use",
         promise="A statement of a test.",
@@ -63,12 +63,12 @@ def test_reading_touches_few_of_many_jobs(large_place: Place) -> None:
     window = {"from": "2024-01-04T07:20:30Z", "to": "2024-01-06T08:30:30Z"}
 
     def touched(query: Mapping[str, str]) -> int:
-        with own_work(place.app):
+        with own_work(api.app):
             database.run(flush, {})
-            before = int(place.sql(TOUCHED)[0][0])
-            place.ask(query)
+            before = int(api.sql(TOUCHED)[0][0])
+            api.ask(query)
             database.run(flush, {})
-        return int(place.sql(TOUCHED)[0][0]) - before
+        return int(api.sql(TOUCHED)[0][0]) - before
 
     asked: Sequence[dict[str, str]] = (
         {}, window, {"from": window["from"]}, {"to": window["to"]}, {**window, "group_by": "hour"},
@@ -79,37 +79,37 @@ def test_reading_touches_few_of_many_jobs(large_place: Place) -> None:
     assert [query for query in asked if min(touched(query) for _ in range(3)) > 2000] == []
 
 
-def test_only_one_process_counts(place: Place, server_url: str) -> None:
+def test_only_one_process_counts(api: StatisticsApi, server_url: str) -> None:
     domain = new_domain()
-    place.make("running", domain=domain)
-    expected = place.ask({"domain": domain})
-    ((name,),) = place.sql("SELECT current_database()")
+    api.make("running", domain=domain)
+    expected = api.ask({"domain": domain})
+    ((name,),) = api.sql("SELECT current_database()")
     with closing(psycopg2.connect(server_url, dbname=name)) as other, other.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('statistics', 0))")
-        assert place.count() == 0
-        assert place.ask({"domain": domain}) == expected
+        assert api.count() == 0
+        assert api.ask({"domain": domain}) == expected
         other.rollback()
-    assert place.count() == 2
-    assert place.ask({"domain": domain}) == expected
+    assert api.count() == 2
+    assert api.ask({"domain": domain}) == expected
 
 
 def test_counting_continues_until_nothing_is_left(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    api: StatisticsApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "MAX_BATCH", 2)
     domain = new_domain()
-    place.complete(domain, [5.0] * 7)
-    assert place.count() == 7
-    assert place.count() == 0
-    assert place.ask({"domain": domain})["by_status"] == by_status(completed=7)
+    api.complete(domain, [5.0] * 7)
+    assert api.count() == 7
+    assert api.count() == 0
+    assert api.ask({"domain": domain})["by_status"] == by_status(completed=7)
 
 
-def test_jobs_by_status_cover_all_time(place: Place) -> None:
+def test_jobs_by_status_cover_all_time(api: StatisticsApi) -> None:
     domain = new_domain()
-    place.make("running", "failed", domain=domain)
-    rows = place.sql("SELECT status, count(*) FROM scrape_jobs GROUP BY 1")
+    api.make("running", "failed", domain=domain)
+    rows = api.sql("SELECT status, count(*) FROM scrape_jobs GROUP BY 1")
     for _ in range(2):
-        with own_work(place.app):
+        with own_work(api.app):
             assert service.jobs_by_status() == by_status(**dict(rows))
-        assert place.ask({})["by_status"] == by_status(**dict(rows))
-        place.count()
+        assert api.ask({})["by_status"] == by_status(**dict(rows))
+        api.count()

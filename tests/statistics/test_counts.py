@@ -6,43 +6,43 @@ import pytest
 
 from app.queue import sweeper
 from support.factories import new_domain
-from support.figures import JOBS, Place, Step
+from support.figures import JOBS, StatisticsApi, Step
 from support.service import own_work
 from support.statistics import STATES, began, by_status, ended
 
 
-def test_job_counts_once_in_its_current_status(place: Place) -> None:
+def test_job_counts_once_in_its_current_status(api: StatisticsApi) -> None:
     domain = new_domain()
     paths: Sequence[Sequence[str]] = (
         (), (), (), ("running",), ("running",), ("running", "completed"), ("running", "failed"),
         ("running", "failed", "pending"), ("cancelled",), ("running", "cancelled"), ("running", "failed", "cancelled"),
     )  # fmt: skip
     for path in paths:
-        place.make(*path, domain=domain)
-    found = place.of(domain)
+        api.make(*path, domain=domain)
+    found = api.of(domain)
     assert found["by_status"] == by_status(pending=4, running=2, completed=1, failed=1, cancelled=3)
     assert list(found["by_status"]) == list(STATES)
     assert found["total"] == len(paths)
 
 
-def test_rates_cover_completed_and_failed_jobs_only(place: Place) -> None:
+def test_rates_cover_completed_and_failed_jobs_only(api: StatisticsApi) -> None:
     domain = new_domain()
     for path in (["completed"], ["completed"], ["failed"], ["cancelled"], []):
-        place.make("running", *path, domain=domain)
-    found = place.of(domain)
+        api.make("running", *path, domain=domain)
+    found = api.of(domain)
     assert found["success_rate"] == pytest.approx(2 / 3, abs=1e-6)
     assert found["failure_rate"] == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_rates_without_ended_jobs_are_null(place: Place) -> None:
+def test_rates_without_ended_jobs_are_null(api: StatisticsApi) -> None:
     domain = new_domain()
     for path in ([], ["running"], ["cancelled"]):
-        place.make(*path, domain=domain)
-    found = place.of(domain)
+        api.make(*path, domain=domain)
+    found = api.of(domain)
     assert (found["success_rate"], found["failure_rate"], found["retry_rate"]) == (None, None, 0)
 
 
-def test_retry_rate_covers_all_jobs(place: Place) -> None:
+def test_retry_rate_covers_all_jobs(api: StatisticsApi) -> None:
     domain = new_domain()
     again = ("running", "failed", "pending")
     for path in (
@@ -52,25 +52,25 @@ def test_retry_rate_covers_all_jobs(place: Place) -> None:
         ("running",),
         (),
     ):
-        place.make(*path, domain=domain)
-    assert place.of(domain)["retry_rate"] == 0.6
+        api.make(*path, domain=domain)
+    assert api.of(domain)["retry_rate"] == 0.6
 
 
-def test_retry_count_of_client_is_a_retry(place: Place) -> None:
+def test_retry_count_of_client_is_a_retry(api: StatisticsApi) -> None:
     domain = new_domain()
-    place.make({"status": "running", "retry_count": 2}, domain=domain)
-    assert place.of(domain)["retry_rate"] == 1
+    api.make({"status": "running", "retry_count": 2}, domain=domain)
+    assert api.of(domain)["retry_rate"] == 1
 
 
-def test_retried_job_moves_from_failed_to_pending(place: Place) -> None:
+def test_retried_job_moves_from_failed_to_pending(api: StatisticsApi) -> None:
     domain = new_domain()
-    job_id = place.make("running", {"status": "failed", "error_message": "Gone"}, domain=domain)
-    place.make("running", "completed", domain=domain)
-    before = place.of(domain)
+    job_id = api.make("running", {"status": "failed", "error_message": "Gone"}, domain=domain)
+    api.make("running", "completed", domain=domain)
+    before = api.of(domain)
     assert before["by_status"] == by_status(failed=1, completed=1)
     assert (before["failure_rate"], before["retry_rate"]) == (0.5, 0)
-    place.put(job_id, status="pending")
-    after = place.of(domain)
+    api.put(job_id, status="pending")
+    after = api.of(domain)
     assert after["by_status"] == by_status(pending=1, completed=1)
     assert (after["failure_rate"], after["retry_rate"], after["total"]) == (0, 0.5, 2)
     assert (
@@ -88,35 +88,35 @@ def test_retried_job_moves_from_failed_to_pending(place: Place) -> None:
         {"metadata": {"a": 1}},
     ],
 )
-def test_update_without_new_status_changes_no_figure(place: Place, later: Step) -> None:
+def test_update_without_new_status_changes_no_figure(api: StatisticsApi, later: Step) -> None:
     domain = new_domain()
     report = {"stats": {"pagesProcessed": 10}, "error_message": "One text"}
-    job_id = place.make(began(), ended("failed", 10, **report), domain=domain)
-    before = place.of(domain)
-    place.put(job_id, **later)
-    answer = place.client.patch(
+    job_id = api.make(began(), ended("failed", 10, **report), domain=domain)
+    before = api.of(domain)
+    api.put(job_id, **later)
+    answer = api.client.patch(
         f"{JOBS}/{job_id}",
         json={"stats": {"x": 1}},
         headers={"Content-Type": "application/merge-patch+json"},
     )
     assert answer.status_code == 200
-    assert place.uncounted() == 0
-    assert place.ask({"domain": domain}) == before
+    assert api.uncounted() == 0
+    assert api.ask({"domain": domain}) == before
 
 
-def test_claimed_released_and_retried_jobs_count(place: Place) -> None:
+def test_claimed_released_and_retried_jobs_count(api: StatisticsApi) -> None:
     domain = new_domain()
     for number in range(3):
-        place.create(domain=domain, priority=10 - number)
+        api.create(domain=domain, priority=10 - number)
     body = {"worker_id": "w1", "domains": [domain], "limit": 3}
-    taken = place.client.post(f"{JOBS}/next", json=body).get_json()["data"]
-    assert place.of(domain)["by_status"] == by_status(running=3)
+    taken = api.client.post(f"{JOBS}/next", json=body).get_json()["data"]
+    assert api.of(domain)["by_status"] == by_status(running=3)
     for job, operation in zip(taken, ("release", "retry"), strict=False):
         headers = {"X-Lease-Token": job["lease_token"]}
         body = {"error_message": "Given up at page 3"} if operation == "retry" else {}
-        answer = place.client.post(f"{JOBS}/{job['id']}/{operation}", json=body, headers=headers)
+        answer = api.client.post(f"{JOBS}/{job['id']}/{operation}", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
-    found = place.of(domain)
+    found = api.of(domain)
     assert found["by_status"] == by_status(running=1, pending=2)
     assert found["retry_rate"] == pytest.approx(1 / 3, abs=1e-6)
     assert found["errors"] == [
@@ -124,18 +124,18 @@ def test_claimed_released_and_retried_jobs_count(place: Place) -> None:
     ]
 
 
-def test_rescued_job_counts_one_failure(place: Place) -> None:
+def test_rescued_job_counts_one_failure(api: StatisticsApi) -> None:
     domain = new_domain()
-    job_id = place.create(domain=domain)
+    job_id = api.create(domain=domain)
     body = {"worker_id": "worker", "domains": [domain], "lease_seconds": 5}
-    assert place.client.post(f"{JOBS}/next", json=body).status_code == 200
-    place.sql(
+    assert api.client.post(f"{JOBS}/next", json=body).status_code == 200
+    api.sql(
         "UPDATE scrape_jobs SET lease_expires_at = now() - interval '1 s' WHERE id = %(id)s",
         {"id": job_id},
     )
-    with own_work(place.app):
+    with own_work(api.app):
         assert sweeper.sweep() == 1
-    found = place.of(domain)
+    found = api.of(domain)
     assert (found["by_status"], found["retry_rate"]) == (by_status(pending=1), 1)
     text = "Lease expired: no sign of life from worker worker"
     assert found["errors"] == [{"pattern": text, "count": 1, "job_id": job_id}]

@@ -20,7 +20,7 @@ from app.statistics import counting
 from app.statistics.error_totals import MAX_PATTERNS, MAX_PATTERNS_OF_SHORT_GRAINS
 from support.database import migrate
 from support.factories import new_domain
-from support.figures import Place
+from support.figures import StatisticsApi
 from support.migrations import run_migration_command, schema_differences
 from support.service import own_work
 
@@ -48,12 +48,12 @@ FROM job_error_totals WHERE domain IN ('', %(domain)s) GROUP BY grain, domain, s
 
 
 @pytest.fixture
-def place(empty_database: str) -> Iterator[Place]:
+def api(empty_database: str) -> Iterator[StatisticsApi]:
     migrate(empty_database)
     app = create_app(Settings(database_url=empty_database, auth="off", rate_limit=False, threads=2))
-    place = Place(empty_database, app)
-    yield place
-    place.close()
+    api = StatisticsApi(empty_database, app)
+    yield api
+    api.close()
     with own_work(app):
         app.extensions["sqlalchemy"].engine.dispose()
 
@@ -63,8 +63,8 @@ def word(number: int) -> str:
     return "".join(chr(ord("a") + int(digit)) for digit in str(number))
 
 
-def fail(place: Place, domain: str, texts: Sequence[str]) -> None:
-    place.sql(FAILURES, {"domain": domain, "texts": list(texts)})
+def fail(api: StatisticsApi, domain: str, texts: Sequence[str]) -> None:
+    api.sql(FAILURES, {"domain": domain, "texts": list(texts)})
 
 
 def most_of(grain: int) -> int:
@@ -79,19 +79,19 @@ def all_errors(figures: dict[str, Any]) -> int:
     return sum(shown(figures).values()) + int(figures.get("other_errors", 0))
 
 
-def test_new_patterns_are_bounded(place: Place) -> None:
+def test_new_patterns_are_bounded(api: StatisticsApi) -> None:
     domain = new_domain()
     for batch in range(6):
         fail(
-            place,
+            api,
             domain,
             [f"Broken {word(number)}" for number in range(batch * 500, batch * 500 + 500)],
         )
-        place.count()
-        found = place.ask({"domain": domain})
+        api.count()
+        found = api.ask({"domain": domain})
         assert all_errors(found) == found["by_status"]["failed"] == 500 * (batch + 1)
         assert len(found["errors"]) == 10
-    rows = place.sql(GROUPS, {"domain": domain})
+    rows = api.sql(GROUPS, {"domain": domain})
     assert {grain for grain, _, _ in rows} == {0, 60, 600, 900, 3600, 21600, 86400}
     for grain, kept, _ in rows:
         assert kept <= most_of(grain)
@@ -103,20 +103,20 @@ def test_new_patterns_are_bounded(place: Place) -> None:
 
 
 @pytest.mark.parametrize("repeats", [1, 2, 8])
-def test_late_outbreak_is_listed(place: Place, repeats: int) -> None:
+def test_late_outbreak_is_listed(api: StatisticsApi, repeats: int) -> None:
     domain = new_domain()
     noise = [f"Noise {word(number // repeats)}" for number in range(repeats * MAX_PATTERNS * 5)]
     for start in range(0, len(noise), 400):
-        fail(place, domain, noise[start : start + 400])
-        place.count()
+        fail(api, domain, noise[start : start + 400])
+        api.count()
     for batch in range(20):
         fail(
-            place,
+            api,
             domain,
             ["Real outage"] * 5 + [f"More {word(batch * 100 + number)}" for number in range(60)],
         )
-        place.count()
-    found = place.ask({"domain": domain})
+        api.count()
+    found = api.ask({"domain": domain})
     assert found["errors"][0] == {
         "pattern": "Real outage",
         "count": 100,
@@ -125,20 +125,20 @@ def test_late_outbreak_is_listed(place: Place, repeats: int) -> None:
     assert all_errors(found) == len(noise) + 20 * 65
 
 
-def test_frequent_patterns_are_kept(place: Place) -> None:
+def test_frequent_patterns_are_kept(api: StatisticsApi) -> None:
     chance = random.Random(7)
     domain, said = new_domain(), Counter[str]()
     for _ in range(15):
         texts = [f"Text {word(min(int(chance.paretovariate(0.4)), 10**9))}" for _ in range(300)]
         said.update(texts)
-        fail(place, domain, texts)
-        place.count(chance.randrange(50, 300))
-        assert all_errors(place.ask({"domain": domain})) == said.total()
-    place.count()
+        fail(api, domain, texts)
+        api.count(chance.randrange(50, 300))
+        assert all_errors(api.ask({"domain": domain})) == said.total()
+    api.count()
     assert len(said) > 5 * MAX_PATTERNS
     kept = {
         pattern: (failures, missed)
-        for pattern, failures, missed in place.sql(
+        for pattern, failures, missed in api.sql(
             "SELECT pattern, failures, missed FROM job_error_totals WHERE grain = 0 AND domain = ''"
         )
     }
@@ -151,24 +151,24 @@ def test_frequent_patterns_are_kept(place: Place) -> None:
         assert pattern in kept or times <= said.total() / MAX_PATTERNS
 
 
-def test_few_patterns_are_counted_exactly(place: Place) -> None:
+def test_few_patterns_are_counted_exactly(api: StatisticsApi) -> None:
     domain = new_domain()
     for _ in range(3):
-        fail(place, domain, [f"Text {word(number)}" for number in range(10)])
-        place.count()
-    found = place.ask({"domain": domain, "group_by": "domain"})
+        fail(api, domain, [f"Text {word(number)}" for number in range(10)])
+        api.count()
+    found = api.ask({"domain": domain, "group_by": "domain"})
     assert shown(found) == {f"Text {word(number)}": 3 for number in range(10)}
     assert "other_errors" not in found
     assert "other_errors" not in found["groups"][0]
 
 
 @pytest.mark.parametrize("counted", [False, True])
-def test_unlisted_errors_are_counted(place: Place, counted: bool) -> None:
+def test_unlisted_errors_are_counted(api: StatisticsApi, counted: bool) -> None:
     domain = new_domain()
-    fail(place, domain, [f"Text {word(number)}" for number in range(17)] + ["Text a"])
+    fail(api, domain, [f"Text {word(number)}" for number in range(17)] + ["Text a"])
     if counted:
-        place.count()
-    found = place.ask({"domain": domain, "group_by": "domain"})
+        api.count()
+    found = api.ask({"domain": domain, "group_by": "domain"})
     assert (shown(found)["Text a"], len(found["errors"]), found["other_errors"]) == (2, 10, 7)
     assert found["groups"][0]["other_errors"] == 7
     assert list(found) == [
@@ -178,16 +178,16 @@ def test_unlisted_errors_are_counted(place: Place, counted: bool) -> None:
     ]
 
 
-def test_oversized_row_group_shrinks(place: Place) -> None:
-    place.sql(
+def test_oversized_row_group_shrinks(api: StatisticsApi) -> None:
+    api.sql(
         """INSERT INTO job_error_totals (grain, domain, start, job_type, customer, pattern, failures, job_id)
         SELECT 0, '', 'epoch', '', '', 'x' || n, 1, gen_random_uuid() FROM generate_series(1, 5000) AS n"""
     )
     for number in range(1, 8):
-        fail(place, new_domain(), ["Broken"])
-        place.count()
-        assert all_errors(place.ask({})) == 5000 + number
-    assert place.sql("SELECT count(*) FROM job_error_totals WHERE grain = 0 AND domain = ''") == [
+        fail(api, new_domain(), ["Broken"])
+        api.count()
+        assert all_errors(api.ask({})) == 5000 + number
+    assert api.sql("SELECT count(*) FROM job_error_totals WHERE grain = 0 AND domain = ''") == [
         (MAX_PATTERNS + 1,)
     ]
 
@@ -242,31 +242,31 @@ def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None
 
 def assert_read_quickly(url: str, failures: int) -> None:
     app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
-    place = Place(url, app)
-    found = place.ask({})
+    api = StatisticsApi(url, app)
+    found = api.ask({})
     start = time.monotonic()
-    assert place.ask({}) == found
+    assert api.ask({}) == found
     assert time.monotonic() - start < 1
     assert all_errors(found) == failures
     assert [error["count"] for error in found["errors"]][:6] == [50] * min(
         6, failures // 5000
     ) or failures < 5000
-    place.close()
+    api.close()
     with own_work(app):
         app.extensions["sqlalchemy"].engine.dispose()
 
 
-def test_older_release_cannot_count_after_upgrade(place: Place) -> None:
+def test_older_release_cannot_count_after_upgrade(api: StatisticsApi) -> None:
     statement = counting.COUNT.sql.replace("(layout, ", "(").replace(
         "SELECT 2, grain", "SELECT grain"
     )
     assert statement.count("layout") == 0
     older = Statement("count_as_before", promise="A statement of a test.", sql=statement)
-    fail(place, new_domain(), ["Broken"])
-    with own_work(place.app), pytest.raises(DatabaseFailure):
+    fail(api, new_domain(), ["Broken"])
+    with own_work(api.app), pytest.raises(DatabaseFailure):
         database.run(older, {"limit": 10})
-    assert place.uncounted() == 1
-    assert place.count() == 1
+    assert api.uncounted() == 1
+    assert api.count() == 1
 
 
 # Totals of many domains, most of them outside the window of the test.
@@ -281,21 +281,21 @@ FROM generate_series(1, %(domains)s) AS n, unnest(ARRAY[3600, 86400]) AS g
 READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'job_totals'"
 
 
-def test_window_reads_no_rows_outside(place: Place) -> None:
-    place.sql(MANY_DOMAINS, {"domains": 72_000})
-    place.sql("ANALYZE job_totals")
+def test_window_reads_no_rows_outside(api: StatisticsApi) -> None:
+    api.sql(MANY_DOMAINS, {"domains": 72_000})
+    api.sql("ANALYZE job_totals")
     window = {"from": "2024-03-01T07:30:00Z", "to": "2024-03-04T08:30:00Z"}
     flush = Statement(
         "flush_figures", promise="A statement of a test.", sql="SELECT pg_stat_force_next_flush()"
     )
 
     def read(query: dict[str, str]) -> int:
-        with own_work(place.app):
+        with own_work(api.app):
             database.run(flush, {})
-            before = int(place.sql(READ)[0][0])
-            place.ask(query)
+            before = int(api.sql(READ)[0][0])
+            api.ask(query)
             database.run(flush, {})
-        return int(place.sql(READ)[0][0]) - before
+        return int(api.sql(READ)[0][0]) - before
 
     for query in (
         {"group_by": "domain"},

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from support.factories import new_domain
-from support.figures import Place
+from support.figures import StatisticsApi
 from support.statistics import failure, pattern_counts
 
 
@@ -33,25 +33,27 @@ from support.statistics import failure, pattern_counts
         (r"a \1 & \\2 %s %(x)s {0} $1", r"a \<n> & \\<n> %s %(x)s {<n>} $<n>"),
     ],
 )  # fmt: skip
-def test_pattern_replaces_numbers_ids_and_addresses(place: Place, text: str, pattern: str) -> None:
+def test_pattern_replaces_numbers_ids_and_addresses(
+    api: StatisticsApi, text: str, pattern: str
+) -> None:
     domain = new_domain()
-    place.make("running", {"status": "failed", "error_message": text}, domain=domain)
-    assert pattern_counts(place.of(domain)) == {pattern: 1}
+    api.make("running", {"status": "failed", "error_message": text}, domain=domain)
+    assert pattern_counts(api.of(domain)) == {pattern: 1}
 
 
 def test_failures_of_one_pattern_count_together(
-    place: Place,
+    api: StatisticsApi,
 ) -> None:
     domain = new_domain()
     timeouts = {
-        place.make("running", failure(f"Timeout after {n} s at {uuid.uuid4()}"), domain=domain)
+        api.make("running", failure(f"Timeout after {n} s at {uuid.uuid4()}"), domain=domain)
         for n in range(4)
     }
     blocked = {
-        place.make("running", failure(f"Blocked at https://a.example/{n}/{'x' * n}"), domain=domain)
+        api.make("running", failure(f"Blocked at https://a.example/{n}/{'x' * n}"), domain=domain)
         for n in range(3)
     }
-    found = place.of(domain)
+    found = api.of(domain)
     assert [(error["pattern"], error["count"]) for error in found["errors"]] == [
         ("Timeout after <n> s at <id>", 4),
         ("Blocked at <url>", 3),
@@ -59,10 +61,10 @@ def test_failures_of_one_pattern_count_together(
     for _ in range(2):
         assert found["errors"][0]["job_id"] in timeouts
         assert found["errors"][1]["job_id"] in blocked
-        found = place.ask({"domain": domain})  # now counted
+        found = api.ask({"domain": domain})  # now counted
 
 
-def test_ten_most_frequent_errors_are_listed(place: Place) -> None:
+def test_ten_most_frequent_errors_are_listed(api: StatisticsApi) -> None:
     domain = new_domain()
     words = [
         "alpha",
@@ -80,8 +82,8 @@ def test_ten_most_frequent_errors_are_listed(place: Place) -> None:
     ]
     for number, word in enumerate(words):
         for _ in range(1 + number % 3):
-            place.make("running", failure(word), domain=domain)
-    found = place.of(domain, group_by="domain")
+            api.make("running", failure(word), domain=domain)
+    found = api.of(domain, group_by="domain")
     assert len(found["errors"]) == 10
     counts = [error["count"] for error in found["errors"]]
     assert counts == [3] * 4 + [2] * 4 + [1] * 2
@@ -89,30 +91,30 @@ def test_ten_most_frequent_errors_are_listed(place: Place) -> None:
     assert found["groups"][0]["errors"] == found["errors"]
 
 
-def test_every_failed_attempt_counts(place: Place) -> None:
+def test_every_failed_attempt_counts(api: StatisticsApi) -> None:
     domain = new_domain()
-    place.make("running", failure("Blocked"), "pending", "running", failure("Blocked"), "pending", "running",
+    api.make("running", failure("Blocked"), "pending", "running", failure("Blocked"), "pending", "running",
                failure("Timeout"), "cancelled", domain=domain)  # fmt: skip
-    place.make(
+    api.make(
         "running", {"status": "completed", "error_message": "Two pages were missing"}, domain=domain
     )
-    assert pattern_counts(place.of(domain)) == {"Blocked": 2, "Timeout": 1}
+    assert pattern_counts(api.of(domain)) == {"Blocked": 2, "Timeout": 1}
 
 
-def test_failure_without_message_counts(place: Place) -> None:
+def test_failure_without_message_counts(api: StatisticsApi) -> None:
     domain = new_domain()
-    place.make("running", "failed", domain=domain)
-    assert pattern_counts(place.of(domain)) == {"No error message": 1}
+    api.make("running", "failed", domain=domain)
+    assert pattern_counts(api.of(domain)) == {"No error message": 1}
 
 
 @pytest.mark.parametrize(
     "text",
     ["9" * 4096, "a1-" * 1365, "x" * 4096, "1.1," * 1024, "://" * 1365, " \n" * 2048, "ab:" * 1365],
 )
-def test_long_message_is_truncated_quickly(place: Place, text: str) -> None:
+def test_long_message_is_truncated_quickly(api: StatisticsApi, text: str) -> None:
     domain = new_domain()
-    place.make("running", failure(text), domain=domain)
+    api.make("running", failure(text), domain=domain)
     start = time.monotonic()
-    (error,) = place.of(domain)["errors"]
+    (error,) = api.of(domain)["errors"]
     assert time.monotonic() - start < 2
     assert len(error["pattern"]) <= 200

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from support.factories import new_domain
-from support.figures import Place
+from support.figures import StatisticsApi
 from support.statistics import MS, by_status, failure, iso, pattern_counts
 
 
-def test_filters_combine(place: Place) -> None:
+def test_filters_combine(api: StatisticsApi) -> None:
     one, two = str(uuid.uuid4()), str(uuid.uuid4())
     a, b = new_domain(), new_domain()
     for domain, kind, customer in (
@@ -22,7 +22,7 @@ def test_filters_combine(place: Place) -> None:
         (b, "x", one),
         (b, "y", two),
     ):
-        place.make("running", domain=domain, job_type=kind, customer_config_id=customer)
+        api.make("running", domain=domain, job_type=kind, customer_config_id=customer)
     asked: Sequence[tuple[dict[str, str], int]] = (
         ({"domain": a}, 3),
         ({"domain": b}, 2),
@@ -34,17 +34,17 @@ def test_filters_combine(place: Place) -> None:
         ({"domain": a, "job_type": "none"}, 0),
         ({"customer_config_id": str(uuid.uuid4())}, 0),
     )
-    found = place.figures(*(query for query, _ in asked))
+    found = api.figures(*(query for query, _ in asked))
     assert [each["total"] for each in found] == [total for _, total in asked]
 
 
-def test_filters_are_normalised_as_jobs_are(place: Place) -> None:
+def test_filters_are_normalised_as_jobs_are(api: StatisticsApi) -> None:
     label = new_domain().partition(".")[0]
     customer = str(uuid.uuid4())
-    place.create(domain=f"MÜNCHEN.{label}.Example.", customer_config_id=customer.upper())
+    api.create(domain=f"MÜNCHEN.{label}.Example.", customer_config_id=customer.upper())
     asked = [{"domain": f"münchen.{label}.EXAMPLE"}, {"domain": f"xn--mnchen-3ya.{label}.example"}]
     asked += [{"customer_config_id": customer.upper()}]
-    assert [found["total"] for found in place.figures(*asked)] == [1, 1, 1]
+    assert [found["total"] for found in api.figures(*asked)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_filters_are_normalised_as_jobs_are(place: Place) -> None:
 )
 @pytest.mark.parametrize("filtered", [True, False])
 def test_window_includes_start_and_excludes_end(
-    place: Place, moment: datetime, filtered: bool
+    api: StatisticsApi, moment: datetime, filtered: bool
 ) -> None:
     moment += timedelta(days=500 * filtered)  # no other test uses this time
     domain = new_domain()
-    ids = [place.make("running", failure("Blocked"), domain=domain) for _ in range(3)]
+    ids = [api.make("running", failure("Blocked"), domain=domain) for _ in range(3)]
     for number, job_id in enumerate(ids):
-        place.date(
+        api.date(
             job_id,
             moment - timedelta(days=2),
             moment - timedelta(days=2),
@@ -91,32 +91,32 @@ def test_window_includes_start_and_excludes_end(
         ({**between(moment - day, moment), "group_by": "hour"}, 1),
         ({**between(moment, moment + day), "group_by": "domain"}, 2),
     )
-    found = place.figures(*(query for query, _ in asked))
+    found = api.figures(*(query for query, _ in asked))
     assert [each["total"] for each in found] == [total for _, total in asked]
     assert [pattern_counts(each).get("Blocked", 0) for each in found] == [
         total for _, total in asked
     ]
 
 
-def test_half_open_window(place: Place) -> None:
+def test_half_open_window(api: StatisticsApi) -> None:
     domain = new_domain()
     for hour in range(0, 96, 7):
-        place.date(
-            place.create(domain=domain),
+        api.date(
+            api.create(domain=domain),
             datetime(2003, 1, 1, tzinfo=UTC) + timedelta(hours=hour, seconds=17),
         )
     mine = {"domain": domain}
     edge = iso(datetime(2003, 1, 2, 18, 0, 17, tzinfo=UTC))
-    before, after, all_time = place.figures({**mine, "to": edge}, {**mine, "from": edge}, mine)
+    before, after, all_time = api.figures({**mine, "to": edge}, {**mine, "from": edge}, mine)
     assert (before["total"], after["total"], all_time["total"]) == (6, 8, 14)
     assert (before["from"], after["to"]) == (None, None)
 
 
-def test_job_that_moves_on_leaves_its_window(place: Place) -> None:
+def test_job_that_moves_on_leaves_its_window(api: StatisticsApi) -> None:
     domain = new_domain()
-    job_id = place.make("running", "failed", domain=domain)
+    job_id = api.make("running", "failed", domain=domain)
     first = datetime(2004, 1, 1, tzinfo=UTC)
-    place.date(job_id, *(first + timedelta(hours=hour, minutes=1) for hour in range(3)))
+    api.date(job_id, *(first + timedelta(hours=hour, minutes=1) for hour in range(3)))
     window = {
         "domain": domain,
         "from": iso(first + timedelta(hours=2)),
@@ -127,26 +127,26 @@ def test_job_that_moves_on_leaves_its_window(place: Place) -> None:
         "from": iso(first + timedelta(hours=2, seconds=59)),
         "to": iso(first + timedelta(hours=2.5)),
     }
-    for found in place.figures(window, inside):
+    for found in api.figures(window, inside):
         assert found["by_status"] == by_status(failed=1)
-    place.put(job_id, status="pending")
-    place.date(job_id, *(first + timedelta(hours=hour, minutes=1) for hour in (0, 1, 2, 50)))
-    for found in place.figures(window, inside):
+    api.put(job_id, status="pending")
+    api.date(job_id, *(first + timedelta(hours=hour, minutes=1) for hour in (0, 1, 2, 50)))
+    for found in api.figures(window, inside):
         assert (found["total"], found["by_status"]) == (0, by_status())
         assert pattern_counts(found) == {"No error message": 1}
 
 
-def test_offsets_of_window_are_applied(place: Place) -> None:
+def test_offsets_of_window_are_applied(api: StatisticsApi) -> None:
     domain = new_domain()
-    place.date(place.create(domain=domain), datetime(2005, 6, 1, 22, 30, tzinfo=UTC))
+    api.date(api.create(domain=domain), datetime(2005, 6, 1, 22, 30, tzinfo=UTC))
     asked = [
         {"domain": domain, "from": "2005-06-02T00:00:00+02:00", "to": "2005-06-02T01:00:00+02:00"},
         {"domain": domain, "from": "2005-06-01T22:00:00", "to": "2005-06-01T18:00:00-05:00"},
         {"domain": domain, "from": "2005-06-02T00:30:00.001+02:00"},
     ]
-    assert [found["total"] for found in place.figures(*asked)] == [1, 1, 0]
+    assert [found["total"] for found in api.figures(*asked)] == [1, 1, 0]
     unescaped = f"domain={domain}&from=2005-06-02T00:00:00+02:00&to=2005-06-02T01:00:00+02:00"
-    assert place.ask(unescaped)["total"] == 1
+    assert api.ask(unescaped)["total"] == 1
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_offsets_of_window_are_applied(place: Place) -> None:
 )
 @pytest.mark.parametrize("group", [None, "hour", "domain"])
 def test_ends_of_the_calendar(
-    place: Place, start: str | None, end: str | None, total: int, group: str | None
+    api: StatisticsApi, start: str | None, end: str | None, total: int, group: str | None
 ) -> None:
     domain = new_domain()
-    place.create(domain=domain)
+    api.create(domain=domain)
     asked = {"from": start, "to": end, "group_by": group, "domain": domain}
-    assert place.ask({name: value for name, value in asked.items() if value})["total"] == total
+    assert api.ask({name: value for name, value in asked.items() if value})["total"] == total

@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 import pytest
 
 from support.factories import new_domain
-from support.figures import Place
+from support.figures import StatisticsApi
 from support.statistics import began, ended, pattern_counts
 
 
-def test_groups_start_with_the_largest(place: Place) -> None:
+def test_groups_start_with_the_largest(api: StatisticsApi) -> None:
     customer = str(uuid.uuid4())
     domains = [new_domain() for _ in range(3)]
     for number, domain in enumerate(domains):
         for n in range(number + 1):
-            place.make("running", domain=domain, job_type=f"type-{n}", customer_config_id=customer)
+            api.make("running", domain=domain, job_type=f"type-{n}", customer_config_id=customer)
     mine = {"customer_config_id": customer}
-    by_domain, by_type = place.figures(
+    by_domain, by_type = api.figures(
         {**mine, "group_by": "domain"}, {**mine, "group_by": "job_type"}
     )
     assert [(group["key"], group["total"]) for group in by_domain["groups"]] == list(
@@ -28,16 +28,16 @@ def test_groups_start_with_the_largest(place: Place) -> None:
     assert by_domain["total"] == by_type["total"] == 6
 
 
-def test_durations_by_domain_and_type(place: Place) -> None:
+def test_durations_by_domain_and_type(api: StatisticsApi) -> None:
     customer = str(uuid.uuid4())
     fields = {"customer_config_id": customer}
     slow, quick = new_domain(), new_domain()
     for seconds in (100, 200, 300):
-        place.make(began(), ended("completed", seconds), domain=slow, job_type="deep", **fields)
-        place.make(
+        api.make(began(), ended("completed", seconds), domain=slow, job_type="deep", **fields)
+        api.make(
             began(), ended("completed", seconds / 100), domain=quick, job_type="flat", **fields
         )
-    answers = place.figures({**fields, "group_by": "domain"}, {**fields, "group_by": "job_type"})
+    answers = api.figures({**fields, "group_by": "domain"}, {**fields, "group_by": "job_type"})
     for found, key in zip(answers, (slow, "deep"), strict=True):
         for group in found["groups"]:
             middle = 200 if group["key"] == key else 2
@@ -47,7 +47,7 @@ def test_durations_by_domain_and_type(place: Place) -> None:
 
 
 def test_time_groups_start_with_the_latest(
-    place: Place,
+    api: StatisticsApi,
 ) -> None:
     domain = new_domain()
     for moment in (
@@ -56,9 +56,9 @@ def test_time_groups_start_with_the_latest(
         "2020-01-01T00:59:59.999",
         "2020-01-01T23:00:00",
     ):
-        place.date(place.create(domain=domain), datetime.fromisoformat(moment).replace(tzinfo=UTC))
+        api.date(api.create(domain=domain), datetime.fromisoformat(moment).replace(tzinfo=UTC))
     mine = {"domain": domain}
-    by_hour, by_day = place.figures({**mine, "group_by": "hour"}, {**mine, "group_by": "day"})
+    by_hour, by_day = api.figures({**mine, "group_by": "hour"}, {**mine, "group_by": "day"})
     assert [(group["key"], group["total"]) for group in by_hour["groups"]] == [
         ("2020-01-01T23:00:00.000Z", 1),
         ("2020-01-01T00:00:00.000Z", 2),
@@ -71,16 +71,16 @@ def test_time_groups_start_with_the_latest(
 
 
 def test_resources_count_when_the_attempt_ended(
-    place: Place,
+    api: StatisticsApi,
 ) -> None:
     domain = new_domain()
     report = {
         "stats": {"pagesProcessed": 60, "performance": {"cpuUsage": 5}},
         "error_message": "Blocked",
     }
-    job_id = place.make(began(), ended("failed", 60, **report), "pending", domain=domain)
-    place.date(job_id, *(datetime(2018, 5, 5, hour, 30, tzinfo=UTC) for hour in (1, 2, 3, 4)))
-    groups = {group["key"][11:13]: group for group in place.of(domain, group_by="hour")["groups"]}
+    job_id = api.make(began(), ended("failed", 60, **report), "pending", domain=domain)
+    api.date(job_id, *(datetime(2018, 5, 5, hour, 30, tzinfo=UTC) for hour in (1, 2, 3, 4)))
+    groups = {group["key"][11:13]: group for group in api.of(domain, group_by="hour")["groups"]}
     assert {hour: group["total"] for hour, group in groups.items() if group["total"]} == {"04": 1}
     assert groups["03"]["pages_per_minute"] == 60
     assert groups["03"]["resources"]["cpu_percent"]["peak"] == 5
@@ -89,12 +89,12 @@ def test_resources_count_when_the_attempt_ended(
     assert groups["04"]["pages_per_minute"] is None
 
 
-def test_only_the_thousand_largest_groups_are_listed(place: Place) -> None:
+def test_only_the_thousand_largest_groups_are_listed(api: StatisticsApi) -> None:
     run = uuid.uuid4().hex[:8]
-    place.complete(f"n#.{run}.example", [1.0] * 1001)
-    place.complete(f"n7.{run}.example", [1.0] * 3)
-    found = place.ask({"group_by": "domain"})
+    api.complete(f"n#.{run}.example", [1.0] * 1001)
+    api.complete(f"n7.{run}.example", [1.0] * 3)
+    found = api.ask({"group_by": "domain"})
     assert len(found["groups"]) == 1000
     assert found["more_groups"] is True
     assert found["groups"][0] == max(found["groups"], key=lambda group: group["total"])
-    assert "more_groups" not in place.ask({"group_by": "job_type"})
+    assert "more_groups" not in api.ask({"group_by": "job_type"})

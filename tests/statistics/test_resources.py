@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from support.factories import new_domain
-from support.figures import Place, Step
+from support.figures import StatisticsApi, Step
 from support.statistics import NO_FIGURES, began, ended
 
 
-def resources(place: Place, *stats: Any) -> Any:
+def resources(api: StatisticsApi, *stats: Any) -> Any:
     """Return the resources after one job for each of `stats` completed with it."""
     domain = new_domain()
     for each in stats:
-        place.make("running", {"status": "completed", "stats": each}, domain=domain)
-    return place.of(domain)["resources"]
+        api.make("running", {"status": "completed", "stats": each}, domain=domain)
+    return api.of(domain)["resources"]
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ def resources(place: Place, *stats: Any) -> Any:
         ("123.456789012MB", 123.456789),
     ],
 )  # fmt: skip
-def test_memory_is_shown_in_megabytes(place: Place, usage: Any, megabytes: float) -> None:
-    found = resources(place, {"performance": {"memoryUsage": usage}})["memory_mb"]
+def test_memory_is_shown_in_megabytes(api: StatisticsApi, usage: Any, megabytes: float) -> None:
+    found = resources(api, {"performance": {"memoryUsage": usage}})["memory_mb"]
     assert found == {
         "mean": pytest.approx(megabytes, abs=1e-6),
         "peak": pytest.approx(megabytes, abs=1e-6),
@@ -42,9 +42,9 @@ def test_memory_is_shown_in_megabytes(place: Place, usage: Any, megabytes: float
         "٣MB", "9" * 400, "1" * 10_000 + "MB", 1e300, 10**400, None, True, [], ["150MB"], {}, {"MB": 150}, "150MB\n5",
     ],
 )  # fmt: skip
-def test_invalid_memory_is_ignored(place: Place, usage: Any) -> None:
+def test_invalid_memory_is_ignored(api: StatisticsApi, usage: Any) -> None:
     good = {"performance": {"memoryUsage": "10MB", "cpuUsage": 20}}
-    found = resources(place, {"performance": {"memoryUsage": usage, "cpuUsage": 40}}, good)
+    found = resources(api, {"performance": {"memoryUsage": usage, "cpuUsage": 40}}, good)
     assert found["memory_mb"] == {"mean": 10, "peak": 10}
     assert found["cpu_percent"] == {"mean": 30, "peak": 40}
 
@@ -56,13 +56,13 @@ NO_NUMBERS: Sequence[Any] = (
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS)
-def test_implausible_number_is_ignored(place: Place, value: Any) -> None:
+def test_implausible_number_is_ignored(api: StatisticsApi, value: Any) -> None:
     domain = new_domain()
     poison = {"pagesProcessed": value, "performance": {"cpuUsage": value, "networkLatency": value}}
     good = {"pagesProcessed": 60, "performance": {"cpuUsage": 7, "networkLatency": 0.125}}
-    place.make(began(), ended("completed", 60, stats=poison), domain=domain)
-    place.make(began(), ended("failed", 60, stats=good), domain=domain)
-    found = place.of(domain, group_by="domain")
+    api.make(began(), ended("completed", 60, stats=poison), domain=domain)
+    api.make(began(), ended("failed", 60, stats=good), domain=domain)
+    found = api.of(domain, group_by="domain")
     for figures in (found, *found["groups"]):
         assert figures["total"] == 2
         assert figures["pages_per_minute"] == 60
@@ -79,26 +79,26 @@ def test_implausible_number_is_ignored(place: Place, value: Any) -> None:
         {"pagesProcessed": {"pagesProcessed": 5}}, {"": {"": 1}}, {"a" * 5000: 1}, {"x": [[[[[[1e300]]]]]]},
     ],
 )  # fmt: skip
-def test_stats_of_any_form_are_accepted(place: Place, stats: Any) -> None:
-    assert resources(place, stats) == NO_FIGURES["resources"]
+def test_stats_of_any_form_are_accepted(api: StatisticsApi, stats: Any) -> None:
+    assert resources(api, stats) == NO_FIGURES["resources"]
 
 
 @pytest.mark.parametrize("value", [1e15, 5e-324, 1e-300, 0.1 + 0.2, 999_999_999_999_999])
-def test_smallest_and_largest_plausible_numbers_count(place: Place, value: float) -> None:
-    found = resources(place, {"performance": {"cpuUsage": value}})["cpu_percent"]
+def test_smallest_and_largest_plausible_numbers_count(api: StatisticsApi, value: float) -> None:
+    found = resources(api, {"performance": {"cpuUsage": value}})["cpu_percent"]
     assert found == {"mean": pytest.approx(value, abs=1e-6), "peak": pytest.approx(value, abs=1e-6)}
 
 
-def test_mean_and_peak_cover_all_ended_attempts(place: Place) -> None:
+def test_mean_and_peak_cover_all_ended_attempts(api: StatisticsApi) -> None:
     domain = new_domain()
 
     def report(memory: str, cpu: float) -> Step:
         return {"stats": {"performance": {"memoryUsage": memory, "cpuUsage": cpu}}}
 
-    place.make("running", {"status": "failed", **report("100MB", 10)}, "pending", "running",
+    api.make("running", {"status": "failed", **report("100MB", 10)}, "pending", "running",
                {"status": "completed", **report("200MB", 50)}, domain=domain)  # fmt: skip
-    place.make("running", {"status": "cancelled", **report("0.6GB", 30)}, domain=domain)
-    place.make("running", report("5GB", 99), domain=domain)
-    found = place.of(domain)["resources"]
+    api.make("running", {"status": "cancelled", **report("0.6GB", 30)}, domain=domain)
+    api.make("running", report("5GB", 99), domain=domain)
+    found = api.of(domain)["resources"]
     assert found["memory_mb"] == {"mean": 300, "peak": 600}
     assert found["cpu_percent"] == {"mean": 30, "peak": 50}

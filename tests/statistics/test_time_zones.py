@@ -20,7 +20,7 @@ from app.factory import create_app
 from app.statistics import time_zones
 from support.database import migrate, new_database
 from support.factories import new_domain
-from support.figures import JOBS, Place
+from support.figures import JOBS, StatisticsApi
 from support.service import own_work
 
 SEED = 20241027
@@ -110,12 +110,12 @@ def steps(chance: random.Random, number: int) -> list[Step]:
 class World:
     """The service and the status changes of its jobs."""
 
-    place: Place
+    api: StatisticsApi
     steps: Sequence[Step]
 
     def asked(self, query: Mapping[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in query.items() if value is not None}
-        return self.place.ask(given)
+        return self.api.ask(given)
 
 
 @pytest.fixture(scope="module", params=["uncounted", "half", "counted"])
@@ -125,15 +125,15 @@ def world(server_url: str, request: pytest.FixtureRequest) -> Iterator[World]:
     for url in new_database(server_url):
         migrate(url)
         app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=2))
-        place = Place(url, app)
-        place.sql(STEPS, {"steps": as_json(changes)})
-        place.sql("ANALYZE")
+        api = StatisticsApi(url, app)
+        api.sql(STEPS, {"steps": as_json(changes)})
+        api.sql("ANALYZE")
         if request.param == "half":
-            assert place.count(len(changes) // 2) == len(changes) // 2
+            assert api.count(len(changes) // 2) == len(changes) // 2
         elif request.param == "counted":
-            assert place.count() == len(changes)
-        yield World(place, changes)
-        place.close()
+            assert api.count() == len(changes)
+        yield World(api, changes)
+        api.close()
         with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
@@ -154,10 +154,10 @@ _known: dict[tuple[str, str, object], str] = {}
 
 def key(zone: ZoneInfo, unit: str, moment: datetime) -> str:
     """Return the key of the hour or day of `moment`."""
-    place = (zone.key, unit, label(zone, unit, moment))
-    if place not in _known:
-        _known[place] = beginning(zone, unit, moment)
-    return _known[place]
+    known = (zone.key, unit, label(zone, unit, moment))
+    if known not in _known:
+        _known[known] = beginning(zone, unit, moment)
+    return _known[known]
 
 
 def beginning(zone: ZoneInfo, unit: str, moment: datetime) -> str:
@@ -278,14 +278,14 @@ def upgraded(server_url: str) -> Iterator[World]:
     for url in new_database(server_url):
         migrate(url)
         app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
-        place = Place(url, app)
-        place.sql(STEPS, {"steps": as_json(changes)})
-        place.count()
+        api = StatisticsApi(url, app)
+        api.sql(STEPS, {"steps": as_json(changes)})
+        api.count()
         for table in ("job_totals", "job_duration_totals", "job_error_totals"):
-            place.sql(f"DELETE FROM {table} WHERE grain = 900")
-        place.sql("UPDATE statistics_marks SET at = now() WHERE name = 'quarters'")
-        yield World(place, changes)
-        place.close()
+            api.sql(f"DELETE FROM {table} WHERE grain = 900")
+        api.sql("UPDATE statistics_marks SET at = now() WHERE name = 'quarters'")
+        yield World(api, changes)
+        api.close()
         with own_work(app):
             app.extensions["sqlalchemy"].engine.dispose()
 
@@ -340,20 +340,20 @@ def test_invalid_time_zone_is_rejected(client: FlaskClient, query: str, error: s
 
 
 def test_window_of_a_day_in_a_zone(upgraded: World) -> None:
-    place, domain = upgraded.place, new_domain()
+    api, domain = upgraded.api, new_domain()
     for at in (
         "2024-03-30T22:59:59.999",
         "2024-03-30T23:00:00",
         "2024-03-31T21:59:59.999",
         "2024-03-31T22:00:00",
     ):
-        place.date(place.create(domain=domain), datetime.fromisoformat(at).replace(tzinfo=UTC))
+        api.date(api.create(domain=domain), datetime.fromisoformat(at).replace(tzinfo=UTC))
     asked = {"domain": domain, "group_by": "day", "timezone": "Europe/Berlin"}
-    found = place.ask(asked)["groups"]
+    found = api.ask(asked)["groups"]
     assert [(group["key"], group["total"]) for group in found] == [
         ("2024-04-01T00:00:00.000+02:00", 1),
         ("2024-03-31T00:00:00.000+01:00", 2),
         ("2024-03-30T00:00:00.000+01:00", 1),
     ]
-    day = place.ask({**asked, "from": found[1]["key"], "to": found[0]["key"]})
+    day = api.ask({**asked, "from": found[1]["key"], "to": found[0]["key"]})
     assert (day["total"], [group["key"] for group in day["groups"]]) == (2, [found[1]["key"]])
