@@ -14,6 +14,7 @@ from app.database import session_settings
 from app.errors import DatabaseTimeout
 from app.factory import create_app
 from app.webhooks import dispatch_queries as queries
+from app.webhooks import fan_out as fan_out_module
 from app.webhooks.claims import ClaimedDelivery, ClaimLimits, EndpointShare
 from app.webhooks.evaluation import AttemptResult
 from app.webhooks.fan_out import MAX_CUSTOMERS_PER_STEP, MAX_DELIVERIES_PER_STEP, FanOut
@@ -76,8 +77,9 @@ def test_a_step_creates_a_bounded_number_of_deliveries(
 
 
 def test_a_change_with_many_endpoints_takes_several_steps(
-    app: Flask, webhook_database: WebhookDatabase
+    app: Flask, webhook_database: WebhookDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fan_out_module, "STEP_SECONDS", 60)  # steps of equal size on any machine
     endpoints = webhook_database.endpoints(2 * MAX_DELIVERIES_PER_STEP + 500)
     webhook_database.changes(1, 1)
     fan_out = FanOut()
