@@ -8,7 +8,6 @@ that this module imports no higher layer.
 import dataclasses
 import ipaddress
 import re
-import ssl
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from marshmallow.validate import Length, OneOf, Range
 
 from app.database import database_url
-from app.vault import is_key
 
 PREFIX = "SCRAPE_JOBS_"
 
@@ -96,19 +94,6 @@ def _check_redis_url(text: str) -> None:
         fits = False
     if not fits:
         raise ValidationError("must be a URL such as redis://host:6379/0")
-
-
-def _check_ca_file(path: str) -> None:
-    """Check that `path` is a PEM file with certificates. Raises ValidationError."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except OSError as error:  # an unreadable file, or one without certificates
-        reason = error.strerror if not isinstance(error, ssl.SSLError) else "it holds none"
-        raise ValidationError(f"must be a PEM file of certificates ({reason})") from None
-
-
-def _fault_of_key(text: str) -> str | None:
-    return None if is_key(text) else "must be keys as flask webhooks new-key prints them"
 
 
 def _fault_of_origin(text: str) -> str | None:
@@ -227,7 +212,7 @@ class Settings:
     )
     webhook_ca: str | None = _setting(
         "SCRAPE_JOBS_WEBHOOK_CA",
-        fields.String(validate=_check_ca_file),
+        fields.String(),
         None,
         "PEM file of certificate authorities that webhooks trust in addition to the public ones",
     )
@@ -299,7 +284,7 @@ class Settings:
     )
     secrets_keys: tuple[str, ...] = _setting(
         "SCRAPE_JOBS_SECRETS_KEY",
-        _ListOf(_fault_of_key),
+        _ListOf(),
         (),
         "Keys that encrypt stored secrets, comma-separated, newest first; unset: no encryption",
     )

@@ -1,14 +1,17 @@
 """The service on a database of its own, and comparisons of its statistics."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import psycopg2
 from flask import Flask
 
+from app.config import Settings
 from app.statistics import counting, service
+from support.application import application
 from support.factories import new_domain
 from support.service import own_work
 
@@ -35,6 +38,18 @@ WITH job AS (
     FROM numbered
 ) INSERT INTO uncounted_events (job_id, seq) SELECT id, 1 FROM job
 """
+
+
+@contextmanager
+def statistics_api(url: str, threads: int = 4) -> Iterator["StatisticsApi"]:
+    """Make an application on the database, and close it at the end."""
+    settings = Settings(database_url=url, auth="off", rate_limit=False, threads=threads)
+    with application(settings) as app:
+        api = StatisticsApi(url, app)
+        try:
+            yield api
+        finally:
+            api.close()
 
 
 class StatisticsApi:

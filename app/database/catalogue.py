@@ -41,9 +41,7 @@ def _statements_in(module: ModuleType) -> Iterator[Statement]:
 
 def render(statement: Statement) -> str:
     """Return the statement as an SQL file: name, promise and parameters as comments, then SQL."""
-    header = [statement.name, ""]
-    if statement.promise:
-        header += [*_paragraph(statement.promise), ""]
+    header = [statement.name, "", *_paragraph(statement.promise), ""]
     header += _paragraph(f"Parameters: {', '.join(statement.parameters) or 'none'}")
     if statement.past_row_security:
         header += ["Row security: all customers"]
@@ -62,7 +60,10 @@ def documents() -> dict[Path, str]:
 
 def outdated_documents() -> list[Path]:
     """Return the files in docs/sql that differ from the statements, are missing or are unused."""
-    wanted = documents()
+    return _outdated(documents())
+
+
+def _outdated(wanted: dict[Path, str]) -> list[Path]:
     present = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS.glob("*.sql")}
     return sorted(path for path in wanted | present if wanted.get(path) != present.get(path))
 
@@ -71,7 +72,7 @@ def write_documents() -> list[Path]:
     """Bring docs/sql up to date and return the files that were written or removed."""
     wanted = documents()
     DOCUMENTS.mkdir(parents=True, exist_ok=True)
-    outdated = outdated_documents()
+    outdated = _outdated(wanted)
     for path in outdated:
         if path in wanted:
             path.write_text(wanted[path], encoding="utf-8")

@@ -64,8 +64,7 @@ def _list_unless_subcommand(context: click.Context) -> None:
         return
     for statement in catalogue.statements().values():
         click.echo(statement.name)
-        if statement.promise:
-            click.echo(textwrap.indent(textwrap.fill(statement.promise, 96), "    "))
+        click.echo(textwrap.indent(textwrap.fill(statement.promise, 96), "    "))
 
 
 def _find(name: str) -> Statement:

@@ -7,12 +7,11 @@ Gunicorn executes its configuration file again at each reload (SIGHUP). `server_
 import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.config import Settings, SettingsError
 from app.database.embedded import server
-from app.webhooks import settings as webhook_settings
-from app.webhooks.settings import InvalidWebhookSettings
+from app.webhooks.settings import find_faults
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -21,15 +20,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises:
         SettingsError: Some values are invalid; it names all of them.
     """
-    return Settings.from_environ(environ, _webhook_faults)
-
-
-def _webhook_faults(settings: Settings) -> Sequence[tuple[str, str]]:
-    try:
-        webhook_settings.build(settings)
-    except InvalidWebhookSettings as invalid:
-        return invalid.faults
-    return []
+    return Settings.from_environ(environ, find_faults)
 
 
 @functools.cache

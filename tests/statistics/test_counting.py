@@ -8,13 +8,11 @@ import psycopg2
 import pytest
 
 from app import database
-from app.config import Settings
 from app.database import Statement
-from app.factory import create_app
 from app.statistics import service
 from support.database import migrate, new_database
 from support.factories import new_domain
-from support.figures import StatisticsApi
+from support.figures import StatisticsApi, statistics_api
 from support.service import own_work
 from support.statistics import by_status
 
@@ -44,13 +42,9 @@ SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables WHERE relname 
 def large_api(server_url: str) -> Iterator[StatisticsApi]:
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
-        api = StatisticsApi(url, app)
-        api.sql(MANY_JOBS, {"jobs": 20_000, "first": datetime(2024, 1, 1, tzinfo=UTC)})
-        yield api
-        api.close()
-        with own_work(app):
-            app.extensions["sqlalchemy"].engine.dispose()
+        with statistics_api(url, threads=1) as api:
+            api.sql(MANY_JOBS, {"jobs": 20_000, "first": datetime(2024, 1, 1, tzinfo=UTC)})
+            yield api
 
 
 def test_reading_touches_few_of_many_jobs(large_api: StatisticsApi) -> None:

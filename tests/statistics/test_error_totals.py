@@ -12,15 +12,13 @@ import psycopg2
 import pytest
 
 from app import database
-from app.config import Settings
 from app.database import Statement
 from app.errors import DatabaseFailure
-from app.factory import create_app
 from app.statistics import counting
 from app.statistics.error_totals import MAX_PATTERNS, MAX_PATTERNS_OF_SHORT_GRAINS
 from support.database import migrate
 from support.factories import new_domain
-from support.figures import StatisticsApi
+from support.figures import StatisticsApi, statistics_api
 from support.migrations import run_migration_command, schema_differences
 from support.service import own_work
 
@@ -50,12 +48,8 @@ FROM job_error_totals WHERE domain IN ('', %(domain)s) GROUP BY grain, domain, s
 @pytest.fixture
 def api(empty_database: str) -> Iterator[StatisticsApi]:
     migrate(empty_database)
-    app = create_app(Settings(database_url=empty_database, auth="off", rate_limit=False, threads=2))
-    api = StatisticsApi(empty_database, app)
-    yield api
-    api.close()
-    with own_work(app):
-        app.extensions["sqlalchemy"].engine.dispose()
+    with statistics_api(empty_database, threads=2) as api:
+        yield api
 
 
 def word(number: int) -> str:
@@ -241,19 +235,15 @@ def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None
 
 
 def assert_read_quickly(url: str, failures: int) -> None:
-    app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
-    api = StatisticsApi(url, app)
-    found = api.ask({})
-    start = time.monotonic()
-    assert api.ask({}) == found
-    assert time.monotonic() - start < 1
-    assert all_errors(found) == failures
-    assert [error["count"] for error in found["errors"]][:6] == [50] * min(
-        6, failures // 5000
-    ) or failures < 5000
-    api.close()
-    with own_work(app):
-        app.extensions["sqlalchemy"].engine.dispose()
+    with statistics_api(url, threads=1) as api:
+        found = api.ask({})
+        start = time.monotonic()
+        assert api.ask({}) == found
+        assert time.monotonic() - start < 1
+        assert all_errors(found) == failures
+        assert [error["count"] for error in found["errors"]][:6] == [50] * min(
+            6, failures // 5000
+        ) or failures < 5000
 
 
 def test_older_release_cannot_count_after_upgrade(api: StatisticsApi) -> None:

@@ -15,13 +15,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.config import Settings
-from app.factory import create_app
 from app.statistics import time_zones
 from support.database import migrate, new_database
 from support.factories import new_domain
-from support.figures import JOBS, StatisticsApi
-from support.service import own_work
+from support.figures import JOBS, StatisticsApi, statistics_api
 
 SEED = 20241027
 SIZE = 1500
@@ -124,18 +121,14 @@ def world(server_url: str, request: pytest.FixtureRequest) -> Iterator[World]:
     changes = [step for number in range(SIZE) for step in steps(chance, number)]
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=2))
-        api = StatisticsApi(url, app)
-        api.sql(STEPS, {"steps": as_json(changes)})
-        api.sql("ANALYZE")
-        if request.param == "half":
-            assert api.count(len(changes) // 2) == len(changes) // 2
-        elif request.param == "counted":
-            assert api.count() == len(changes)
-        yield World(api, changes)
-        api.close()
-        with own_work(app):
-            app.extensions["sqlalchemy"].engine.dispose()
+        with statistics_api(url, threads=2) as api:
+            api.sql(STEPS, {"steps": as_json(changes)})
+            api.sql("ANALYZE")
+            if request.param == "half":
+                assert api.count(len(changes) // 2) == len(changes) // 2
+            elif request.param == "counted":
+                assert api.count() == len(changes)
+            yield World(api, changes)
 
 
 def as_json(changes: Iterable[Step]) -> str:
@@ -277,17 +270,13 @@ def upgraded(server_url: str) -> Iterator[World]:
     changes = [step for number in range(300) for step in steps(chance, number)]
     for url in new_database(server_url):
         migrate(url)
-        app = create_app(Settings(database_url=url, auth="off", rate_limit=False, threads=1))
-        api = StatisticsApi(url, app)
-        api.sql(STEPS, {"steps": as_json(changes)})
-        api.count()
-        for table in ("job_totals", "job_duration_totals", "job_error_totals"):
-            api.sql(f"DELETE FROM {table} WHERE grain = 900")
-        api.sql("UPDATE statistics_marks SET at = now() WHERE name = 'quarters'")
-        yield World(api, changes)
-        api.close()
-        with own_work(app):
-            app.extensions["sqlalchemy"].engine.dispose()
+        with statistics_api(url, threads=1) as api:
+            api.sql(STEPS, {"steps": as_json(changes)})
+            api.count()
+            for table in ("job_totals", "job_duration_totals", "job_error_totals"):
+                api.sql(f"DELETE FROM {table} WHERE grain = 900")
+            api.sql("UPDATE statistics_marks SET at = now() WHERE name = 'quarters'")
+            yield World(api, changes)
 
 
 def test_whole_hours_are_exact_before_quarters(upgraded: World) -> None:

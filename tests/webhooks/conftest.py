@@ -9,13 +9,13 @@ import requests
 from flask import Flask
 
 from app.config import Settings
-from app.factory import create_app
 from app.webhooks.sender import Sender
 from app.webhooks.targets import TargetPolicy
+from support.application import application
 from support.database import migrate, new_database
 from support.factories import new_domain
 from support.receiver import Receiver
-from support.service import Service, own_work
+from support.service import Service
 from support.targets import Trap
 from support.webhook_api import KEY, Query, webhook_application
 from support.webhooks import (
@@ -85,10 +85,8 @@ def webhook_database(shared_webhook_database: WebhookDatabase) -> WebhookDatabas
 def webhook_database_app(webhook_database: WebhookDatabase) -> Iterator[Flask]:
     """An application on that database."""
     settings = Settings(database_url=webhook_database.url, auth="off", rate_limit=False, threads=4)
-    app = create_app(settings)
-    yield app
-    with own_work(app):
-        app.extensions["sqlalchemy"].engine.dispose()
+    with application(settings) as app:
+        yield app
 
 
 @pytest.fixture(scope="module")
