@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from requests.adapters import HTTPAdapter
 
-from app.config import Settings, SettingsError
+from app.config import SettingsError
+from app.server.settings import read_settings
 from app.webhooks.attempt import Attempt
 from app.webhooks.sender import Sender
 from app.webhooks.targets import TargetPolicy
@@ -151,9 +152,9 @@ def test_a_file_without_certificates_is_rejected(tmp_path: Path, content: str | 
     with pytest.raises(
         SettingsError, match=r"^SCRAPE_JOBS_WEBHOOK_CA: must be a PEM file of certificates"
     ):
-        Settings.from_environ({"SCRAPE_JOBS_WEBHOOK_CA": str(path)})
+        read_settings({"SCRAPE_JOBS_WEBHOOK_CA": str(path)})
 
 
 def test_a_file_with_a_certificate_is_accepted(certificates: Path) -> None:
     path = str(certificates / "ca.pem")
-    assert Settings.from_environ({"SCRAPE_JOBS_WEBHOOK_CA": path}).webhook_ca == path
+    assert read_settings({"SCRAPE_JOBS_WEBHOOK_CA": path}).webhook_ca == path
