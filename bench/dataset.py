@@ -1,7 +1,7 @@
 """A database that has grown for a month: jobs in all stages, and ten events for each.
 
 The documents of the jobs are those of the examples in docs/api.md and the tutorial. The events have
-realistic sizes, but their hashes are no valid chain.
+realistic sizes; their content is the same for all jobs, and their hashes are no valid chain.
 """
 
 import json
@@ -38,6 +38,11 @@ STATS = {
     "avgResponseTime": 1200, "dataExtracted": {"products": 156, "images": 234, "links": 89},
 }  # fmt: skip
 
+CHANGES = {
+    "stats.pagesProcessed": {"from": 35, "to": 45},
+    "stats.successfulRequests": {"from": 34, "to": 44},
+}
+
 FILL = f"""
     WITH job AS (
         INSERT INTO scrape_jobs (id, domain_id, customer_config_id, domain, job_type, status,
@@ -57,24 +62,22 @@ FILL = f"""
                     - interval '5 minutes' AS at
             FROM generate_series(%(first)s, %(last)s) AS n
         ) AS new
-        RETURNING id, status, created_at, stats
+        RETURNING id, status, created_at, stats, chain
+    ), event AS MATERIALIZED (
+        SELECT seq, seq * interval '30 seconds' AS after, gen_random_uuid()::text AS request_id,
+            nullif(least(seq - 1, 2), 0) AS previous_seq,
+            CASE seq WHEN 1 THEN 'created' WHEN 2 THEN 'claimed' ELSE 'updated' END AS action,
+            CASE seq WHEN 1 THEN NULL WHEN 2 THEN 'pending' ELSE 'running' END AS old_status,
+            CASE seq WHEN 1 THEN 'pending' WHEN %(events)s THEN NULL ELSE 'running' END AS status
+        FROM generate_series(1, %(events)s) AS seq
     )
     INSERT INTO job_events (job_id, seq, at, action, old_status, new_status, actor_type,
         request_id, address, changes, stats, previous_seq, retry_count, hash)
-    SELECT j.id, seq, j.created_at + seq * interval '30 seconds', kind.action, kind.old_status,
-        kind.new_status, 'anonymous', left(j.id::text, 18) || seq, '192.0.2.17',
-        jsonb_build_object(
-            'stats.pagesProcessed', jsonb_build_object('from', seq * 10, 'to', seq * 10 + 10),
-            'stats.successfulRequests', jsonb_build_object('from', seq * 9, 'to', seq * 9 + 10)),
-        CASE WHEN kind.old_status IS DISTINCT FROM kind.new_status THEN j.stats END,
-        nullif(least(seq - 1, 2), 0),
-        CASE WHEN kind.old_status IS DISTINCT FROM kind.new_status THEN 0 END,
-        sha256(int4send(seq) || uuid_send(j.id))
-    FROM job j CROSS JOIN generate_series(1, %(events)s) AS seq CROSS JOIN LATERAL (VALUES (
-        CASE seq WHEN 1 THEN 'created' WHEN 2 THEN 'claimed' ELSE 'updated' END,
-        CASE seq WHEN 1 THEN NULL WHEN 2 THEN 'pending' ELSE 'running' END,
-        CASE seq WHEN 1 THEN 'pending' WHEN %(events)s THEN j.status ELSE 'running' END
-    )) AS kind (action, old_status, new_status)"""  # noqa: S608 - made of constants
+    SELECT j.id, e.seq, j.created_at + e.after, e.action, e.old_status,
+        coalesce(e.status, j.status), 'anonymous', e.request_id, '192.0.2.17', %(changes)s,
+        CASE WHEN e.seq IN (1, 2, %(events)s) THEN j.stats END, e.previous_seq,
+        CASE WHEN e.seq IN (1, 2, %(events)s) THEN 0 END, j.chain
+    FROM job j CROSS JOIN event e"""  # noqa: S608 - made of constants
 """Inserts the jobs with the numbers from `first` to `last`, and their events.
 
 Half of the jobs are completed, a quarter run without a lease, and a quarter are pending.
@@ -148,7 +151,7 @@ def fill(url: str, jobs: int, progress: Callable[[int], None]) -> Dataset:
         values = {
             "first": first, "last": last, "jobs": jobs, "events": EVENTS_OF_A_JOB,
             "domains": DOMAINS, "config": json.dumps(CONFIG), "metadata": json.dumps(METADATA),
-            "stats": json.dumps(STATS),
+            "stats": json.dumps(STATS), "changes": json.dumps(CHANGES),
         }  # fmt: skip
         execute(url, (FILL, values))
         with lock:
