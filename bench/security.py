@@ -7,26 +7,24 @@ this process as gunicorn does, without the network.
 """
 
 import argparse
-import dataclasses
 import io
 import json
 import random
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+import psycopg2
 from sqlalchemy.engine import make_url
 from werkzeug.test import EnvironBuilder
 
 from app.api_keys import service as keys
 from app.api_keys.scopes import Scope
 from app.config import Settings
-from app.events.queries import event_hash
 from app.factory import create_app
-from app.jobs import change_queries
 from bench.ground import databases, execute, print_result, show_progress, summarize, vacuum
 from support.factories import new_domain
 
@@ -39,6 +37,8 @@ LIMITS: Mapping[str, Any] = {
     "rate_limit_reads": LIMIT, "rate_limit_updates": LIMIT, "rate_limit_creations": LIMIT,
     "rate_limit_job": LIMIT,
 }  # fmt: skip
+PROTECTIONS = ("keys", "rate limits", "row security", "all of these")
+UNCHAINED = "unchained"
 STATS = {
     "pagesProcessed": 45, "totalPages": 150, "errors": 2,
     "performance": {
@@ -54,6 +54,7 @@ class ProtectedService:
     def __init__(self, settings: Settings) -> None:
         self._app = create_app(settings)
         self._headers: dict[str, str] = {}
+        self.job_ids: list[str] = []
         if settings.auth == "keys":
             with self._app.app_context():
                 key, _ = keys.create("bench", [Scope.ALL], None, None)
@@ -64,10 +65,10 @@ class ProtectedService:
         new = [{"domain": new_domain()} for _ in range(JOBS // 2)]
         return [job["id"] for _ in range(2) for job in self._call("POST", PATH, new)["data"]]
 
-    def seconds(self, method: str, ids: list[str], times: int) -> float:
-        """Return the mean duration of `times` calls in seconds, each of a random job."""
+    def seconds(self, method: str, times: int) -> float:
+        """Return the mean duration of `times` calls in seconds, each of one of `job_ids`."""
         calls = [
-            self._environ(method, f"{PATH}/{random.choice(ids)}", self._body(method))  # noqa: S311
+            self._environ(method, f"{PATH}/{random.choice(self.job_ids)}", self._body(method))  # noqa: S311
             for _ in range(times)
         ]
         started = time.perf_counter()
@@ -109,19 +110,23 @@ class ProtectedService:
         return json.loads(self._answer(self._environ(method, path, body)))
 
 
-@contextmanager
-def unchained() -> Iterator[None]:
-    """Record events without the hash chain."""
-    chained = change_queries.CHANGE
-    previous = "(SELECT cur.chain FROM cur)"
-    sql = chained.sql.replace(event_hash(previous, "f"), "''::bytea")
-    if sql == chained.sql:
-        raise SystemExit("the statement has no chain to leave out")
-    change_queries.CHANGE = dataclasses.replace(chained, sql=sql)
-    try:
-        yield
-    finally:
-        change_queries.CHANGE = chained
+UNHASHED = """
+    CREATE OR REPLACE FUNCTION pg_catalog.sha256(bytea) RETURNS bytea LANGUAGE sql IMMUTABLE
+    AS 'SELECT $$$$::bytea'"""
+"""Replaces the hash of events, and the content that it covers, by an empty value.
+
+PostgreSQL puts the body of such a function in place of its call, wherever the call is.
+"""
+
+
+def check_unhashed(url: str) -> None:
+    """Check that the database has events, but no hashes."""
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), count(*) FILTER (WHERE hash <> '') FROM job_events")
+        ((events, hashed),) = cursor.fetchall()
+    connection.close()
+    if hashed or not events:
+        raise SystemExit(f"{hashed} of {events} events have a hash that was to be left out")
 
 
 def role(url: str) -> str:
@@ -146,57 +151,64 @@ def main() -> None:
     options = parser.parse_args()
     count = options.rounds or (4 if options.quick else 25)
 
-    with databases(1) as (url,), ExitStack() as stack:
-        other_role = role(url)
-        services = {
-            "open": ProtectedService(Settings(database_url=url, auth="off", **NO_LIMITS)),
-            "keys": ProtectedService(Settings(database_url=url, **NO_LIMITS)),
-            "rate limits": ProtectedService(Settings(database_url=url, auth="off", **LIMITS)),
-            "row security": ProtectedService(
-                Settings(database_url=other_role, auth="off", **NO_LIMITS)
-            ),
-            "all of these": ProtectedService(Settings(database_url=other_role, **LIMITS)),
-        }
+    with databases(2) as (url, unhashed_url), ExitStack() as stack:
+        services = make_services(url, unhashed_url)
         for service in services.values():
             stack.callback(service.close)
-        ids = services["open"].make_jobs()
-        vacuum(url)
-        found = [
-            seconds(services, ids, options.times, f"round {number} of {count}")
+        rounds = [
+            measure(services, options.times, f"round {number} of {count}")
             for number in range(count + 1)
         ][1:]
-        print_result(f"cost of each protection ({count} paired rounds of {options.times} calls):")
-        for what, other, base in (
-            *(
-                (f"{name}, {method}", (name, method), ("open", method))
-                for name in list(services)[1:]
-                for method in ("GET", "PUT")
-            ),
-            ("the chained history, PUT", ("open", "PUT"), ("unchained", "PUT")),
-        ):
-            ratios = [one[other] / one[base] for one in found]
-            slow, quick = (
-                statistics.median(one[which] for one in found) * 1000 for which in (other, base)
-            )
-            print_result(
-                f"  {what}: {slow:.2f} ms and {quick:.2f} ms without, ratio {summarize(ratios)}"
-            )
+        check_unhashed(unhashed_url)
+    print_result(f"cost of each protection ({count} paired rounds of {options.times} calls):")
+    for protection in PROTECTIONS:
+        for method in ("GET", "PUT"):
+            print_cost(rounds, f"{protection}, {method}", (protection, method), ("open", method))
+    print_cost(rounds, "the chained history, PUT", ("open", "PUT"), (UNCHAINED, "PUT"))
 
 
-def seconds(
-    services: Mapping[str, ProtectedService], ids: list[str], times: int, label: str
-) -> dict[tuple[str, str], float]:
-    """Return the seconds of a call by service and method, measured once in a random order."""
+def make_services(url: str, unhashed_url: str) -> dict[str, ProtectedService]:
+    """Return the services to compare, by name, with their jobs."""
+    execute(unhashed_url, (UNHASHED, ()))
+    other_role = role(url)
+    settings = {
+        "open": Settings(database_url=url, auth="off", **NO_LIMITS),
+        "keys": Settings(database_url=url, **NO_LIMITS),
+        "rate limits": Settings(database_url=url, auth="off", **LIMITS),
+        "row security": Settings(database_url=other_role, auth="off", **NO_LIMITS),
+        "all of these": Settings(database_url=other_role, **LIMITS),
+        UNCHAINED: Settings(database_url=unhashed_url, auth="off", **NO_LIMITS),
+    }
+    services = {name: ProtectedService(each) for name, each in settings.items()}
+    job_ids = services["open"].make_jobs()
+    for name, service in services.items():
+        service.job_ids = service.make_jobs() if name == UNCHAINED else job_ids
+    for each in (url, unhashed_url):
+        vacuum(each)
+    return services
+
+
+Call = tuple[str, str]
+"""A service and a method."""
+
+
+def measure(services: Mapping[str, ProtectedService], times: int, label: str) -> dict[Call, float]:
+    """Return the seconds of each kind of call, measured once in a random order."""
     show_progress(label)
-    measures = [
-        *((name, method) for name in services for method in ("GET", "PUT")),
-        ("unchained", "PUT"),
-    ]
-    found = {}
-    for name, method in random.sample(measures, len(measures)):
-        with unchained() if name == "unchained" else ExitStack():
-            found[name, method] = services.get(name, services["open"]).seconds(method, ids, times)
-    return found
+    calls = [(name, method) for name in services for method in ("GET", "PUT")]
+    return {
+        (name, method): services[name].seconds(method, times)
+        for name, method in random.sample(calls, len(calls))
+    }
+
+
+def print_cost(rounds: Sequence[Mapping[Call, float]], what: str, other: Call, base: Call) -> None:
+    """Print the seconds of a call with a protection and without it, and their ratio."""
+    slow, quick = (
+        statistics.median(seconds[call] for seconds in rounds) * 1000 for call in (other, base)
+    )
+    ratios = [seconds[other] / seconds[base] for seconds in rounds]
+    print_result(f"  {what}: {slow:.2f} ms and {quick:.2f} ms without, ratio {summarize(ratios)}")
 
 
 if __name__ == "__main__":
