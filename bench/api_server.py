@@ -8,6 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -103,8 +104,10 @@ class ApiServer:
 
     def _stop(self) -> None:
         assert self._make is not None
-        processes = psutil.Process(self._make.pid).children(recursive=True)
-        os.killpg(self._make.pid, signal.SIGTERM)
+        processes: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it may have failed to start
+            processes = psutil.Process(self._make.pid).children(recursive=True)
+            os.killpg(self._make.pid, signal.SIGTERM)
         _, alive = psutil.wait_procs(processes, STOP_SECONDS)
         for process in alive:
             process.kill()

@@ -1,5 +1,6 @@
 """The basis of all benchmarks: a PostgreSQL server with databases, and the output of results."""
 
+import signal
 import statistics
 import sys
 import tempfile
@@ -80,8 +81,10 @@ def without_indexes(url: str, *tables: str) -> Iterator[None]:
 def databases(count: int) -> Iterator[list[str]]:
     """Start a PostgreSQL server and yield the URLs of empty databases that have the schema.
 
-    The server does not wait for the disk: fsync is off.
+    The server does not wait for the disk: fsync is off. It is deleted at the end, also if the
+    benchmark is interrupted or terminated.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     postgres = Postgres(Path(tempfile.mkdtemp(prefix="sj-bench-")))
     try:
         server = postgres.start()

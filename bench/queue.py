@@ -32,6 +32,7 @@ from bench.ground import (
     show_progress,
     summarize,
     vacuum,
+    without_indexes,
 )
 from support.service import Service, own_work
 
@@ -88,7 +89,8 @@ class BenchQueue:
         self._app = create_app(
             Settings(database_url=url, auth="off", rate_limit=False, threads=CLAIMERS)
         )
-        self._fill(jobs, days=10)
+        with without_indexes(url, "scrape_jobs"):
+            self._fill(jobs, days=10)
         if flood:
             parameters = {"jobs": flood + DOMAIN_LIMIT, "running": DOMAIN_LIMIT, "types": TYPES}
             execute(url, (FLOOD, parameters))
