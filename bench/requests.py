@@ -2,9 +2,9 @@
 
 The loads are reads of a job (GET), conditional reads (304), progress reports (PUT), creations
 (POST) and claims of one job, each over 8 connections. The databases have 1,000, 100,000 and
-1,000,000 jobs, with ten events for each job. The service is started as a user starts it, with
-`make serve` and two processes, under each server in turn. Every round visits all databases and
-servers, so that a drift of the machine's speed affects all of them.
+1,000,000 jobs, with ten events for each job. The service runs in two processes, as `make serve`
+starts them, under each server in turn, without API keys and rate limits. Every round visits all
+databases and servers, so that a drift of the machine's speed affects all of them.
 
 A GET and a PUT must cost at most 1.3 times as much CPU at the largest size as at the smallest:
 otherwise the exit code is 1.
@@ -24,7 +24,7 @@ from sqlalchemy.engine import make_url
 
 from app.config import Settings
 from bench import request_chart
-from bench.api_server import ApiServer, seconds_used
+from bench.cpu_times import postgres_cpu, seconds_used, server_cpu
 from bench.dataset import EVENTS_OF_A_JOB, Dataset, fill
 from bench.ground import databases, print_result, show_progress, summarize
 from bench.load import CONNECTIONS, run_load
@@ -32,12 +32,19 @@ from bench.machine import describe, in_words
 from bench.request_loads import LOADS
 from bench.request_results import Case, Measurement, Results
 from support.round_trips import CountingProxy
+from support.service import Service
 
 SIZES = (1_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
 SERVERS = ("gunicorn", "granian")
 PROCESSES = "2"
 WARM_UP_SECONDS = 0.4
+ALONE = {
+    "WEB_CONCURRENCY": "1", "THREADS": "1", "SCRAPE_JOBS_WEBHOOK_DISPATCH": "off",
+    "SCRAPE_JOBS_HOUSEKEEPING": "off",
+}  # fmt: skip
+"""Settings of a service that only answers requests."""
+
 COUNTED_REQUESTS = 30
 """Requests of which the round trips are counted, after as many others."""
 
@@ -71,17 +78,17 @@ def measure(
     server: str, dataset: Dataset, seconds: float, progress: Callable[[str], None]
 ) -> Iterator[Measurement]:
     """Start the server on the database and measure each load once."""
-    with ApiServer(server, dataset.url, WEB_CONCURRENCY=PROCESSES) as api:
+    with Service(dataset.url, SERVER=server, WEB_CONCURRENCY=PROCESSES) as service:
         for name, make_load in LOADS.items():
             progress(name)
-            run_load(api.port, make_load(dataset), WARM_UP_SECONDS)
+            run_load(service.port, make_load(dataset), WARM_UP_SECONDS)
             load, pending = make_load(dataset), dataset.count("pending")
-            server_cpu, postgres_cpu = api.server_cpu(), api.postgres_cpu()
-            result = run_load(api.port, load, seconds)
-            used = seconds_used(server_cpu, api.server_cpu())
-            postgres_used = seconds_used(postgres_cpu, api.postgres_cpu())
+            before = server_cpu(service), postgres_cpu(dataset.url)
+            result = run_load(service.port, load, seconds)
+            after = server_cpu(service), postgres_cpu(dataset.url)
             if name == "claim" and pending - dataset.count("pending") != len(result.latencies):
                 raise SystemExit("a claim found no job")
+            used, postgres_used = map(seconds_used, before, after)
             yield Measurement.of(Case(server, dataset.jobs, name), result, used, postgres_used)
     dataset.restore()
 
@@ -89,19 +96,19 @@ def measure(
 def count_round_trips(server: str, dataset: Dataset) -> dict[str, int]:
     """Return the round trips to PostgreSQL of a request, by load: the median of some requests.
 
-    The first requests open connections and prepare statements; the threads of the service run
-    statements of their own now and then.
+    The first requests open connections and prepare statements, and are not counted. The service
+    does nothing in the background.
     """
     proxy = CountingProxy(make_url(dataset.url))
     found = {}
-    with ApiServer(server, proxy.url, WEB_CONCURRENCY="1", THREADS="1") as api:
+    with Service(proxy.url, SERVER=server, **ALONE) as service:
         for name, make_load in LOADS.items():
             load = make_load(dataset)
             counts = []
             for _ in range(2 * COUNTED_REQUESTS):
                 one = dataclasses.replace(load, limit=1)
                 before = len(proxy.round_trips)
-                run_load(api.port, one, seconds=1, connections=1)
+                run_load(service.port, one, seconds=1, connections=1)
                 counts.append(len(proxy.round_trips) - before)
             found[name] = round(statistics.median(counts[COUNTED_REQUESTS:]))
     proxy.close()
