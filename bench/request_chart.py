@@ -12,9 +12,9 @@ from bench.request_results import Case, Results
 WIDTH = 860
 MARGIN = 40
 PANEL_HEIGHT = 190
-PANEL_GAP = 56
+PANEL_GAP = 40
 TOP = 70
-FOOT = 34
+FOOT = 30
 BAR_GAP = 2
 COLORS = ("#9ecae1", "#4292c6", "#08519c")
 """From the smallest database to the largest; more sizes repeat them."""
@@ -30,13 +30,13 @@ STYLE = """
 """
 
 
-def draw(results: Results) -> str:
-    """Return the SVG of the requests per second of every case."""
+def draw(results: Results, conditions: str) -> str:
+    """Return the SVG of the requests per second of every case, with the conditions in its title."""
     servers = results.servers()
     height = TOP + len(servers) * (PANEL_HEIGHT + PANEL_GAP) + FOOT
     sizes = sorted({case.jobs for case in results.cases()})
     rates = {case: results.median(case, lambda m: m.rate) for case in results.cases()}
-    title = "Requests per second, by the number of jobs in the database"
+    title = escape(f"Requests per second by the number of jobs, {conditions}")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
         f"<title>{title}</title>",

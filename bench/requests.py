@@ -38,6 +38,7 @@ SIZES = (1_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
 SERVERS = ("gunicorn", "granian")
 PROCESSES = "2"
+CONDITIONS = f"{CONNECTIONS} connections to {PROCESSES} processes"
 WARM_UP_SECONDS = 0.4
 ALONE = {
     "WEB_CONCURRENCY": "1", "THREADS": "1", "SCRAPE_JOBS_WEBHOOK_DISPATCH": "off",
@@ -192,8 +193,7 @@ def main() -> None:
     options.servers = [name for name in options.servers or SERVERS if name in installed]
     results = run(options)
     print_result(
-        f"requests over {CONNECTIONS} connections to {PROCESSES} processes,"
-        f" {EVENTS_OF_A_JOB} events for each job; medians of {options.rounds} rounds"
+        f"{CONDITIONS}, {EVENTS_OF_A_JOB} events for each job; medians of {options.rounds} rounds"
         f" of {options.seconds:g} s; times in ms, CPU for each request"
     )
     print_result(in_words(results.machine))
@@ -205,7 +205,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(results.as_json(), indent=1) + "\n")
     if options.svg:
-        options.svg.write_text(request_chart.draw(results))
+        options.svg.write_text(request_chart.draw(results, CONDITIONS))
     if not check_growth(results, options.sizes[0], options.sizes[-1]):
         sys.exit(1)
 

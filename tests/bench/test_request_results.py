@@ -61,9 +61,10 @@ def test_table_has_medians_of_each_case(results: Results) -> None:
 
 
 def test_plot_has_one_bar_for_each_case(results: Results) -> None:
-    plot = ElementTree.fromstring(draw(results))
+    plot = ElementTree.fromstring(draw(results, "2 connections & more"))
     texts = [text.text or "" for text in plot.iter(f"{SVG}text")]
     assert {"gunicorn", "GET", "402", "200", "1,000 jobs", "2,000 jobs"} < set(texts)
+    assert texts[0] == "Requests per second by the number of jobs, 2 connections & more"
     assert texts[-1].startswith("a <fast> one, 2 cores, 8 GiB; PostgreSQL 18.0")
     bars = [float(bar.get("height", "0")) for bar in plot.iter(f"{SVG}rect") if bar.get("x")]
     low, high = sorted(bars)[-2:]
@@ -76,6 +77,6 @@ def test_plot_has_a_panel_for_each_server(results: Results) -> None:
         [*results.measurements, measured(1000, 900, 1, "granian"), measured(2000, 9, 1, "granian")],
         {"gunicorn": {"GET": 1}, "granian": {"GET": 1}},
     )
-    plot = ElementTree.fromstring(draw(both))
+    plot = ElementTree.fromstring(draw(both, "2 connections"))
     panels = [text.text for text in plot.iter(f"{SVG}text") if text.get("class") == "panel"]
     assert panels == ["gunicorn", "granian"]
