@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,8 @@ def filled_databases(sizes: Sequence[int]) -> Iterator[list[Dataset]]:
 
             progress(0)
             datasets.append(fill(url, size, progress))
+        show_progress("writing the databases to the disk")
+        os.sync()  # else the system writes them during the first measurements
         yield datasets
 
 
@@ -126,8 +129,8 @@ def run(options: argparse.Namespace) -> Results:
             show_progress(f"counting round trips, {server}")
             round_trips[server] = count_round_trips(server, datasets[0])
         for number in range(options.rounds):
-            for dataset in datasets if number % 2 else reversed(datasets):
-                for server in options.servers if number % 2 else reversed(options.servers):
+            for dataset in reversed(datasets) if number % 2 else datasets:
+                for server in reversed(options.servers) if number % 2 else options.servers:
                     place = f"round {number + 1} of {options.rounds}: {server}, {dataset.jobs:,}"
 
                     def progress(load: str, place: str = place) -> None:
