@@ -5,6 +5,7 @@ realistic sizes; their content is the same for all jobs, and their hashes are no
 """
 
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ import psycopg2
 from bench.ground import TIME_ORDERED_ID, execute, vacuum, without_indexes
 
 EVENTS_OF_A_JOB = 10
+MAX_RUNNING = 10_000
+"""Jobs that run at the same time. Their number follows the workers, not the age of the database;
+the sweeper reads them every second."""
+
 DOMAINS = 500
 SAMPLE = 20_000
 """How many jobs of a kind the requests address at most."""
@@ -57,7 +62,8 @@ FILL = f"""
             at, at + interval '5 minutes', %(events)s, 2, sha256(int4send(n))
         FROM (
             SELECT n, floor(%(domains)s * random() ^ 2)::int AS d,
-                (ARRAY['completed', 'running', 'completed', 'pending'])[1 + n %% 4] AS status,
+                CASE WHEN n %% %(running_every)s = 1 THEN 'running' WHEN n %% 4 = 3 THEN 'pending'
+                    ELSE 'completed' END AS status,
                 now() - interval '30 days' * (1 - n::float8 / (%(jobs)s + 1))
                     - interval '5 minutes' AS at
             FROM generate_series(%(first)s, %(last)s) AS n
@@ -80,7 +86,8 @@ FILL = f"""
     FROM job j CROSS JOIN event e"""  # noqa: S608 - made of constants
 """Inserts the jobs with the numbers from `first` to `last`, and their events.
 
-Half of the jobs are completed, a quarter run without a lease, and a quarter are pending.
+A quarter of the jobs are pending, a quarter run, but at most MAX_RUNNING, and the others are
+completed.
 """
 
 IDS = """SELECT id::text FROM scrape_jobs WHERE status = %s ORDER BY random() LIMIT %s"""
@@ -150,7 +157,8 @@ def fill(url: str, jobs: int, progress: Callable[[int], None]) -> Dataset:
         last = min(first + SLICE - 1, jobs)
         values = {
             "first": first, "last": last, "jobs": jobs, "events": EVENTS_OF_A_JOB,
-            "domains": DOMAINS, "config": json.dumps(CONFIG), "metadata": json.dumps(METADATA),
+            "running_every": 4 * math.ceil(jobs / 4 / MAX_RUNNING), "domains": DOMAINS,
+            "config": json.dumps(CONFIG), "metadata": json.dumps(METADATA),
             "stats": json.dumps(STATS), "changes": json.dumps(CHANGES),
         }  # fmt: skip
         execute(url, (FILL, values))
