@@ -5,7 +5,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ def summarize(ratios: Sequence[float]) -> str:
 
 def execute(url: str, *statements: tuple[str, Sequence[object] | Mapping[str, Any]]) -> None:
     """Run statements, each with its parameters, in one transaction."""
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         for sql, values in statements:
             cursor.execute(sql, values)
-    connection.close()
+        connection.commit()
 
 
 def vacuum(url: str) -> None:
