@@ -5,10 +5,10 @@ The timeouts of the server do not help if the server itself hangs, or its disk d
 
 import select
 import time
-from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
+from psycopg2.extras import wait_select
 
 from app.database.database_url import Host
 
@@ -24,6 +24,9 @@ class BoundedConnection(extensions.connection):
     host: Host
     """The server of the connection."""
 
+    _answers: "select.poll | None" = None
+    """Waits for bytes of the server. A new object for each wait would cost more than the wait."""
+
     preamble: str = ""
     """SQL to run before each statement: settings that the server did not accept at the start."""
 
@@ -31,7 +34,19 @@ class BoundedConnection(extensions.connection):
         self.host = host
         self.patience = patience
         super().__init__(dsn)
+        self._answers = _poll(self, select.POLLIN)
         self.made_at = time.monotonic()
+
+    def has_input(self) -> bool:
+        """Return whether the server has sent bytes that are not read yet."""
+        assert self._answers is not None
+        return bool(self._answers.poll(0))
+
+    def wait_for_answer(self, milliseconds: float | None) -> bool:
+        """Wait for bytes of the server; return False if none came in time."""
+        # The socket may change until the connection is made.
+        answers = self._answers or _poll(self, select.POLLIN)
+        return bool(answers.poll(milliseconds))
 
 
 def bound_all_waits() -> None:
@@ -39,15 +54,24 @@ def bound_all_waits() -> None:
     extensions.set_wait_callback(_wait)
 
 
-def _wait(connection: Any) -> None:
+def _wait(connection: extensions.connection) -> None:
     """Wait for the server as psycopg2 does, and give up at the deadline of the connection."""
-    patience = getattr(connection, "patience", None)
+    if not isinstance(connection, BoundedConnection):
+        wait_select(connection)
+        return
+    patience = connection.patience
     deadline = None if patience is None else time.monotonic() + patience
-    poll = select.poll()
     while (state := connection.poll()) != extensions.POLL_OK:
-        poll.register(
-            connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
-        )
         milliseconds = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        if not poll.poll(milliseconds):
+        if state == extensions.POLL_READ:
+            is_ready = connection.wait_for_answer(milliseconds)
+        else:
+            is_ready = bool(_poll(connection, select.POLLOUT).poll(milliseconds))
+        if not is_ready:
             raise AnswerTimedOut("the server's answer timed out")
+
+
+def _poll(connection: extensions.connection, events: int) -> "select.poll":
+    poll = select.poll()
+    poll.register(connection.fileno(), events)
+    return poll

@@ -1,7 +1,6 @@
 """The connection pool of a process: its size, and the checks before a connection is reused."""
 
 import os
-import select
 from typing import Any
 
 from sqlalchemy import Engine, QueuePool, event
@@ -44,7 +43,9 @@ def watch(engine: Engine, servers: Servers) -> None:
 
     @event.listens_for(engine, "checkout")
     def replace_unusable(connection: BoundedConnection, _record: Any, _proxy: Any) -> None:
-        if connection.closed or servers.is_retired(connection) or _was_ended_by_server(connection):
+        # A server sends nothing on an idle connection except the message that ends it. To ask for
+        # that needs no round trip.
+        if connection.closed or servers.is_retired(connection) or connection.has_input():
             raise DisconnectionError
 
     @event.listens_for(engine, "invalidate")
@@ -57,13 +58,3 @@ def watch(engine: Engine, servers: Servers) -> None:
     event.listen(engine, "checkout", lambda *_: CONNECTIONS_IN_USE.inc())
     event.listen(engine, "checkin", lambda *_: CONNECTIONS_IN_USE.dec())
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
-
-
-def _was_ended_by_server(connection: BoundedConnection) -> bool:
-    """Return whether the server has ended an idle connection. This needs no round trip.
-
-    A server sends nothing on an idle connection except the message that ends it.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
