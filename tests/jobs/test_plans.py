@@ -88,7 +88,9 @@ def test_job_is_changed_by_primary_key(filled: PlanDatabase) -> None:
         "status": "running", "stats": {"pagesProcessed": 1}, "metadata": {"a": 1},
         "fixed_fields": {"job_type": "domain_scrape"}, "queue_fields": {"priority": 5},
     }  # fmt: skip
-    job_id = filled.rows("SELECT id FROM scrape_jobs WHERE status = 'pending' LIMIT 1")[0][0]
+    ((job_id,),) = filled.rows(
+        "SELECT id FROM scrape_jobs WHERE status = 'pending' AND job_type = 'domain_scrape' LIMIT 1"
+    )
     parameters = {
         "id": str(job_id),
         "request": json.dumps(request),
