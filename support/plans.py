@@ -61,10 +61,12 @@ class PlanDatabase:
         """
         counts = "SELECT relname, seq_scan, coalesce(idx_scan, 0) FROM pg_stat_xact_user_tables"
         self.rows("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan")
-        before = {name: numbers for name, *numbers in self.rows(counts)}
-        self.rows(statement.text, {PARAMETER: None, **parameters})
-        after = {name: numbers for name, *numbers in self.rows(counts)}
-        self.rows("ROLLBACK")
+        try:
+            before = {name: numbers for name, *numbers in self.rows(counts)}
+            self.rows(statement.text, {PARAMETER: None, **parameters})
+            after = {name: numbers for name, *numbers in self.rows(counts)}
+        finally:
+            self.rows("ROLLBACK")
         return {
             name: (after[name][0] - before[name][0], after[name][1] - before[name][1])
             for name in TABLES

@@ -89,7 +89,8 @@ def test_job_is_changed_by_primary_key(filled: PlanDatabase) -> None:
         "fixed_fields": {"job_type": "domain_scrape"}, "queue_fields": {"priority": 5},
     }  # fmt: skip
     ((job_id,),) = filled.rows(
-        "SELECT id FROM scrape_jobs WHERE status = 'pending' AND job_type = 'domain_scrape' LIMIT 1"
+        "UPDATE scrape_jobs SET version = 3 WHERE id = (SELECT id FROM scrape_jobs"
+        " WHERE status = 'pending' AND job_type = 'domain_scrape' LIMIT 1) RETURNING id"
     )
     parameters = {
         "id": str(job_id),
