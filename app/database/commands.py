@@ -1,18 +1,24 @@
-"""The command group ``flask sql``: all statements, their plans, and a psql on the database."""
+"""The command group ``flask sql``: statements, functions, plans, and a psql on the database."""
 
 import difflib
 import textwrap
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import click
 from flask.cli import AppGroup
 
 from app import database
 from app.database import Statement, catalogue
+from app.database.functions import DatabaseFunction, functions
 from app.database.psql import PsqlNotFound, run_psql
 from app.database.tenant_scope import all_customers
 from app.errors import DatabaseFailure
+
+NO_PLAN = (
+    "A function has no plan of its own: PostgreSQL plans its statements one by one."
+    " The module auto_explain logs these plans"
+)
 
 
 def sql_commands(database_url: Callable[[], str]) -> AppGroup:
@@ -24,7 +30,7 @@ def sql_commands(database_url: Callable[[], str]) -> AppGroup:
     """
     group = AppGroup(
         "sql",
-        help="List the SQL statements with their promises, show one, or open psql.",
+        help="List SQL statements and functions with their promises, show one, or open psql.",
         invoke_without_command=True,
         callback=_list_unless_subcommand,
     )
@@ -33,11 +39,16 @@ def sql_commands(database_url: Callable[[], str]) -> AppGroup:
     @click.argument("name")
     @click.option("--explain", is_flag=True, help="Print its plan on the database, too.")
     def show(name: str, explain: bool) -> None:
-        """Print the statement NAME with its promise and its parameters."""
-        statement = _find(name)
-        click.echo(catalogue.render(statement), nl=False)
+        """Print the statement or function NAME with its promise and its parameters."""
+        found = _find(name)
+        if isinstance(found, DatabaseFunction):
+            click.echo(found.definition, nl=False)
+            if explain:
+                raise click.ClickException(NO_PLAN)
+            return
+        click.echo(catalogue.render(found), nl=False)
         if explain:
-            click.echo(f"\n{_plan_of(statement)}")
+            click.echo(f"\n{_plan_of(found)}")
 
     @group.command("render")
     def render() -> None:
@@ -62,19 +73,23 @@ def sql_commands(database_url: Callable[[], str]) -> AppGroup:
 def _list_unless_subcommand(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
-    for statement in catalogue.statements().values():
-        click.echo(statement.name)
-        click.echo(textwrap.indent(textwrap.fill(statement.promise, 96), "    "))
+    for name, each in _statements_and_functions().items():
+        click.echo(name)
+        click.echo(textwrap.indent(textwrap.fill(each.promise, 96), "    "))
 
 
-def _find(name: str) -> Statement:
-    statements = catalogue.statements()
-    if name in statements:
-        return statements[name]
-    near = difflib.get_close_matches(name, statements, n=3)
-    near += [each for each in statements if name in each and each not in near][:3]
+def _statements_and_functions() -> Mapping[str, Statement | DatabaseFunction]:
+    return {**catalogue.statements(), **functions()}
+
+
+def _find(name: str) -> Statement | DatabaseFunction:
+    known = _statements_and_functions()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3)
+    near += [each for each in known if name in each and each not in near][:3]
     hint = f"; did you mean {' or '.join(near)}?" if near else "; flask sql lists all"
-    raise click.ClickException(f"There is no statement {name}{hint}")
+    raise click.ClickException(f"There is no statement or function {name}{hint}")
 
 
 def _plan_of(statement: Statement) -> str:

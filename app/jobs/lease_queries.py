@@ -27,9 +27,7 @@ _APPEND_CLAIMED = events.append_event(
             "started_at": (timestamp("picked.started_at"), timestamp("picked.t")),
             "scheduled_for": (timestamp("picked.scheduled_for"), "NULL::text"),
             "worker_id": ("picked.worker_id", "%(worker_id)s::text"),
-        },
-        {},
-        keep_whole="false",
+        }
     ),
     stats="picked.stats",
     previous_seq="picked.status_seq",

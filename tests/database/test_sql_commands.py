@@ -12,6 +12,7 @@ from sqlalchemy import text
 from app import database
 from app.database import catalogue, psql
 from app.database.catalogue import statements
+from app.database.functions import functions
 from support.service import ROOT
 
 
@@ -19,10 +20,11 @@ def flask_sql(app: Flask, *words: str) -> Result:
     return app.test_cli_runner().invoke(args=["sql", *words])
 
 
-def test_list_names_all_statements(app: Flask) -> None:
+def test_list_names_all_statements_and_functions(app: Flask) -> None:
     done = flask_sql(app)
     assert done.exit_code == 0, done.output
-    assert [line for line in done.output.splitlines() if line[:1].strip()] == list(statements())
+    listed = [line for line in done.output.splitlines() if line[:1].strip()]
+    assert listed == [*statements(), *functions()]
     assert "The migration that the database is at" in done.output
 
 
@@ -32,6 +34,19 @@ def test_show_prints_promise_parameters_and_sql(app: Flask) -> None:
     assert done.output == catalogue.render(statements()["database_state"])
     assert done.output.startswith("-- database_state\n--\n-- The migration that the database is at")
     assert "-- Parameters: none\n\nSELECT\n    (SELECT string_agg(" in done.output
+
+
+def test_show_prints_the_file_of_a_function(app: Flask) -> None:
+    done = flask_sql(app, "show", "change_job_1")
+    assert done.exit_code == 0, done.output
+    file = ROOT / "app" / "jobs" / "sql" / "change_job_1.sql"
+    assert done.output == file.read_text(encoding="utf-8")
+
+
+def test_function_has_no_plan(app: Flask) -> None:
+    done = flask_sql(app, "show", "change_job_1", "--explain")
+    assert done.exit_code == 1
+    assert "A function has no plan of its own" in done.output
 
 
 @pytest.mark.parametrize("name", ["get_job", "change_job", "claim_all", "lock_totals"])
@@ -51,7 +66,7 @@ def test_explain_leaves_nothing_prepared(app: Flask) -> None:
 def test_unknown_name_is_answered_with_near_names(app: Flask) -> None:
     done = flask_sql(app, "show", "chnge_job")
     assert done.exit_code == 1
-    assert "There is no statement chnge_job; did you mean change_job" in done.output
+    assert "There is no statement or function chnge_job; did you mean change_job" in done.output
     assert "flask sql lists all" in flask_sql(app, "show", "zzz").output
 
 
