@@ -112,13 +112,23 @@ def _claim(
 ) -> Sequence[ClaimedJob]:
     jobs: list[ClaimedJob] = []
     partitioning = request.filter.partitioning
+    only_first = request.filter.accepts_whole_partitions
     for extra in EXTRA_CANDIDATES:
-        attempt = queries.claim(partitioning, request, tokens[len(jobs) :], extra, provenance)
+        attempt = queries.claim(
+            partitioning,
+            request,
+            tokens[len(jobs) :],
+            extra,
+            provenance,
+            only_first=only_first,
+        )
         jobs.extend(attempt.jobs)
         if attempt.cut_off:
             partitioning = "all_domains"
         elif len(jobs) == len(tokens) or not (attempt.skipped or attempt.has_more):
             break
+        elif only_first:
+            only_first = False
         elif not attempt.jobs:
             time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 - jitter, no secret
     return sorted(jobs)
