@@ -109,6 +109,7 @@ BY_TYPE = {
     "boolean": True,
     "text": "x",
     "uuid": ID,
+    "json": "[]",
     "jsonb": "{}",
     "timestamp with time zone": NOW,
 }
