@@ -8,13 +8,62 @@ from typing import Any
 from uuid import UUID
 
 from app import database
-from app.database import Statement
+from app.database import Statement, timestamp
 from app.database.tenant_scope import visible_rows
 from app.events import queries as events
 from app.events.provenance import Provenance
 from app.jobs.outages import OUTAGES, RECOVERY
 from app.jobs.representation import Representation, job_json, tag
 from app.jobs.states import Status, allowed_transitions
+
+_APPEND_CLAIMED = events.append_event(
+    "FROM picked",
+    job_id="picked.id",
+    seq="picked.version + 1",
+    at="picked.t",
+    old_status=f"'{Status.PENDING}'::text",
+    new_status=f"'{Status.RUNNING}'::text",
+    changes=events.field_changes(
+        {
+            "started_at": (timestamp("picked.started_at"), timestamp("picked.t")),
+            "scheduled_for": (timestamp("picked.scheduled_for"), "NULL::text"),
+            "worker_id": ("picked.worker_id", "%(worker_id)s::text"),
+        },
+        {},
+        keep_whole="false",
+    ),
+    stats="picked.stats",
+    previous_seq="picked.status_seq",
+    retry_count="picked.retry_count",
+    previous_hash="(SELECT picked.chain FROM picked WHERE picked.id = v.job_id)",
+)
+
+
+def take(only: str = "") -> str:
+    """Return the clauses that lease the jobs of the clause ``picked`` to a worker.
+
+    They belong to the statement that picks the jobs, and append the events. The clause ``job``
+    has the jobs as they are afterwards. Parameters are `worker_id`, `lease_seconds` and those of
+    the provenance.
+
+    ``picked`` holds locked rows of pending jobs, with the time of the claim as `t` and a lease
+    token for each job as `token`.
+
+    Args:
+        only: A further condition on the job ``j``, which names the job in a statement about one.
+    """
+    return f"""{_APPEND_CLAIMED}, job AS (
+        UPDATE scrape_jobs j SET
+            status = '{Status.RUNNING}', started_at = picked.t, scheduled_for = NULL,
+            worker_id = %(worker_id)s::text, lease_token = picked.token,
+            lease_seconds = %(lease_seconds)s::int,
+            lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
+            cancel_heard_at = NULL, updated_at = picked.t, version = picked.version + 1,
+            status_seq = picked.version + 1, chain = event.hash
+        FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id {only}
+        RETURNING j.*
+    ), {events.enqueue_for_webhooks()}, {events.enqueue_for_statistics()}"""
+
 
 LEASE_ARGUMENTS = (
     "%(worker_id)s::text, %(lease_seconds)s::int, %(allowed_transitions)s::json,"

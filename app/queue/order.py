@@ -16,8 +16,8 @@ enough, the partition is cut off, and the claim is repeated with the finer parti
 "all_domains": one domain and one concurrency limit each, so that a full domain is skipped in one
 step.
 
-Mostly no limit prevents the first jobs from starting. So the first attempt of a claim reads only
-these, and the limits of those that it tries are checked one by one.
+Mostly no limit prevents the first jobs from starting. So a small claim first reads only these, and
+the limits of those that it tries are checked one by one.
 """
 
 from collections.abc import Mapping
@@ -89,12 +89,11 @@ def _coarse(coarse: _CoarsePartitioning) -> str:
     """Return SQL for the first jobs of each partition that may start."""
     return f"""
     SELECT concat_ws(' ', v.value, p.priority) AS partition_key,
-        f.id, f.domain, f.max_concurrent, f.rank, f.free_slots, f.ready,
-        f.position = %(window)s::int AS cut_off
+        f.id, f.domain, f.rank, f.free_slots, f.ready, f.position = %(window)s::int AS cut_off
     FROM {_PRIORITIES} CROSS JOIN {coarse.values} AS v (value) CROSS JOIN LATERAL (
         SELECT w.*, w.matches AND coalesce(w.free_slots > 0, true) AS ready FROM (
             SELECT s.*, row_number() OVER (ORDER BY s.due_at) AS position FROM (
-                SELECT j.id, j.domain, j.max_concurrent, {DUE_AT} AS due_at, {RANK} AS rank,
+                SELECT j.id, j.domain, {DUE_AT} AS due_at, {RANK} AS rank,
                     {MATCHES_FILTER} AS matches,
                     {_free_slots(JOB_LIMIT, "j.domain")} AS free_slots
                 FROM scrape_jobs j
@@ -142,8 +141,7 @@ def _fine(index: str, given: Mapping[str, str] = MappingProxyType({})) -> str:
         ORDER BY {DUE_AT}"""
     return f"""
     SELECT concat_ws(' ', {", ".join(f"part.{name}" for name in names)}) AS partition_key,
-        f.id, part.domain, nullif(part.own_limit, 0) AS max_concurrent, f.rank, part.free_slots,
-        true AS ready, false AS cut_off
+        f.id, part.domain, f.rank, part.free_slots, true AS ready, false AS cut_off
     FROM (
         SELECT part.* FROM {f"{values} CROSS JOIN LATERAL" if given else ""} (
             WITH RECURSIVE part ({", ".join(names)}) AS (

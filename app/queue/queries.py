@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 from app import database
 from app.database import Statement
 from app.database.page_size import fit_page
+from app.events import queries as events
 from app.events.provenance import Provenance
-from app.jobs.lease_queries import LEASE_ARGUMENTS, lease_parameters
+from app.jobs.lease_queries import LEASE_ARGUMENTS, lease_parameters, take
 from app.jobs.representation import job_json
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest, UpcomingJob
-from app.queue.order import FIRST_JOBS, MAX_SKIPPED_JOBS, PARTITIONINGS
+from app.queue.order import DUE_AT, FIRST_JOBS, JOB_LIMIT, MAX_SKIPPED_JOBS, PARTITIONINGS
 
 
 def _candidates(partitioning: str) -> str:
@@ -28,7 +29,7 @@ def _candidates(partitioning: str) -> str:
             SELECT max(f.rank) AS last FROM found f
             GROUP BY f.partition_key HAVING count(*) >= %(candidates)s::int) AS l
     ), candidate AS MATERIALIZED (
-        SELECT n.id, n.domain, n.max_concurrent, n.rank FROM (
+        SELECT n.id, n.rank FROM (
             SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth
             FROM found f WHERE f.ready
         ) AS n, cut, horizon
@@ -38,39 +39,77 @@ def _candidates(partitioning: str) -> str:
     )"""
 
 
-_CLAIM_PROMISE = (
-    "At most `limit` of the due jobs that come next run from now on, leased to this worker; see"
-    " claim_jobs_1. The last row returns the number of candidates, whether a partition was cut off,"
-    " and whether another claim may find more."
-)
+_HAS_MORE = "(SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)"
 
 
-def _claim_statement(name: str, candidates: str, cut_off: str, has_more: str) -> Statement:
-    """Return the statement that claims jobs of the clause ``candidate``.
+_STILL_PENDING = "(j.status = 'pending') IS TRUE"
+"""A condition in words that no index has: the candidates are then read by id, not by reading all
+pending jobs."""
 
-    Args:
-        name: The name of the statement.
-        candidates: The clauses up to ``candidate``.
-        cut_off: SQL for whether a partition was cut off.
-        has_more: SQL for whether jobs were left out that another claim may find.
-    """
+
+def _claim_statement(partitioning: str) -> Statement:
     return Statement(
-        name,
-        promise=_CLAIM_PROMISE,
+        f"claim_{partitioning}",
+        promise="At most `limit` of the due jobs that come next run from now on, leased to this"
+        " worker. No two claims return the same job, and no limit is exceeded, whatever"
+        " other transactions do at the same time. Jobs that others have locked are skipped,"
+        " and a domain whose limit another claim checks counts as full. The last row"
+        " returns how many candidates were skipped, whether a partition was cut off, and"
+        " whether another claim may find more.",
         sql=f"""
-        WITH {candidates}
-        SELECT c.rank, claimed.id, claimed.token, claimed.job, NULL, NULL, NULL
-        FROM (
-            SELECT array_agg(c.id ORDER BY c.rank, c.id) AS ids,
-                array_agg(c.domain ORDER BY c.rank, c.id) AS domains,
-                array_agg(c.max_concurrent ORDER BY c.rank, c.id) AS limits
-            FROM candidate c
-        ) AS a
-        CROSS JOIN claim_jobs_1(a.ids, a.domains, a.limits, %(domain_limit)s::int,
-            %(tokens)s::text[], {LEASE_ARGUMENTS}) AS claimed
-        JOIN candidate c ON c.id = claimed.id
+        WITH {_candidates(partitioning)}, locked AS MATERIALIZED (
+            SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank
+            FROM candidate c JOIN scrape_jobs j ON j.id = c.id
+            WHERE {_STILL_PENDING} AND {DUE_AT} <= now()
+            ORDER BY c.rank, c.id LIMIT %(limit)s::int FOR NO KEY UPDATE OF j SKIP LOCKED
+        ), numbered AS MATERIALIZED (
+            SELECT j.*, {JOB_LIMIT} AS job_limit,
+                row_number() OVER (PARTITION BY j.domain ORDER BY j.rank, j.id) AS nth
+            FROM locked j
+        ), picked AS MATERIALIZED (
+            SELECT n.*, (%(tokens)s::text[])[row_number() OVER (ORDER BY n.rank, n.id)] AS token
+            FROM numbered n
+            WHERE CASE WHEN n.job_limit IS NULL THEN true
+                WHEN NOT pg_try_advisory_xact_lock(hashtextextended('queue ' || n.domain, 0))
+                    THEN false
+                -- The function reads with a snapshot of its own: this statement's snapshot may
+                -- not include the jobs that the lock's last holder has started.
+                ELSE running_jobs(n.domain) + n.nth <= n.job_limit END
+        ), {take()}
+        SELECT picked.rank, job.id, picked.token, {job_json("job")}, NULL, NULL, NULL
+        FROM job JOIN picked ON picked.id = job.id
         UNION ALL
-        SELECT NULL, NULL, NULL, NULL, (SELECT count(*) FROM candidate), {cut_off}, {has_more}
+        SELECT NULL, NULL, NULL, NULL,
+            (SELECT count(*) FROM candidate) - (SELECT count(*) FROM picked), (SELECT off FROM cut),
+            {_HAS_MORE}
+        ORDER BY rank, id
+        """,
+        past_row_security=True,
+    )
+
+
+def _claim_first_statement(partitioning: str) -> Statement:
+    return Statement(
+        f"claim_first_{partitioning}",
+        promise="At most one job for each of the `tokens` runs from now on, leased to this worker,"
+        " of the first `candidates` due jobs; see claim_jobs_1. The last row returns how many"
+        " candidates were skipped.",
+        sql=f"""
+        WITH candidate AS MATERIALIZED ({FIRST_JOBS[partitioning]}
+        ), claimed AS MATERIALIZED (
+            SELECT job.* FROM (
+                SELECT array_agg(c.id ORDER BY c.rank, c.id) AS ids,
+                    array_agg(c.domain ORDER BY c.rank, c.id) AS domains,
+                    array_agg(c.max_concurrent ORDER BY c.rank, c.id) AS limits
+                FROM candidate c
+            ) AS a CROSS JOIN claim_jobs_1(a.ids, a.domains, a.limits, %(domain_limit)s::int,
+                %(tokens)s::text[], {LEASE_ARGUMENTS}) AS job
+        )
+        SELECT c.rank, j.id, j.token, j.job, NULL, NULL, NULL
+        FROM claimed j JOIN candidate c ON c.id = j.id
+        UNION ALL
+        SELECT NULL, NULL, NULL, NULL,
+            (SELECT count(*) FROM candidate) - (SELECT count(*) FROM claimed), false, false
         ORDER BY rank, id
         """,
         past_row_security=True,
@@ -100,21 +139,8 @@ def _upcoming_statement(partitioning: str) -> Statement:
     )
 
 
-_CLAIM_FIRST = {
-    partitioning: _claim_statement(
-        f"claim_first_{partitioning}", f"candidate AS MATERIALIZED ({jobs})", "false", "false"
-    )
-    for partitioning, jobs in FIRST_JOBS.items()
-}
-_CLAIM = {
-    partitioning: _claim_statement(
-        f"claim_{partitioning}",
-        _candidates(partitioning),
-        cut_off="(SELECT off FROM cut)",
-        has_more="(SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)",
-    )
-    for partitioning in PARTITIONINGS
-}
+_CLAIM = {partitioning: _claim_statement(partitioning) for partitioning in PARTITIONINGS}
+_CLAIM_FIRST = {partitioning: _claim_first_statement(partitioning) for partitioning in FIRST_JOBS}
 _UPCOMING = {partitioning: _upcoming_statement(partitioning) for partitioning in PARTITIONINGS}
 
 
@@ -141,8 +167,6 @@ def claim(
     tokens: Sequence[str],
     extra_candidates: int,
     provenance: Provenance,
-    *,
-    only_first: bool = False,
 ) -> ClaimAttempt:
     """Claim at most one job for each of the `tokens`.
 
@@ -152,22 +176,56 @@ def claim(
         tokens: A new lease token for each job.
         extra_candidates: How many more jobs to consider, because other claims may take some.
         provenance: The provenance of the events.
-        only_first: Whether to consider only the first jobs, without looking past those that a limit
-            prevents. It is cheaper, and needs a name in `order.FIRST_JOBS`.
 
     Raises:
         DatabaseFailure: The database did not answer, or refused the statement.
     """
-    statement = (_CLAIM_FIRST if only_first else _CLAIM)[partitioning]
     parameters = {
         **request.filter.parameters(),
+        "limit": len(tokens),
         **_sizes(len(tokens) + extra_candidates),
+        "tokens": list(tokens),
+        "worker_id": request.worker_id,
+        "lease_seconds": request.lease_seconds,
+        **events.provenance_parameters("claimed", provenance),
+    }
+    return _attempt(_CLAIM[partitioning], parameters)
+
+
+def claim_first(
+    partitioning: str,
+    request: ClaimRequest,
+    tokens: Sequence[str],
+    extra_candidates: int,
+    provenance: Provenance,
+) -> ClaimAttempt:
+    """Claim as `claim` does, but look only at the first jobs of the queue.
+
+    This is cheaper for a few jobs. It does not look past jobs that a limit prevents from starting:
+    they count as skipped.
+
+    Args:
+        partitioning: A name in `order.FIRST_JOBS`. The worker accepts all jobs of the partitions.
+        request: The worker's request; its `limit` is not used.
+        tokens: A new lease token for each job.
+        extra_candidates: How many more jobs to consider than to claim.
+        provenance: The provenance of the events.
+
+    Raises:
+        DatabaseFailure: The database did not answer, or refused the statement.
+    """
+    parameters = {
+        **request.filter.parameters(),
+        "candidates": len(tokens) + extra_candidates,
         "tokens": list(tokens),
         **lease_parameters(request.worker_id, request.lease_seconds, provenance),
     }
-    *rows, (*_, candidates, cut_off, has_more) = database.run(statement, parameters)
-    jobs = [ClaimedJob(*row[:4]) for row in rows]
-    return ClaimAttempt(jobs, candidates - len(jobs), cut_off, has_more)
+    return _attempt(_CLAIM_FIRST[partitioning], parameters)
+
+
+def _attempt(statement: Statement, parameters: Mapping[str, Any]) -> ClaimAttempt:
+    *rows, (*_, skipped, cut_off, has_more) = database.run(statement, parameters)
+    return ClaimAttempt([ClaimedJob(*row[:4]) for row in rows], skipped, cut_off, has_more)
 
 
 class UpcomingJobs(NamedTuple):

@@ -1,11 +1,13 @@
 -- claim_domains
 --
--- At most `limit` of the due jobs that come next run from now on, leased to this worker; see
--- claim_jobs_1. The last row returns the number of candidates, whether a partition was cut off, and
--- whether another claim may find more.
+-- At most `limit` of the due jobs that come next run from now on, leased to this worker. No two
+-- claims return the same job, and no limit is exceeded, whatever other transactions do at the same
+-- time. Jobs that others have locked are skipped, and a domain whose limit another claim checks
+-- counts as full. The last row returns how many candidates were skipped, whether a partition was
+-- cut off, and whether another claim may find more.
 --
--- Parameters: domains, domain_limit, job_types, tenant, candidates, tokens, worker_id,
--- lease_seconds, allowed_transitions, provenance
+-- Parameters: domains, domain_limit, job_types, tenant, candidates, limit, tokens, worker_id,
+-- action, actor_type, actor_id, actor_name, request_id, address, lease_seconds
 -- Row security: all customers
 
 WITH found AS MATERIALIZED (
@@ -13,7 +15,6 @@ WITH found AS MATERIALIZED (
         concat_ws(' ', part.domain, part.priority, part.own_limit) AS partition_key,
         f.id,
         part.domain,
-        nullif(part.own_limit, 0) AS max_concurrent,
         f.rank,
         part.free_slots,
         true AS ready,
@@ -124,7 +125,7 @@ horizon AS MATERIALIZED (
     ) AS l
 ),
 candidate AS MATERIALIZED (
-    SELECT n.id, n.domain, n.max_concurrent, n.rank
+    SELECT n.id, n.rank
     FROM
         (
             SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth
@@ -138,34 +139,233 @@ candidate AS MATERIALIZED (
         AND coalesce(n.rank <= horizon.rank, true)
     ORDER BY n.rank, n.id
     LIMIT %(candidates)s::int
-)
-SELECT c.rank, claimed.id, claimed.token, claimed.job, NULL, NULL, NULL
-FROM (
-    SELECT
-        array_agg(c.id ORDER BY c.rank, c.id) AS ids,
-        array_agg(c.domain ORDER BY c.rank, c.id) AS domains,
-        array_agg(c.max_concurrent ORDER BY c.rank, c.id) AS limits
+),
+locked AS MATERIALIZED (
+    SELECT j.*, greatest(now(), j.updated_at) AS t, c.rank
     FROM candidate c
-) AS a
-CROSS JOIN claim_jobs_1(
-    a.ids,
-    a.domains,
-    a.limits,
-    %(domain_limit)s::int,
-    %(tokens)s::text[],
-    %(worker_id)s::text,
-    %(lease_seconds)s::int,
-    %(allowed_transitions)s::json,
-    %(provenance)s::jsonb
-) AS claimed
-JOIN candidate c ON c.id = claimed.id
+    JOIN scrape_jobs j ON j.id = c.id
+    WHERE (j.status = 'pending') IS TRUE AND greatest(j.scheduled_for, j.created_at) <= now()
+    ORDER BY c.rank, c.id
+    LIMIT %(limit)s::int
+    FOR NO KEY UPDATE OF j SKIP LOCKED
+),
+numbered AS MATERIALIZED (
+    SELECT
+        j.*,
+        least(%(domain_limit)s::int, j.max_concurrent) AS job_limit,
+        row_number() OVER (PARTITION BY j.domain ORDER BY j.rank, j.id) AS nth
+    FROM locked j
+),
+picked AS MATERIALIZED (
+    SELECT n.*, (%(tokens)s::text[])[row_number() OVER (ORDER BY n.rank, n.id)] AS token
+    FROM numbered n
+    WHERE CASE
+        WHEN n.job_limit IS NULL THEN true
+        WHEN NOT pg_try_advisory_xact_lock(hashtextextended('queue ' || n.domain, 0)) THEN false
+        -- The function reads with a snapshot of its own: this statement's snapshot may
+        -- not include the jobs that the lock's last holder has started.
+        ELSE running_jobs(n.domain) + n.nth <= n.job_limit
+    END
+),
+event_values AS MATERIALIZED (
+    SELECT
+        picked.id AS job_id,
+        picked.version + 1 AS seq,
+        picked.t AS at,
+        'pending'::text AS old_status,
+        'running'::text AS new_status,
+        (
+            SELECT coalesce(
+                jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}'
+            )
+            FROM (
+                SELECT f.name, f.old, f.new
+                FROM (
+                    VALUES
+                        (
+                            'started_at',
+                            to_jsonb(
+                                to_char(
+                                    picked.started_at AT TIME ZONE 'UTC',
+                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            ),
+                            to_jsonb(
+                                to_char(
+                                    picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            )
+                        ),
+                        (
+                            'scheduled_for',
+                            to_jsonb(
+                                to_char(
+                                    picked.scheduled_for AT TIME ZONE 'UTC',
+                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                                )
+                            ),
+                            to_jsonb(NULL::text)
+                        ),
+                        ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
+                ) AS f (name, old, new)
+            ) AS d (name, old, new)
+            WHERE d.old IS DISTINCT FROM d.new
+        ) AS changes,
+        picked.stats AS stats,
+        picked.status_seq AS previous_seq,
+        picked.retry_count AS retry_count,
+        NULL::float8 AS seconds,
+        NULL::text AS error_message,
+        %(action)s::text AS action,
+        %(actor_type)s::text AS actor_type,
+        %(actor_id)s::text AS actor_id,
+        %(actor_name)s::text AS actor_name,
+        %(request_id)s::text AS request_id,
+        %(address)s::text AS address
+    FROM picked
+),
+event AS MATERIALIZED (
+    SELECT
+        v.*,
+        sha256(
+            (SELECT picked.chain FROM picked WHERE picked.id = v.job_id) || convert_to(
+                jsonb_build_array(
+                    v.job_id,
+                    v.seq,
+                    encode(timestamptz_send(v.at), 'hex'),
+                    v.old_status,
+                    v.new_status,
+                    v.changes,
+                    v.stats::text,
+                    v.previous_seq,
+                    v.retry_count,
+                    encode(float8send(v.seconds), 'hex'),
+                    v.error_message,
+                    v.action,
+                    v.actor_type,
+                    v.actor_id,
+                    v.actor_name,
+                    v.request_id,
+                    v.address
+                )::text,
+                'UTF8'
+            )
+        ) AS hash
+    FROM event_values v
+),
+appended AS (
+    INSERT INTO job_events (
+        job_id, seq, at, old_status, new_status, changes, stats, previous_seq, retry_count, seconds,
+        error_message, action, actor_type, actor_id, actor_name, request_id, address, hash
+    )
+    SELECT
+        job_id,
+        seq,
+        at,
+        old_status,
+        new_status,
+        changes,
+        stats,
+        previous_seq,
+        retry_count,
+        seconds,
+        error_message,
+        action,
+        actor_type,
+        actor_id,
+        actor_name,
+        request_id,
+        address,
+        hash
+    FROM event
+),
+job AS (
+    UPDATE scrape_jobs j
+    SET
+        status = 'running',
+        started_at = picked.t,
+        scheduled_for = NULL,
+        worker_id = %(worker_id)s::text,
+        lease_token = picked.token,
+        lease_seconds = %(lease_seconds)s::int,
+        lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
+        cancel_heard_at = NULL,
+        updated_at = picked.t,
+        version = picked.version + 1,
+        status_seq = picked.version + 1,
+        chain = event.hash
+    FROM picked
+    JOIN event ON event.job_id = picked.id
+    WHERE j.id = picked.id
+    RETURNING j.*
+),
+for_webhooks AS (
+    INSERT INTO outbox (job_id, seq, created_at, customer)
+    SELECT
+        job.id,
+        job.version,
+        job.updated_at,
+        coalesce(job.customer_config_id, '00000000-0000-0000-0000-000000000000')
+    FROM job
+),
+for_statistics AS (INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version FROM job)
+SELECT
+    picked.rank,
+    job.id,
+    picked.token,
+    (
+        SELECT row_to_json(r)::text
+        FROM (
+            SELECT
+                job.id,
+                job.domain_id,
+                job.customer_config_id,
+                job.domain,
+                job.job_type,
+                job.status,
+                job.priority,
+                job.retry_count,
+                job.max_retries,
+                job.config,
+                job.metadata,
+                to_char(job.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                    AS started_at,
+                to_char(job.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                    AS completed_at,
+                job.error_message,
+                job.stats,
+                to_char(job.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                    AS created_at,
+                to_char(job.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                    AS updated_at,
+                to_char(job.scheduled_for AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                    AS scheduled_for,
+                CASE
+                    WHEN job.status = 'failed' AND job.retry_count >= job.max_retries
+                        THEN '["cancelled"]'::json
+                    WHEN job.status = 'pending' THEN '["running", "cancelled"]'::json
+                    WHEN job.status = 'running' THEN '["completed", "failed", "cancelled"]'::json
+                    WHEN job.status = 'completed' THEN '[]'::json
+                    WHEN job.status = 'failed' THEN '["pending", "cancelled"]'::json
+                    WHEN job.status = 'cancelled' THEN '[]'::json
+                END AS allowed_transitions,
+                to_char(job.lease_expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                    AS lease_expires_at,
+                job.worker_id
+        ) AS r
+    ),
+    NULL,
+    NULL,
+    NULL
+FROM job
+JOIN picked ON picked.id = job.id
 UNION ALL
 SELECT NULL
     ,
     NULL,
     NULL,
     NULL,
-    (SELECT count(*) FROM candidate),
+    (SELECT count(*) FROM candidate) - (SELECT count(*) FROM picked),
     (SELECT off FROM cut),
     (SELECT count(*) FROM found WHERE ready) > (SELECT count(*) FROM candidate)
 ORDER BY rank, id

@@ -1,8 +1,7 @@
 -- claim_first_customer
 --
--- At most `limit` of the due jobs that come next run from now on, leased to this worker; see
--- claim_jobs_1. The last row returns the number of candidates, whether a partition was cut off, and
--- whether another claim may find more.
+-- At most one job for each of the `tokens` runs from now on, leased to this worker, of the first
+-- `candidates` due jobs; see claim_jobs_1. The last row returns how many candidates were skipped.
 --
 -- Parameters: tenant, candidates, domain_limit, tokens, worker_id, lease_seconds,
 -- allowed_transitions, provenance
@@ -31,27 +30,38 @@ WITH candidate AS MATERIALIZED (
     ) AS f
     ORDER BY f.rank, f.id
     LIMIT %(candidates)s::int
+),
+claimed AS MATERIALIZED (
+    SELECT job.*
+    FROM (
+        SELECT
+            array_agg(c.id ORDER BY c.rank, c.id) AS ids,
+            array_agg(c.domain ORDER BY c.rank, c.id) AS domains,
+            array_agg(c.max_concurrent ORDER BY c.rank, c.id) AS limits
+        FROM candidate c
+    ) AS a
+    CROSS JOIN claim_jobs_1(
+        a.ids,
+        a.domains,
+        a.limits,
+        %(domain_limit)s::int,
+        %(tokens)s::text[],
+        %(worker_id)s::text,
+        %(lease_seconds)s::int,
+        %(allowed_transitions)s::json,
+        %(provenance)s::jsonb
+    ) AS job
 )
-SELECT c.rank, claimed.id, claimed.token, claimed.job, NULL, NULL, NULL
-FROM (
-    SELECT
-        array_agg(c.id ORDER BY c.rank, c.id) AS ids,
-        array_agg(c.domain ORDER BY c.rank, c.id) AS domains,
-        array_agg(c.max_concurrent ORDER BY c.rank, c.id) AS limits
-    FROM candidate c
-) AS a
-CROSS JOIN claim_jobs_1(
-    a.ids,
-    a.domains,
-    a.limits,
-    %(domain_limit)s::int,
-    %(tokens)s::text[],
-    %(worker_id)s::text,
-    %(lease_seconds)s::int,
-    %(allowed_transitions)s::json,
-    %(provenance)s::jsonb
-) AS claimed
-JOIN candidate c ON c.id = claimed.id
+SELECT c.rank, j.id, j.token, j.job, NULL, NULL, NULL
+FROM claimed j
+JOIN candidate c ON c.id = j.id
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, (SELECT count(*) FROM candidate), false, false
+SELECT NULL
+    ,
+    NULL,
+    NULL,
+    NULL,
+    (SELECT count(*) FROM candidate) - (SELECT count(*) FROM claimed),
+    false,
+    false
 ORDER BY rank, id

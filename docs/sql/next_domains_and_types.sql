@@ -11,7 +11,6 @@ WITH found AS MATERIALIZED (
         concat_ws(' ', part.domain, part.job_type, part.priority, part.own_limit) AS partition_key,
         f.id,
         part.domain,
-        nullif(part.own_limit, 0) AS max_concurrent,
         f.rank,
         part.free_slots,
         true AS ready,
@@ -137,7 +136,7 @@ horizon AS MATERIALIZED (
     ) AS l
 ),
 candidate AS MATERIALIZED (
-    SELECT n.id, n.domain, n.max_concurrent, n.rank
+    SELECT n.id, n.rank
     FROM
         (
             SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth

@@ -11,7 +11,6 @@ WITH found AS MATERIALIZED (
         concat_ws(' ', v.value, p.priority) AS partition_key,
         f.id,
         f.domain,
-        f.max_concurrent,
         f.rank,
         f.free_slots,
         f.ready,
@@ -26,7 +25,6 @@ WITH found AS MATERIALIZED (
                 SELECT
                     j.id,
                     j.domain,
-                    j.max_concurrent,
                     greatest(j.scheduled_for, j.created_at) AS due_at,
                     greatest(j.scheduled_for, j.created_at) - j.priority * interval '14400 seconds'
                         AS rank,
@@ -77,7 +75,7 @@ horizon AS MATERIALIZED (
     ) AS l
 ),
 candidate AS MATERIALIZED (
-    SELECT n.id, n.domain, n.max_concurrent, n.rank
+    SELECT n.id, n.rank
     FROM
         (
             SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth

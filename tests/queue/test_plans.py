@@ -9,6 +9,7 @@ from app.database import Statement
 from app.database.catalogue import statements
 from app.database.tenant_scope import PARAMETER
 from app.events.provenance import ANONYMOUS, Provenance
+from app.events.queries import provenance_parameters
 from app.jobs.lease_queries import lease_parameters
 from app.queue.claims import ClaimFilter
 from app.queue.order import FIRST_JOBS, MAX_SKIPPED_JOBS, PARTITIONINGS
@@ -74,11 +75,13 @@ INDEXES = {
 def parameters(partitioning: str, claim_filter: ClaimFilter) -> dict[str, Any]:
     return {
         **claim_filter.parameters(),
+        "limit": 1,
         "candidates": 9,
         "shown": 9,
         "window": 9 + MAX_SKIPPED_JOBS,
         "tokens": ["token"],
         **lease_parameters("w", 60, Provenance(ANONYMOUS, "r")),
+        **provenance_parameters("claimed", Provenance(ANONYMOUS, "r")),
         PARAMETER: CUSTOMER if partitioning == "customer" else None,
     }
 

@@ -27,15 +27,23 @@ CREATE FUNCTION claim_jobs_1(
 DECLARE
     claimed int := 0;
     job_limit int;
+    domain_with_limit text;
+    full_domains text[] := '{}';
 BEGIN
     FOR n IN 1 .. coalesce(cardinality(p_ids), 0) LOOP
         EXIT WHEN claimed = cardinality(p_tokens);
         job_limit := least(p_domain_limit, p_max_concurrent[n]);
         IF job_limit IS NOT NULL THEN
+            domain_with_limit := job_limit || ' ' || p_domains[n];
+            CONTINUE WHEN domain_with_limit = ANY(full_domains);
             -- The lock lasts until the transaction ends. The count has a snapshot of its own, which
             -- includes the jobs that the lock's last holder has started.
-            CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended('queue ' || p_domains[n], 0));
-            CONTINUE WHEN running_jobs(p_domains[n]) >= job_limit;
+            IF NOT pg_try_advisory_xact_lock(hashtextextended('queue ' || p_domains[n], 0))
+                OR running_jobs(p_domains[n]) >= job_limit
+            THEN
+                full_domains := full_domains || domain_with_limit;
+                CONTINUE;
+            END IF;
         END IF;
         id := p_ids[n];
         token := p_tokens[claimed + 1];
