@@ -129,7 +129,7 @@ def test_repeated_small_claims_follow_the_order(
     queue.clear()
     queue.fill(*jobs)
     expected = claim_one_by_one(candidates(queue, accepted), running(queue), 1000)
-    claimed = []
+    claimed: list[UUID] = []
     while batch := queue.claim(limit, **accepted):
         claimed.extend(job.id for job in batch)
     assert claimed == expected

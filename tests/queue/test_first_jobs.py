@@ -105,7 +105,7 @@ def test_all_kinds_of_claim_return_the_same_fields(queue: ClaimQueue) -> None:
 
 def claim_in_each_way(queue: ClaimQueue) -> list[ClaimedJob]:
     """Claim a job of each domain of CLAIMS; each had a worker before, and was due later."""
-    claimed = []
+    claimed: list[ClaimedJob] = []
     for domain, how in CLAIMS.items():
         queue.fill({"domain": domain, "due_in": -30})
         queue.rows("UPDATE scrape_jobs SET worker_id = 'former' WHERE status = 'pending'")
