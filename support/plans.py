@@ -52,6 +52,24 @@ class PlanDatabase:
         self.rows("RESET plan_cache_mode")
         self.rows(f"DEALLOCATE {statement.prepared_name}")
 
+    def scans(
+        self, statement: Statement, parameters: Mapping[str, Any]
+    ) -> dict[str, tuple[int, int]]:
+        """Return the number of sequential scans and of index scans of each of our tables.
+
+        The statement is executed and rolled back. Scans inside database functions count, too.
+        """
+        counts = "SELECT relname, seq_scan, coalesce(idx_scan, 0) FROM pg_stat_xact_user_tables"
+        self.rows("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan")
+        before = {name: numbers for name, *numbers in self.rows(counts)}
+        self.rows(statement.text, {PARAMETER: None, **parameters})
+        after = {name: numbers for name, *numbers in self.rows(counts)}
+        self.rows("ROLLBACK")
+        return {
+            name: (after[name][0] - before[name][0], after[name][1] - before[name][1])
+            for name in TABLES
+        }
+
     @contextmanager
     def as_role_with_row_security(self) -> Iterator[None]:
         """Use a role to which row security applies, with the tenant scope of all customers."""

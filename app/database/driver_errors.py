@@ -28,11 +28,32 @@ _UNFIT = (
 )
 
 
+STALE_PLAN = (
+    psycopg2.errors.FeatureNotSupported,  # "cached plan must not change result type"
+    psycopg2.errors.UndefinedFunction,
+    psycopg2.errors.DatatypeMismatch,
+)
+"""Errors of a kept plan after the type of a column has changed; nothing took effect.
+
+A connection keeps the plans of its prepared statements, and those inside database functions.
+"""
+
+
 def server_is_unfit(error: BaseException) -> bool:
     """Return whether `error` shows that the server hangs, shuts down or accepts no writes."""
+    return isinstance(_of_the_driver(error), _UNFIT)
+
+
+def plan_is_stale(error: BaseException) -> bool:
+    """Return whether `error` may come from a plan that the connection kept for too long."""
+    return isinstance(_of_the_driver(error), STALE_PLAN)
+
+
+def _of_the_driver(error: BaseException) -> BaseException | None:
+    """Return the driver's error behind an error of the service or of SQLAlchemy."""
     if isinstance(error, DatabaseFailure):
-        return error.__cause__ is not None and server_is_unfit(error.__cause__)
-    return isinstance(error.orig if isinstance(error, DBAPIError) else error, _UNFIT)
+        return error.__cause__ and _of_the_driver(error.__cause__)
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import psycopg2.errors
 from sqlalchemy import Select, event
 
 from app.database import tenant_scope
-from app.database.driver_errors import translated_errors
+from app.database.driver_errors import STALE_PLAN, translated_errors
 from app.database.orm import db
 from app.database.statements import Statement
 from app.database.transactions import open_connection, pooled_connection
@@ -56,12 +56,7 @@ _prepares = True
 """Whether statements are prepared; False once a pooler was found that shares connections."""
 
 
-_STALE_PLAN = (
-    psycopg2.errors.FeatureNotSupported,  # "cached plan must not change result type"
-    psycopg2.errors.UndefinedFunction,
-    psycopg2.errors.DatatypeMismatch,
-)
-"""Errors of a prepared statement after the type of a column has changed; nothing was executed."""
+_DISCARD_PLANS = "DISCARD PLANS"
 
 
 def _run_prepared(
@@ -77,8 +72,8 @@ def _run_prepared(
         try:
             try:
                 return _execute_prepared(connection, statement, parameters, visible)
-            except _STALE_PLAN:
-                _deallocate(connection, statement)
+            except STALE_PLAN:
+                _forget_plans(connection, statement)
                 return _execute_prepared(connection, statement, parameters, visible)
         except (
             psycopg2.errors.InvalidSqlStatementName,
@@ -86,7 +81,10 @@ def _run_prepared(
         ):
             _prepares = False  # nothing was executed
             log.warning("a pooler shares connections: statements are sent as text from now on")
-    return _execute(connection, statement.text, parameters, visible)
+    try:
+        return _execute(connection, statement.text, parameters, visible)
+    except STALE_PLAN:
+        return _execute(connection, f"{_DISCARD_PLANS}; {statement.text}", parameters, visible)
 
 
 def _execute_prepared(
@@ -100,10 +98,13 @@ def _execute_prepared(
     return _execute(connection, statement.execute, parameters, visible)
 
 
-def _deallocate(connection: Any, statement: Statement) -> None:
-    """Remove the prepared statement, so that its next use prepares it again."""
-    connection.info["prepared"].discard(statement.prepared_name)
-    connection.cursor().execute(f"DEALLOCATE {statement.prepared_name}")
+def _forget_plans(connection: Any, statement: Statement) -> None:
+    """Remove the prepared statement and the plans of functions, so that all are made again."""
+    known: set[str] = connection.info["prepared"]
+    if statement.prepared_name in known:
+        known.remove(statement.prepared_name)
+        connection.cursor().execute(f"DEALLOCATE {statement.prepared_name}")
+    connection.cursor().execute(_DISCARD_PLANS)
 
 
 def _execute(connection: Any, sql: str, parameters: Parameters, visible: str) -> list[Row]:

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from app.database.driver_errors import server_is_unfit, translated_errors
+from app.database.driver_errors import plan_is_stale, server_is_unfit, translated_errors
 from app.database.orm import db
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ _open: ContextVar[_UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 def pooled_connection() -> Iterator[Any]:
     """Borrow a connection in autocommit mode from the pool.
 
-    If the connection breaks, or its server turns out to be unfit, the pool replaces it.
+    If the connection breaks, its server turns out to be unfit or its plans are stale, the pool
+    replaces it.
     """
     connection = db.engine.raw_connection()
     try:
@@ -43,6 +44,7 @@ def pooled_connection() -> Iterator[Any]:
             connection.dbapi_connection is None
             or connection.dbapi_connection.closed
             or server_is_unfit(error)
+            or plan_is_stale(error)
         ):
             connection.invalidate(error)
         raise

@@ -1,10 +1,12 @@
 """SQL of the event log: the clauses that append an event, and the history of a job.
 
-A statement that changes jobs includes the clauses of `append_event`. So the change and its event
-are stored together, in one round trip. Each event holds the hash of the event before it: the
-events of a job form a chain, which `app.events.audit_queries` verifies.
+A statement that changes jobs includes the clauses of `append_event`; a database function calls
+append_event_1. So the change and its event are stored together, in one round trip. Each event holds
+the hash of the event before it: the events of a job form a chain, which `app.events.audit_queries`
+verifies.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,46 +19,21 @@ from app.database.tenant_scope import visible_rows
 from app.events.models import NO_CUSTOMER
 from app.events.provenance import Provenance
 
-LARGE_VALUE_BYTES = 1024
-"""A larger value of a document is recorded as its size and digest instead of the value itself."""
 
-
-def field_changes(
-    fields: Mapping[str, tuple[str, str]], documents: Mapping[str, tuple[str, str]], keep_whole: str
-) -> str:
+def field_changes(fields: Mapping[str, tuple[str, str]]) -> str:
     """Return SQL for the changed fields as jsonb: ``{"field": {"from": …, "to": …}}``.
 
     Args:
         fields: SQL expressions for the old and the new value of each field, by its name.
-        documents: The same for JSON documents. Each top-level key of a document counts as a field
-            of its own, such as ``stats.pagesProcessed``. Values larger than LARGE_VALUE_BYTES are
-            replaced by their size and digest.
-        keep_whole: SQL condition under which a large old value of a document is kept whole,
-            because the log is then the only place that still has it.
     """
-    scalars = ", ".join(
+    values = ", ".join(
         f"('{name}', to_jsonb({old}), to_jsonb({new}))" for name, (old, new) in fields.items()
     )
-    parts = [f"SELECT f.name, f.old, f.new FROM (VALUES {scalars}) AS f (name, old, new)"] + [
-        f"SELECT '{name}.' || key, {_shortened('o.value', keep_whole)},"
-        f" {_shortened('n.value', 'false')}"
-        f" FROM jsonb_each({old}) o FULL JOIN jsonb_each({new}) n USING (key)"
-        " WHERE o.value IS DISTINCT FROM n.value"
-        for name, (old, new) in documents.items()
-    ]
     return (
         "(SELECT coalesce("
         "jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}')"
-        f" FROM ({' UNION ALL '.join(parts)}) AS d (name, old, new)"
+        f" FROM (VALUES {values}) AS d (name, old, new)"
         " WHERE d.old IS DISTINCT FROM d.new)"
-    )
-
-
-def _shortened(value: str, keep_whole: str) -> str:
-    return (
-        f"CASE WHEN octet_length({value}::text) > {LARGE_VALUE_BYTES} AND NOT {keep_whole}"
-        f" THEN jsonb_build_object('bytes', octet_length({value}::text),"
-        f" 'sha256', encode(sha256(convert_to({value}::text, 'UTF8')), 'hex')) ELSE {value} END"
     )
 
 
@@ -79,7 +56,7 @@ def event_hash(previous_hash: str, event: str) -> str:
     """Return SQL for the hash of the row `event`.
 
     It is the SHA-256 digest of `previous_hash` and of all other columns. Each column is written in
-    a form that does not depend on settings of the session.
+    a form that does not depend on settings of the session. The function event_hash_1 does the same.
     """
     exact = {
         "at": f"encode(timestamptz_send({event}.at), 'hex')",
@@ -143,29 +120,19 @@ def append_event(
     )"""
 
 
-def enqueue_for_webhooks(source: str = "FROM job") -> str:
-    """Return the clause ``for_webhooks``, which adds status changes to the outbox.
-
-    Args:
-        source: The FROM clause, with WHERE where needed, that gives the changed jobs as rows
-            ``job``.
-    """
+def enqueue_for_webhooks() -> str:
+    """Return the clause ``for_webhooks``: the status changes of the rows ``job`` to the outbox."""
     return f"""for_webhooks AS (
         INSERT INTO outbox (job_id, seq, created_at, customer)
         SELECT job.id, job.version, job.updated_at,
-            coalesce(job.customer_config_id, '{NO_CUSTOMER}') {source}
+            coalesce(job.customer_config_id, '{NO_CUSTOMER}') FROM job
     )"""
 
 
-def enqueue_for_statistics(source: str = "FROM job") -> str:
-    """Return the clause ``for_statistics``, which marks status changes as not counted yet.
-
-    Args:
-        source: The FROM clause, with WHERE where needed, that gives the changed jobs as rows
-            ``job``.
-    """
-    return f"""for_statistics AS (
-        INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version {source}
+def enqueue_for_statistics() -> str:
+    """Return the clause ``for_statistics``: the status changes of the rows ``job``, uncounted."""
+    return """for_statistics AS (
+        INSERT INTO uncounted_events (job_id, seq) SELECT job.id, job.version FROM job
     )"""
 
 
@@ -179,6 +146,11 @@ def provenance_parameters(action: str, provenance: Provenance) -> dict[str, Any]
         "request_id": provenance.request_id,
         "address": provenance.address,
     }
+
+
+def provenance_document(action: str, provenance: Provenance) -> str:
+    """Return the argument `p_provenance` of the functions that append an event."""
+    return json.dumps(provenance_parameters(action, provenance), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

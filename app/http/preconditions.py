@@ -39,6 +39,12 @@ def is_known(tag: str) -> bool:
     return header is not None and (header.strip() == "*" or tag in _tags(header))
 
 
+def known_tags() -> Sequence[str]:
+    """Return the tags that If-None-Match names, without those that no job can have."""
+    header = request.headers.get("If-None-Match")
+    return [] if header is None else [tag for tag in _tags(header) if _VERSION.fullmatch(tag)]
+
+
 def lease_token() -> str | None:
     """Return the lease token of the request, or None. Raises LeaseLost if it is malformed."""
     token = request.headers.get(LEASE_HEADER)

@@ -3,7 +3,6 @@
 It also records that a worker was informed of its job's cancellation.
 """
 
-import json
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +11,10 @@ from app.database import Statement, timestamp
 from app.database.tenant_scope import visible_rows
 from app.events import queries as events
 from app.events.provenance import Provenance
+from app.jobs.documents import document_text
 from app.jobs.outages import OUTAGES, RECOVERY
-from app.jobs.representation import Representation, job_json, tag
-from app.jobs.states import Status, allowed_transitions
+from app.jobs.representation import FOLLOWING, Representation, job_json, tag
+from app.jobs.states import Status
 
 _APPEND_CLAIMED = events.append_event(
     "FROM picked",
@@ -28,9 +28,7 @@ _APPEND_CLAIMED = events.append_event(
             "started_at": (timestamp("picked.started_at"), timestamp("picked.t")),
             "scheduled_for": (timestamp("picked.scheduled_for"), "NULL::text"),
             "worker_id": ("picked.worker_id", "%(worker_id)s::text"),
-        },
-        {},
-        keep_whole="false",
+        }
     ),
     stats="picked.stats",
     previous_seq="picked.status_seq",
@@ -66,12 +64,11 @@ def take(only: str = "") -> str:
 
 
 LEASE_ARGUMENTS = (
-    "%(worker_id)s::text, %(lease_seconds)s::int, %(allowed_transitions)s::json,"
-    " %(provenance)s::jsonb"
+    "%(worker_id)s::text, %(lease_seconds)s::int, %(following)s::jsonb, %(provenance)s::jsonb"
 )
 """The last arguments of the function lease_job_1, which are the same for all jobs of a claim."""
 
-_ALLOWED_TRANSITIONS = json.dumps(allowed_transitions(Status.RUNNING, retry_count=0, max_retries=0))
+_FOLLOWING = document_text(FOLLOWING)
 
 
 def lease_parameters(worker_id: str, lease_seconds: int, provenance: Provenance) -> dict[str, Any]:
@@ -79,8 +76,8 @@ def lease_parameters(worker_id: str, lease_seconds: int, provenance: Provenance)
     return {
         "worker_id": worker_id,
         "lease_seconds": lease_seconds,
-        "allowed_transitions": _ALLOWED_TRANSITIONS,
-        "provenance": json.dumps(events.provenance_parameters("claimed", provenance)),
+        "following": _FOLLOWING,
+        "provenance": events.provenance_document("claimed", provenance),
     }
 
 

@@ -1,24 +1,31 @@
 """SQL that reads one job."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app import database
-from app.database import Statement
+from app.database import Statement, array
 from app.database.tenant_scope import visible_rows
 from app.jobs.representation import Representation, job_json, tag
 
 GET = Statement(
     "get_job",
-    promise="The job as it is now, or no row if it does not exist. One lookup by the primary key.",
-    sql=f"""SELECT {tag("j")}, {job_json("j")}
+    promise="The job as it is now, or no row if it does not exist. One lookup by the primary key."
+    " The JSON is empty if the caller knows this state of the job by its tag: writing it takes"
+    " a quarter of the time.",
+    sql=f"""SELECT {tag("j")},
+        CASE WHEN {tag("j")} = ANY(%(known_tags)s::text[]) THEN '' ELSE {job_json("j")} END
     FROM scrape_jobs j WHERE j.id = %(id)s::uuid AND {visible_rows("j")}""",
 )
 
 
-def get(job_id: UUID) -> Representation | None:
-    """Return the job, or None if it does not exist."""
-    rows = database.run(GET, {"id": str(job_id)})
+def get(job_id: UUID, known_tags: Sequence[str] = ()) -> Representation | None:
+    """Return the job, or None if it does not exist.
+
+    The JSON is empty if the job has one of `known_tags`.
+    """
+    rows = database.run(GET, {"id": str(job_id), "known_tags": array(known_tags)})
     return Representation(job_id, *rows[0]) if rows else None
 
 

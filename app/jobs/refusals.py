@@ -1,7 +1,7 @@
 """The reasons for which a change of a job is refused, and their exceptions.
 
-The database checks a change under the row's lock and names the first reason that applies. The SQL
-is rendered from `Refusal`, so SQL and Python share the names.
+The function change_job_1 checks a change under the row's lock and names the first reason that
+applies. A test compares its reasons with `Refusal`.
 """
 
 from collections.abc import Sequence

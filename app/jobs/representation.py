@@ -4,7 +4,7 @@ PostgreSQL writes this JSON. The service passes it on without parsing it.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -53,22 +53,30 @@ def _item(job: str, field: str) -> str:
 
 def _allowed_transitions(job: str) -> str:
     """Return SQL for the JSON list of the statuses that may follow, rendered from the rules."""
-
-    def following(status: Status, *, has_retries: bool) -> str:
-        max_retries = 1 if has_retries else 0
-        allowed = allowed_transitions(status, retry_count=0, max_retries=max_retries)
-        return f"'{json.dumps(allowed)}'::json"
-
     without_retries = " ".join(
         f"WHEN {job}.status = '{status}' AND {job}.retry_count >= {job}.max_retries"
-        f" THEN {following(status, has_retries=False)}"
+        f" THEN '{json.dumps(FOLLOWING[_without_retries(status)])}'::json"
         for status in sources(Status.PENDING)
     )
     others = " ".join(
-        f"WHEN {job}.status = '{status}' THEN {following(status, has_retries=True)}"
+        f"WHEN {job}.status = '{status}' THEN '{json.dumps(FOLLOWING[status])}'::json"
         for status in Status
     )
     return f"CASE {without_retries} {others} END"
+
+
+def _without_retries(status: Status) -> str:
+    return f"{status} without retries"
+
+
+FOLLOWING: Mapping[str, Sequence[Status]] = {
+    **{status: allowed_transitions(status, retry_count=0, max_retries=1) for status in Status},
+    **{
+        _without_retries(status): allowed_transitions(status, retry_count=0, max_retries=0)
+        for status in sources(Status.PENDING)
+    },
+}
+"""The statuses that may follow each status. The function job_json_1 receives them."""
 
 
 def tag(job: str) -> str:

@@ -10,7 +10,7 @@ from app.http.access import require_scope
 from app.http.body import MERGE_PATCH, json_body
 from app.http.fields import parse_id
 from app.http.operation import RateLimitClass, operation
-from app.http.preconditions import etag, is_known
+from app.http.preconditions import etag, is_known, known_tags
 from app.http.provenance import provenance
 from app.http.query import query
 from app.idempotency.decorator import idempotent
@@ -77,7 +77,7 @@ def create_jobs() -> Response:
 @operation("Failed to fetch scrape job", Scope.JOBS_READ, subject="job")
 def get_job(id: str) -> Response:
     """Show a job."""
-    job = service.get(parse_id(id))
+    job = service.get(parse_id(id), known_tags())
     if is_known(job.tag):
         return Response(status=304, headers={"ETag": etag(job.tag)})
     return job_answer(job)

@@ -179,35 +179,30 @@ event_values AS MATERIALIZED (
                 jsonb_object_agg(d.name, jsonb_build_object('from', d.old, 'to', d.new)), '{}'
             )
             FROM (
-                SELECT f.name, f.old, f.new
-                FROM (
-                    VALUES
-                        (
-                            'started_at',
-                            to_jsonb(
-                                to_char(
-                                    picked.started_at AT TIME ZONE 'UTC',
-                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                )
-                            ),
-                            to_jsonb(
-                                to_char(
-                                    picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                )
+                VALUES
+                    (
+                        'started_at',
+                        to_jsonb(
+                            to_char(
+                                picked.started_at AT TIME ZONE 'UTC',
+                                'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
                             )
                         ),
-                        (
-                            'scheduled_for',
-                            to_jsonb(
-                                to_char(
-                                    picked.scheduled_for AT TIME ZONE 'UTC',
-                                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
-                                )
-                            ),
-                            to_jsonb(NULL::text)
+                        to_jsonb(
+                            to_char(picked.t AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+                        )
+                    ),
+                    (
+                        'scheduled_for',
+                        to_jsonb(
+                            to_char(
+                                picked.scheduled_for AT TIME ZONE 'UTC',
+                                'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                            )
                         ),
-                        ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
-                ) AS f (name, old, new)
+                        to_jsonb(NULL::text)
+                    ),
+                    ('worker_id', to_jsonb(picked.worker_id), to_jsonb(%(worker_id)s::text))
             ) AS d (name, old, new)
             WHERE d.old IS DISTINCT FROM d.new
         ) AS changes,

@@ -3,8 +3,8 @@
 -- At most one job for each of the `tokens` runs from now on, leased to this worker, of the first
 -- `candidates` due jobs; see claim_jobs_1. The last row returns how many candidates were skipped.
 --
--- Parameters: tenant, candidates, domain_limit, tokens, worker_id, lease_seconds,
--- allowed_transitions, provenance
+-- Parameters: tenant, candidates, domain_limit, tokens, worker_id, lease_seconds, following,
+-- provenance
 -- Row security: all customers
 
 WITH candidate AS MATERIALIZED (
@@ -45,7 +45,7 @@ claimed AS MATERIALIZED (
         %(tokens)s::text[],
         %(worker_id)s::text,
         %(lease_seconds)s::int,
-        %(allowed_transitions)s::json,
+        %(following)s::jsonb,
         %(provenance)s::jsonb
     ) AS job
 )

@@ -4,7 +4,7 @@
 -- `candidates` due jobs; see claim_jobs_1. The last row returns how many candidates were skipped.
 --
 -- Parameters: job_types, tenant, candidates, domain_limit, tokens, worker_id, lease_seconds,
--- allowed_transitions, provenance
+-- following, provenance
 -- Row security: all customers
 
 WITH candidate AS MATERIALIZED (
@@ -46,7 +46,7 @@ claimed AS MATERIALIZED (
         %(tokens)s::text[],
         %(worker_id)s::text,
         %(lease_seconds)s::int,
-        %(allowed_transitions)s::json,
+        %(following)s::jsonb,
         %(provenance)s::jsonb
     ) AS job
 )

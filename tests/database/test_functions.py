@@ -58,6 +58,15 @@ def test_function_has_version_and_promise(name: str) -> None:
     assert f"CREATE FUNCTION {name}(" in functions()[name].definition
 
 
+def test_functions_have_the_rights_of_their_caller(migrated: str) -> None:
+    with closing(psycopg2.connect(migrated)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname FROM pg_proc WHERE prosecdef AND proname = ANY(%s)",
+            (list(functions()),),
+        )
+        assert cursor.fetchall() == []
+
+
 def test_called_functions_exist() -> None:
     texts = [each.sql for each in statements().values()]
     texts += [each.definition for each in functions().values()]

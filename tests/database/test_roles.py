@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from app.database import Statement
 from app.database.catalogue import statements
+from app.database.functions import functions
 from support.roles import RETENTION, ROLES, SERVICE, RoleDatabase, run_file
 
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
@@ -124,14 +125,17 @@ class PreparedStatements:
     def _refusals(self, role: str, statements: Sequence[Statement]) -> Iterator[str]:
         """Yield the names of the refused statements.
 
-        EXPLAIN checks all rights and executes nothing.
+        EXPLAIN checks all rights and executes nothing. It does not look into functions: these are
+        called, with nulls, and find nothing to do.
         """
         self._cursor.execute("SAVEPOINT before")
         for statement in statements:
             self._cursor.execute(f"SET LOCAL ROLE {role}")
             try:
+                calls_function = any(f"{name}(" in statement.sql for name in functions())
                 self._cursor.execute(
-                    f"EXPLAIN {statement.execute}", dict.fromkeys(statement.parameters)
+                    statement.execute if calls_function else f"EXPLAIN {statement.execute}",
+                    dict.fromkeys(statement.parameters),
                 )
             except psycopg2.errors.InsufficientPrivilege:
                 self._cursor.execute("ROLLBACK TO before")

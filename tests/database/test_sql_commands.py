@@ -37,14 +37,14 @@ def test_show_prints_promise_parameters_and_sql(app: Flask) -> None:
 
 
 def test_show_prints_the_file_of_a_function(app: Flask) -> None:
-    done = flask_sql(app, "show", "extend_lease_1")
+    done = flask_sql(app, "show", "change_job_1")
     assert done.exit_code == 0, done.output
-    file = ROOT / "app" / "jobs" / "sql" / "extend_lease_1.sql"
+    file = ROOT / "app" / "jobs" / "sql" / "change_job_1.sql"
     assert done.output == file.read_text(encoding="utf-8")
 
 
 def test_function_has_no_plan(app: Flask) -> None:
-    done = flask_sql(app, "show", "extend_lease_1", "--explain")
+    done = flask_sql(app, "show", "change_job_1", "--explain")
     assert done.exit_code == 1
     assert "A function has no plan of its own" in done.output
 

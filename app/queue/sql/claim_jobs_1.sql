@@ -3,12 +3,12 @@
 -- the same job, and no limit is exceeded, whatever other transactions do at the same time. Jobs that
 -- others have locked are skipped, and a domain whose limit another claim checks counts as full.
 --
--- p_ids                  the candidates, in the order of the queue
--- p_domains              the domain of each candidate
--- p_max_concurrent       the limit of its own of each candidate, null for none
--- p_domain_limit         how many jobs of one domain may run at the same time; null for no limit
--- p_allowed_transitions  the statuses that may follow, as JSON
--- p_provenance           the provenance of the events, see lease_job_1
+-- p_ids             the candidates, in the order of the queue
+-- p_domains         the domain of each candidate
+-- p_max_concurrent  the limit of its own of each candidate, null for none
+-- p_domain_limit    how many jobs of one domain may run at the same time; null for no limit
+-- p_following       the statuses that may follow each status, see job_json_1
+-- p_provenance      the provenance of the events, see append_event_1
 
 CREATE FUNCTION claim_jobs_1(
     p_ids uuid[],
@@ -18,7 +18,7 @@ CREATE FUNCTION claim_jobs_1(
     p_tokens text[],
     p_worker_id text,
     p_lease_seconds int,
-    p_allowed_transitions json,
+    p_following jsonb,
     p_provenance jsonb,
     OUT id uuid,
     OUT token text,
@@ -48,7 +48,7 @@ BEGIN
         id := p_ids[n];
         token := p_tokens[claimed + 1];
         job := lease_job_1(id, p_max_concurrent[n], token, p_worker_id, p_lease_seconds,
-            p_allowed_transitions, p_provenance);
+            p_following, p_provenance);
         CONTINUE WHEN job IS NULL;
         claimed := claimed + 1;
         RETURN NEXT;
