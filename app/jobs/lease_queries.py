@@ -37,7 +37,7 @@ _APPEND_CLAIMED = events.append_event(
 )
 
 
-def take(only: str = "") -> str:
+def take() -> str:
     """Return the clauses that lease the jobs of the clause ``picked`` to a worker.
 
     They belong to the statement that picks the jobs, and append the events. The clause ``job``
@@ -45,10 +45,7 @@ def take(only: str = "") -> str:
     the provenance.
 
     ``picked`` holds locked rows of pending jobs, with the time of the claim as `t` and a lease
-    token for each job as `token`.
-
-    Args:
-        only: A further condition on the job ``j``, which names the job in a statement about one.
+    token for each job as `token`. For a few jobs the function lease_job_1 does the same.
     """
     return f"""{_APPEND_CLAIMED}, job AS (
         UPDATE scrape_jobs j SET
@@ -58,7 +55,7 @@ def take(only: str = "") -> str:
             lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
             cancel_heard_at = NULL, updated_at = picked.t, version = picked.version + 1,
             status_seq = picked.version + 1, chain = event.hash
-        FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id {only}
+        FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id
         RETURNING j.*
     ), {events.enqueue_for_webhooks()}, {events.enqueue_for_statistics()}"""
 

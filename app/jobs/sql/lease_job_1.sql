@@ -39,7 +39,8 @@ BEGIN
     leased.scheduled_for := NULL;
     leased.worker_id := p_worker_id;
     hash := append_event_1(
-        p_id, seq, t, 'pending', 'running', changed_fields_1(old, leased), old.stats, old.status_seq, old.retry_count, NULL, NULL, old.chain, p_provenance
+        p_id, seq, t, 'pending', 'running', changed_fields_1(old, leased), old.stats,
+        old.status_seq, old.retry_count, NULL, NULL, old.chain, p_provenance
     );
     UPDATE scrape_jobs j SET
         status = 'running', started_at = t, scheduled_for = NULL, worker_id = p_worker_id,
@@ -49,8 +50,9 @@ BEGIN
     WHERE j.id = p_id
     RETURNING job_json_1(j, p_following) INTO result;
     INSERT INTO outbox (job_id, seq, created_at, customer)
-    VALUES (p_id, seq, t,
-        coalesce(old.customer_config_id, '00000000-0000-0000-0000-000000000000'));
+    VALUES (
+        p_id, seq, t, coalesce(old.customer_config_id, '00000000-0000-0000-0000-000000000000')
+    );
     INSERT INTO uncounted_events (job_id, seq) VALUES (p_id, seq);
     RETURN result;
 END
