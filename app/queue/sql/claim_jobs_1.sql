@@ -1,7 +1,8 @@
 -- The first of the candidates that may start run from now on, leased to the worker, one for each
--- token. They start one after another: each counts those before it as running. No two claims return
--- the same job, and no limit is exceeded, whatever other transactions do at the same time. Jobs that
--- others have locked are skipped, and a domain whose limit another claim checks counts as full.
+-- token. They start one after another: each counts those before it as running. No two claims
+-- return the same job, and no limit is exceeded, whatever other transactions do at the same time.
+-- Jobs that others have locked are skipped, and a domain whose limit another claim checks counts
+-- as full.
 --
 -- p_ids             the candidates, in the order of the queue
 -- p_domains         the domain of each candidate
