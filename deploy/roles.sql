@@ -50,8 +50,9 @@ REVOKE ALL ON
     webhook_deliveries, webhook_endpoints
 FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE ALL ON FUNCTION
-    running_jobs, append_event_1, change_job_1, changed_fields_1, create_jobs_1, differing_fields_1,
-    event_hash_1, event_value_1, is_shown_time_1, job_json_1, job_tag_1
+    running_jobs, append_event_1, change_job_1, changed_fields_1, claim_jobs_1, create_jobs_1,
+    differing_fields_1, event_hash_1, event_value_1, is_shown_time_1, job_json_1, job_tag_1,
+    lease_job_1
 FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
 REVOKE CREATE ON SCHEMA public -- the default since PostgreSQL 15
 FROM PUBLIC, scrape_jobs_service, scrape_jobs_retention;
@@ -80,8 +81,9 @@ GRANT SELECT, UPDATE (last_used_at) ON api_keys TO scrape_jobs_service;
 -- The service creates and changes jobs. Only the retention command deletes them and their events.
 GRANT SELECT, INSERT, UPDATE ON scrape_jobs TO scrape_jobs_service;
 GRANT EXECUTE ON FUNCTION
-    running_jobs, append_event_1, change_job_1, changed_fields_1, create_jobs_1, differing_fields_1,
-    event_hash_1, event_value_1, is_shown_time_1, job_json_1, job_tag_1
+    running_jobs, append_event_1, change_job_1, changed_fields_1, claim_jobs_1, create_jobs_1,
+    differing_fields_1, event_hash_1, event_value_1, is_shown_time_1, job_json_1, job_tag_1,
+    lease_job_1
 TO scrape_jobs_service;
 
 -- Rows of pending work, which are deleted when it is done. The fan-out locks the rows of the outbox

@@ -1,4 +1,4 @@
-"""SQL of leases: take a pending job, extend a lease, find expired leases.
+"""SQL of leases: lease a pending job, extend a lease, find expired leases.
 
 It also records that a worker was informed of its job's cancellation.
 """
@@ -11,8 +11,9 @@ from app.database import Statement, timestamp
 from app.database.tenant_scope import visible_rows
 from app.events import queries as events
 from app.events.provenance import Provenance
+from app.jobs.documents import document_text
 from app.jobs.outages import OUTAGES, RECOVERY
-from app.jobs.representation import Representation, job_json, tag
+from app.jobs.representation import FOLLOWING, Representation, job_json, tag
 from app.jobs.states import Status
 
 _APPEND_CLAIMED = events.append_event(
@@ -36,7 +37,7 @@ _APPEND_CLAIMED = events.append_event(
 )
 
 
-def take(only: str = "") -> str:
+def take() -> str:
     """Return the clauses that lease the jobs of the clause ``picked`` to a worker.
 
     They belong to the statement that picks the jobs, and append the events. The clause ``job``
@@ -44,10 +45,7 @@ def take(only: str = "") -> str:
     the provenance.
 
     ``picked`` holds locked rows of pending jobs, with the time of the claim as `t` and a lease
-    token for each job as `token`.
-
-    Args:
-        only: A further condition on the job ``j``, which names the job in a statement about one.
+    token for each job as `token`. For a few jobs the function lease_job_1 does the same.
     """
     return f"""{_APPEND_CLAIMED}, job AS (
         UPDATE scrape_jobs j SET
@@ -57,9 +55,70 @@ def take(only: str = "") -> str:
             lease_expires_at = picked.t + make_interval(secs => %(lease_seconds)s::int),
             cancel_heard_at = NULL, updated_at = picked.t, version = picked.version + 1,
             status_seq = picked.version + 1, chain = event.hash
-        FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id {only}
+        FROM picked JOIN event ON event.job_id = picked.id WHERE j.id = picked.id
         RETURNING j.*
     ), {events.enqueue_for_webhooks()}, {events.enqueue_for_statistics()}"""
+
+
+LEASE_ARGUMENTS = (
+    "%(worker_id)s::text, %(lease_seconds)s::int, %(following)s::jsonb, %(provenance)s::jsonb"
+)
+"""The last arguments of the function lease_job_1, which are the same for all jobs of a claim."""
+
+_FOLLOWING = document_text(FOLLOWING)
+
+
+def lease_parameters(worker_id: str, lease_seconds: int, provenance: Provenance) -> dict[str, Any]:
+    """Return the parameters of LEASE_ARGUMENTS."""
+    return {
+        "worker_id": worker_id,
+        "lease_seconds": lease_seconds,
+        "following": _FOLLOWING,
+        "provenance": events.provenance_document("claimed", provenance),
+    }
+
+
+LEASE = Statement(
+    "lease_job",
+    promise="The job as JSON text, if it runs from now on, leased to this worker; otherwise null."
+    " See lease_job_1.",
+    sql=f"""
+    SELECT lease_job_1(
+        %(id)s::uuid, %(max_concurrent)s::int, %(lease_token)s::text, {LEASE_ARGUMENTS})
+    """,
+)
+
+
+def lease(
+    job_id: UUID,
+    max_concurrent: int | None,
+    lease_token: str,
+    worker_id: str,
+    lease_seconds: int,
+    provenance: Provenance,
+) -> str | None:
+    """Lease the job to the worker, and return it as JSON text.
+
+    Args:
+        job_id: The job.
+        max_concurrent: The job's own limit, which the caller has checked.
+        lease_token: The token of the new lease.
+        worker_id: The worker's name.
+        lease_seconds: How long the lease lasts without a heartbeat.
+        provenance: The provenance of the event.
+
+    Returns:
+        The job; None if it is not due and pending, if it has another limit now, or if another
+        transaction has locked it.
+    """
+    parameters = {
+        "id": str(job_id),
+        "max_concurrent": max_concurrent,
+        "lease_token": lease_token,
+        **lease_parameters(worker_id, lease_seconds, provenance),
+    }
+    text: str | None = database.run(LEASE, parameters)[0][0]
+    return text
 
 
 HEARTBEAT = Statement(
@@ -135,7 +194,7 @@ def record_cancel_heard(
     return Representation(job_id, *rows[0]) if rows else None
 
 
-LEASE = Statement(
+READ_LEASE = Statement(
     "read_lease",
     promise="Whether the job was cancelled while a worker held it under this token, and the job."
     " No row: the job does not exist.",
@@ -153,7 +212,7 @@ def read_cancelled(job_id: UUID, lease_token: str) -> tuple[bool, Representation
 
     Returns None if the job does not exist.
     """
-    rows = database.run(LEASE, {"id": str(job_id), "lease_token": lease_token})
+    rows = database.run(READ_LEASE, {"id": str(job_id), "lease_token": lease_token})
     if not rows:
         return None
     is_cancelled, *representation = rows[0]

@@ -44,6 +44,13 @@ class ClaimFilter:
             return "customer"
         return "all" if self.job_types is None else "types"
 
+    @property
+    def accepts_whole_partitions(self) -> bool:
+        """Whether it accepts all jobs of its partitions, so that `order.FIRST_JOBS` has them."""
+        if self.domains is not None:
+            return False
+        return self.job_types is None or tenant_scope.customer() is None
+
     def _has_few_pairs(self, domains: Sequence[str]) -> bool:
         types = self.job_types
         return types is not None and len(domains) * len(types) <= MAX_DOMAIN_TYPE_PAIRS

@@ -16,11 +16,9 @@ from uuid import UUID
 
 from app import database
 from app.database import Statement
-from app.events import queries as events
 from app.events.provenance import Provenance
-from app.jobs.lease_queries import take
+from app.jobs import lease_queries
 from app.jobs.models import MAX_PRIORITY, pending_in
-from app.jobs.representation import job_json
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
 from app.queue.order import DUE_AT, JOB_LIMIT, MATCHES_FILTER, RANK
 
@@ -48,7 +46,7 @@ FIND_CANDIDATES = Statement(
     promise="At most `candidates` due jobs of one priority, the longest due first, of domains that"
     " have not reached their limit.",
     sql=f"""
-    SELECT {RANK}, j.id, j.domain, {JOB_LIMIT} FROM scrape_jobs j
+    SELECT {RANK}, j.id, j.domain, j.max_concurrent, {JOB_LIMIT} FROM scrape_jobs j
     WHERE {pending_in("due", "j.status")} AND j.priority = %(priority)s::int
         AND {DUE_AT} <= now() AND {MATCHES_FILTER}
         AND NOT EXISTS (
@@ -76,25 +74,12 @@ COUNT_RUNNING = Statement(
     past_row_security=True,
 )
 
-CLAIM_JOB = Statement(
-    "take_job",
-    promise="The job runs from now on, leased to this worker; or no row: it is no longer due and"
-    " pending, or another transaction has locked it.",
-    sql=f"""
-    WITH picked AS MATERIALIZED (
-        SELECT j.*, greatest(now(), j.updated_at) AS t, %(token)s::text AS token FROM scrape_jobs j
-        WHERE j.id = %(id)s::uuid AND j.status = 'pending' AND {DUE_AT} <= now()
-        FOR NO KEY UPDATE SKIP LOCKED
-    ), {take("AND j.id = %(id)s::uuid")}
-    SELECT job.id, {job_json("job")} FROM job
-    """,
-)
-
 
 class _Candidate(NamedTuple):
     rank: datetime
     id: UUID
     domain: str
+    max_concurrent: int | None
     limit: int | None
 
 
@@ -135,21 +120,21 @@ class _ClaimedJobs:
 
     def _claim(self, candidate: _Candidate) -> bool:
         """Return whether the candidate was claimed: not if it is gone or its domain is full."""
-        parameters = {
-            "id": str(candidate.id),
-            "token": self.tokens[len(self.jobs)],
-            "worker_id": self.request.worker_id,
-            "lease_seconds": self.request.lease_seconds,
-            **events.provenance_parameters("claimed", self.provenance),
-        }
+        token = self.tokens[len(self.jobs)]
         with database.transaction():
             if candidate.limit is not None and not _may_start(candidate.domain, candidate.limit):
                 return False
-            rows = database.run(CLAIM_JOB, parameters)
-        self.jobs.extend(
-            ClaimedJob(candidate.rank, job_id, parameters["token"], text) for job_id, text in rows
-        )
-        return bool(rows)
+            text = lease_queries.lease(
+                candidate.id,
+                candidate.max_concurrent,
+                token,
+                self.request.worker_id,
+                self.request.lease_seconds,
+                self.provenance,
+            )
+        if text is not None:
+            self.jobs.append(ClaimedJob(candidate.rank, candidate.id, token, text))
+        return text is not None
 
 
 def _candidates(claim_filter: ClaimFilter, count: int) -> Sequence[_Candidate]:

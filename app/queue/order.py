@@ -15,9 +15,13 @@ other domains may wait. A coarse partition is read past MAX_SKIPPED_JOBS such jo
 enough, the partition is cut off, and the claim is repeated with the finer partitioning
 "all_domains": one domain and one concurrency limit each, so that a full domain is skipped in one
 step.
+
+Mostly no limit prevents the first jobs from starting. So a small claim first reads only these, and
+the limits of those that it tries are checked one by one.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from app.database.tenant_scope import PARAMETER, visible_rows
@@ -51,26 +55,50 @@ def _free_slots(limit: str, domain: str) -> str:
         LIMIT {limit}) AS r) END"""
 
 
-def _coarse(index: str, values: str = "(VALUES (1))", condition: str = "") -> str:
-    """Return SQL for the first jobs of partitions that share the priority.
+@dataclass(frozen=True, slots=True)
+class _CoarsePartitioning:
+    """A way to divide the queue into partitions that share the priority.
 
-    Args:
+    Attributes:
         index: The index to read, a name for `pending_in`.
         values: A FROM item; a partition has one `value` of it, too.
         condition: Further SQL that selects the jobs with that value.
     """
+
+    index: str
+    values: str = "(VALUES (1))"
+    condition: str = ""
+
+
+def _first_jobs(coarse: _CoarsePartitioning) -> str:
+    """Return SQL for the first `candidates` jobs of all partitions, whether they may start or not.
+
+    The worker must accept all jobs of the partitions.
+    """
+    return f"""
+    SELECT f.* FROM {_PRIORITIES} CROSS JOIN {coarse.values} AS v (value) CROSS JOIN LATERAL (
+        SELECT j.id, j.domain, j.max_concurrent, {RANK} AS rank FROM scrape_jobs j
+        WHERE {pending_in(coarse.index, "j.status")} AND j.priority = p.priority
+            AND {DUE_AT} <= now() {coarse.condition} AND {visible_rows("j")}
+        ORDER BY {DUE_AT}, j.id LIMIT %(candidates)s::int
+    ) AS f
+    ORDER BY f.rank, f.id LIMIT %(candidates)s::int"""
+
+
+def _coarse(coarse: _CoarsePartitioning) -> str:
+    """Return SQL for the first jobs of each partition that may start."""
     return f"""
     SELECT concat_ws(' ', v.value, p.priority) AS partition_key,
         f.id, f.domain, f.rank, f.free_slots, f.ready, f.position = %(window)s::int AS cut_off
-    FROM {_PRIORITIES} CROSS JOIN {values} AS v (value) CROSS JOIN LATERAL (
+    FROM {_PRIORITIES} CROSS JOIN {coarse.values} AS v (value) CROSS JOIN LATERAL (
         SELECT w.*, w.matches AND coalesce(w.free_slots > 0, true) AS ready FROM (
             SELECT s.*, row_number() OVER (ORDER BY s.due_at) AS position FROM (
                 SELECT j.id, j.domain, {DUE_AT} AS due_at, {RANK} AS rank,
                     {MATCHES_FILTER} AS matches,
                     {_free_slots(JOB_LIMIT, "j.domain")} AS free_slots
                 FROM scrape_jobs j
-                WHERE {pending_in(index, "j.status")} AND j.priority = p.priority
-                    AND {DUE_AT} <= now() {condition}
+                WHERE {pending_in(coarse.index, "j.status")} AND j.priority = p.priority
+                    AND {DUE_AT} <= now() {coarse.condition}
                 ORDER BY {DUE_AT} LIMIT %(window)s::int
             ) AS s
         ) AS w
@@ -130,12 +158,18 @@ def _fine(index: str, given: Mapping[str, str] = MappingProxyType({})) -> str:
     ) AS part CROSS JOIN LATERAL ({ready} LIMIT %(candidates)s::int) AS f"""
 
 
-PARTITIONINGS = {
-    "all": _coarse("due"),
-    "types": _coarse("type_due", "unnest(%(job_types)s::text[])", "AND j.job_type = v.value"),
-    "customer": _coarse(
+_COARSE = {
+    "all": _CoarsePartitioning("due"),
+    "types": _CoarsePartitioning(
+        "type_due", "unnest(%(job_types)s::text[])", "AND j.job_type = v.value"
+    ),
+    "customer": _CoarsePartitioning(
         "customer_due", condition=f"AND j.customer_config_id = %({PARAMETER})s::uuid"
     ),
+}
+
+PARTITIONINGS = {
+    **{name: _coarse(coarse) for name, coarse in _COARSE.items()},
     "domains": _fine("domain_due", {"domain": "domains"}),
     "domains_and_types": _fine("domain_type_due", {"domain": "domains", "job_type": "job_types"}),
     "all_domains": _fine("domain_due"),
@@ -145,3 +179,8 @@ PARTITIONINGS = {
 The SQL returns at most `candidates` rows of each partition, which `partition_key` names. `ready`
 says whether the job may start, `free_slots` how many jobs the domain's limit still allows, and
 `cut_off` whether the partition was not read far enough to return `candidates` jobs."""
+
+FIRST_JOBS = {name: _first_jobs(coarse) for name, coarse in _COARSE.items()}
+"""For the partitionings of which a worker may accept all jobs, the SQL that reads the first ones.
+
+It returns at most `candidates` due jobs, in the order of the queue."""

@@ -8,10 +8,10 @@ from app.database import Statement
 from app.database.page_size import fit_page
 from app.events import queries as events
 from app.events.provenance import Provenance
-from app.jobs.lease_queries import take
+from app.jobs.lease_queries import LEASE_ARGUMENTS, lease_parameters, take
 from app.jobs.representation import job_json
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest, UpcomingJob
-from app.queue.order import DUE_AT, JOB_LIMIT, MAX_SKIPPED_JOBS, PARTITIONINGS
+from app.queue.order import DUE_AT, FIRST_JOBS, JOB_LIMIT, MAX_SKIPPED_JOBS, PARTITIONINGS
 
 
 def _candidates(partitioning: str) -> str:
@@ -88,6 +88,34 @@ def _claim_statement(partitioning: str) -> Statement:
     )
 
 
+def _claim_first_statement(partitioning: str) -> Statement:
+    return Statement(
+        f"claim_first_{partitioning}",
+        promise="At most one job for each of the `tokens` runs from now on, leased to this worker,"
+        " of the first `candidates` due jobs; see claim_jobs_1. The last row returns how many"
+        " candidates were skipped.",
+        sql=f"""
+        WITH candidate AS MATERIALIZED ({FIRST_JOBS[partitioning]}
+        ), claimed AS MATERIALIZED (
+            SELECT job.* FROM (
+                SELECT array_agg(c.id ORDER BY c.rank, c.id) AS ids,
+                    array_agg(c.domain ORDER BY c.rank, c.id) AS domains,
+                    array_agg(c.max_concurrent ORDER BY c.rank, c.id) AS limits
+                FROM candidate c
+            ) AS a CROSS JOIN claim_jobs_1(a.ids, a.domains, a.limits, %(domain_limit)s::int,
+                %(tokens)s::text[], {LEASE_ARGUMENTS}) AS job
+        )
+        SELECT c.rank, j.id, j.token, j.job, NULL, NULL, NULL
+        FROM claimed j JOIN candidate c ON c.id = j.id
+        UNION ALL
+        SELECT NULL, NULL, NULL, NULL,
+            (SELECT count(*) FROM candidate) - (SELECT count(*) FROM claimed), false, false
+        ORDER BY rank, id
+        """,
+        past_row_security=True,
+    )
+
+
 def _first_candidates() -> str:
     """Return SQL for the first candidates that fit a page."""
     rows = f"""SELECT c.rank, j.id, {job_json("j")} AS json FROM (
@@ -112,6 +140,7 @@ def _upcoming_statement(partitioning: str) -> Statement:
 
 
 _CLAIM = {partitioning: _claim_statement(partitioning) for partitioning in PARTITIONINGS}
+_CLAIM_FIRST = {partitioning: _claim_first_statement(partitioning) for partitioning in FIRST_JOBS}
 _UPCOMING = {partitioning: _upcoming_statement(partitioning) for partitioning in PARTITIONINGS}
 
 
@@ -160,7 +189,42 @@ def claim(
         "lease_seconds": request.lease_seconds,
         **events.provenance_parameters("claimed", provenance),
     }
-    *rows, (*_, skipped, cut_off, has_more) = database.run(_CLAIM[partitioning], parameters)
+    return _attempt(_CLAIM[partitioning], parameters)
+
+
+def claim_first(
+    partitioning: str,
+    request: ClaimRequest,
+    tokens: Sequence[str],
+    extra_candidates: int,
+    provenance: Provenance,
+) -> ClaimAttempt:
+    """Claim as `claim` does, but look only at the first jobs of the queue.
+
+    This is cheaper for a few jobs. It does not look past jobs that a limit prevents from starting:
+    they count as skipped.
+
+    Args:
+        partitioning: A name in `order.FIRST_JOBS`. The worker accepts all jobs of the partitions.
+        request: The worker's request; its `limit` is not used.
+        tokens: A new lease token for each job.
+        extra_candidates: How many more jobs to consider than to claim.
+        provenance: The provenance of the events.
+
+    Raises:
+        DatabaseFailure: The database did not answer, or refused the statement.
+    """
+    parameters = {
+        **request.filter.parameters(),
+        "candidates": len(tokens) + extra_candidates,
+        "tokens": list(tokens),
+        **lease_parameters(request.worker_id, request.lease_seconds, provenance),
+    }
+    return _attempt(_CLAIM_FIRST[partitioning], parameters)
+
+
+def _attempt(statement: Statement, parameters: Mapping[str, Any]) -> ClaimAttempt:
+    *rows, (*_, skipped, cut_off, has_more) = database.run(statement, parameters)
     return ClaimAttempt([ClaimedJob(*row[:4]) for row in rows], skipped, cut_off, has_more)
 
 

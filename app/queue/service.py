@@ -22,6 +22,13 @@ EXTRA_CANDIDATES = (8, 50, 100, 200, 400, 800, 1600, 1600)
 """How many more jobs each attempt of a claim considers than it claims, because other claims may
 take some."""
 
+MAX_SMALL_CLAIM = 4
+"""Up to how many jobs a claim tries the first jobs of the queue one by one before it looks at more.
+For a larger claim one statement about all jobs costs less."""
+
+EXTRA_FIRST = 8
+"""How many more of the first jobs such a claim considers, because other claims may take some."""
+
 EXTRA_UPCOMING = 200
 """How many more jobs to consider than to show as upcoming, because a limit may exclude some."""
 
@@ -110,8 +117,13 @@ def claim(
 def _claim(
     request: ClaimRequest, tokens: Sequence[str], provenance: Provenance
 ) -> Sequence[ClaimedJob]:
-    jobs: list[ClaimedJob] = []
     partitioning = request.filter.partitioning
+    jobs: list[ClaimedJob] = []
+    if len(tokens) <= MAX_SMALL_CLAIM and request.filter.accepts_whole_partitions:
+        first = queries.claim_first(partitioning, request, tokens, EXTRA_FIRST, provenance)
+        if len(first.jobs) == len(tokens) or not first.skipped:
+            return first.jobs
+        jobs.extend(first.jobs)
     for extra in EXTRA_CANDIDATES:
         attempt = queries.claim(partitioning, request, tokens[len(jobs) :], extra, provenance)
         jobs.extend(attempt.jobs)

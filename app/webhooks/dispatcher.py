@@ -8,7 +8,8 @@ One round has these steps:
 3. Fan out: create the deliveries of the next status changes.
 4. Claim due deliveries, as many as the throttles and the held deliveries allow.
 5. Start their attempts in the sender threads.
-6. Wait until there is new work, unless a step has left some.
+6. Without deliveries in progress, pause shortly, so that the next round takes several changes at
+   once. Then wait until there is new work, unless a step has left some.
 
 Before each step, and while waiting, overdue attempts are ended.
 
@@ -53,6 +54,13 @@ MAX_START_DELAY_SECONDS = 10
 LEASE_SECONDS = 25
 """An attempt starts within MAX_START_DELAY_SECONDS after the claim, or not at all, and ends before
 the lease does: a delivery that is due again has no attempt in progress."""
+
+IDLE_PAUSE_SECONDS = 0.03
+"""The least time between two rounds while no delivery is in progress.
+
+Each change of a status wakes the dispatcher. Without the pause, the rounds of an API that many
+workers use took a quarter of all its time, even if no endpoint wanted the changes.
+"""
 
 DEADLINE_CHECK_SECONDS = 0.25
 """How often overdue attempts are ended."""
@@ -153,6 +161,8 @@ class _DispatcherLoop:
             self._wake.clear()
             self._has_more = False
             self._run_steps()
+            if not self._held:
+                self._stopping.wait(IDLE_PAUSE_SECONDS)
             if not self._has_more:
                 self._wait()
         self._finish()

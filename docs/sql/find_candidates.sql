@@ -10,6 +10,7 @@ SELECT
     greatest(j.scheduled_for, j.created_at) - j.priority * interval '14400 seconds',
     j.id,
     j.domain,
+    j.max_concurrent,
     least(%(domain_limit)s::int, j.max_concurrent)
 FROM scrape_jobs j
 WHERE CASE j.status || ' in due' WHEN 'pending in due' THEN true ELSE false END

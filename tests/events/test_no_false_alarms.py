@@ -258,3 +258,11 @@ def test_batch_that_times_out_is_made_smaller(
     smallest = limits[: limits.index(1) + 1]
     assert smallest == sorted(smallest, reverse=True)
     assert limits.count(1) > 2
+
+
+def test_claims_of_all_sizes_are_no_fault(audited: AuditedService) -> None:
+    for priority in (10, 9, 8):
+        audited.create(priority=priority, scheduled_for="2024-01-01T10:00:00Z")
+    for limit in (1, 100):
+        assert audited.succeed("POST", f"{JOBS}/next", {"worker_id": "w", "limit": limit})
+    assert audited.verify() == []

@@ -119,3 +119,17 @@ def test_distributed_claim_equals_claiming_one_by_one(
     queue.fill(*jobs)
     expected = claim_one_by_one(candidates(queue, accepted), running(queue), limit)
     assert [job.id for job in queue.claim(limit, is_distributed=True, **accepted)] == expected
+
+
+@PROPERTY
+@given(job_groups(5), FILTERS, st.integers(1, 4))
+def test_repeated_small_claims_follow_the_order(
+    queue: ClaimQueue, jobs: list[dict[str, Any]], accepted: dict[str, Any], limit: int
+) -> None:
+    queue.clear()
+    queue.fill(*jobs)
+    expected = claim_one_by_one(candidates(queue, accepted), running(queue), 1000)
+    claimed: list[UUID] = []
+    while batch := queue.claim(limit, **accepted):
+        claimed.extend(job.id for job in batch)
+    assert claimed == expected

@@ -10,8 +10,9 @@ from app.database.catalogue import statements
 from app.database.tenant_scope import PARAMETER
 from app.events.provenance import ANONYMOUS, Provenance
 from app.events.queries import provenance_parameters
+from app.jobs.lease_queries import lease_parameters
 from app.queue.claims import ClaimFilter
-from app.queue.order import MAX_SKIPPED_JOBS, PARTITIONINGS
+from app.queue.order import FIRST_JOBS, MAX_SKIPPED_JOBS, PARTITIONINGS
 from app.queue.position_queries import DEPTH, POSITION
 from support.database import migrate, new_database
 from support.plans import PlanDatabase as Database
@@ -79,10 +80,9 @@ def parameters(partitioning: str, claim_filter: ClaimFilter) -> dict[str, Any]:
         "shown": 9,
         "window": 9 + MAX_SKIPPED_JOBS,
         "tokens": ["token"],
-        "worker_id": "w",
-        "lease_seconds": 60,
-        PARAMETER: CUSTOMER if partitioning == "customer" else None,
+        **lease_parameters("w", 60, Provenance(ANONYMOUS, "r")),
         **provenance_parameters("claimed", Provenance(ANONYMOUS, "r")),
+        PARAMETER: CUSTOMER if partitioning == "customer" else None,
     }
 
 
@@ -96,8 +96,13 @@ def pages_read(plan: str) -> int:
     return int(root["Shared Hit Blocks"] + root["Shared Read Blocks"])
 
 
-@pytest.mark.parametrize("kind", ["claim", "next"])
-@pytest.mark.parametrize("name", FILTERS)
+def kinds(partitioning: str) -> list[str]:
+    return ["claim", "next", *(["claim_first"] if partitioning in FIRST_JOBS else [])]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name, (each, _) in FILTERS.items() for kind in kinds(each)]
+)
 def test_claim_reads_only_the_first_jobs(waiting: Database, name: str, kind: str) -> None:
     partitioning, claim_filter = FILTERS[name]
     plans = run(
