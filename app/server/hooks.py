@@ -1,10 +1,10 @@
 """Gunicorn's hooks, which it calls at the start and end of the master and of each worker.
 
+They are the same for both servers: gunicorn's master also supervises workers that serve by Granian.
 Without DATABASE_URL the embedded PostgreSQL is started before the workers and stopped after them.
 """
 
 import os
-import socket
 import subprocess
 import sys
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from app.cli import BackgroundRunner
 from app.config import NOT_LOOPBACK, is_loopback
 from app.database.embedded.errors import CannotStart
-from app.server import shared_metrics, signals
+from app.server import listeners, shared_metrics, signals
 from app.server.settings import embedded_postgres, server_settings
 
 
@@ -65,18 +65,13 @@ def when_ready(server: Any) -> None:
     Listeners may come from a setting, a command-line argument or systemd.
     """
     settings = server_settings()
-    for listener in server.LISTENERS:
-        host = _host(listener.sock)
-        if settings.auth == "off" and host is not None and not is_loopback(host):
+    sockets = [listener.sock for listener in server.LISTENERS]
+    for host in filter(None, map(listeners.host_of, sockets)):
+        if settings.auth == "off" and not is_loopback(host):
             _refuse(NOT_LOOPBACK.format(host))
+    if settings.server == "granian":
+        listeners.reserve(sockets)
     print(_banner(f"http://{server.cfg.bind[0]}"), flush=True)  # noqa: T201
-
-
-def _host(listener: socket.socket) -> str | None:
-    """Return the address of `listener`; None for a Unix socket."""
-    if listener.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    return str(listener.getsockname()[0])
 
 
 def _banner(url: str) -> str:
