@@ -27,6 +27,11 @@ from app.server.worker import SupervisedWorker
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum size of a request's line and headers together; Granian answers a longer one with 431."""
 
+LINGER_SECONDS = 0.5
+"""Time in which a request may still arrive on an open connection of a worker that accepts no more.
+
+Granian closes idle connections as soon as it is told to stop."""
+
 IDLE_THREAD_SECONDS = 60
 """Time after which a Python thread beyond the first ends if it has no work."""
 
@@ -36,35 +41,43 @@ class GranianWorker(SupervisedWorker):
 
     sockets: list[Any]
     wsgi: Any
+    listener: int
+    """The number of the listener that this worker serves; `app.server.hooks` sets it."""
 
     def run(self) -> None:
         """Serve until a signal or the end of the master; then drain, and finish the requests."""
-        handler = RequestHandler(self.wsgi, server_settings().threads)
-        servers = [self._serve(shared, handler) for shared in self.sockets]
-        self.sockets = []  # Granian owns them, and closes them when it stops to accept
+        file = self._take_listener()
+        stop, stopped = WorkerSignal(), threading.Event()
+        stop.add_cb(stopped.set)
+        self._serve(file, stop)
         while self.alive and self.has_parent():
             self._wait(1.0)
         begin_worker_shutdown()
-        deadline = time.monotonic() + server_settings().drain_seconds
-        while (seconds := deadline - time.monotonic()) > 0 and self.has_parent():
-            self._wait(min(seconds, 1.0))
-        for stop, _ in servers:
-            stop.set()
-        for _, stopped in servers:
-            while not stopped.wait(1.0):
-                self.notify()
+        self._wait_for(server_settings().drain_seconds)
+        listeners.stop_accepting(file)
+        self._wait_for(LINGER_SECONDS)
+        stop.set()
+        while not stopped.wait(1.0):
+            self.notify()
 
-    def _serve(self, shared: Any, handler: RequestHandler) -> tuple[Any, threading.Event]:
-        """Serve a listener of the master; return how to stop, and what shows that it has."""
-        listener = listeners.own(shared.sock, self.cfg.backlog)
-        is_local = listeners.host_of(listener) is None
+    def _take_listener(self) -> int:
+        """Return the file of this worker's listener, without a Python object that may close it."""
+        taken = self.sockets.pop(self.listener)
+        self._is_local = listeners.host_of(taken.sock) is None
+        for other in self.sockets:  # so that each closes with its own worker
+            other.sock.close()
+        self.sockets = []
+        return int(taken.sock.detach())
+
+    def _serve(self, file: int, stop: Any) -> None:
+        settings = server_settings()
         server = WSGIWorker(
             worker_id=self.age,
-            sock=(None, SocketHolder(listener.detach(), is_local, self.cfg.backlog)),
+            sock=(None, SocketHolder(file, self._is_local, self.cfg.backlog)),
             ipc=None,
             threads=1,
             blocking_threads=1,
-            py_threads=server_settings().threads + MAX_SLOW_BODIES,
+            py_threads=settings.threads + MAX_SLOW_BODIES,
             py_threads_idle_timeout=IDLE_THREAD_SECONDS,
             backpressure=self.cfg.worker_connections,
             http_mode="1",
@@ -74,12 +87,16 @@ class GranianWorker(SupervisedWorker):
                 max_buffer_size=MAX_HEAD_BYTES,
             ),
         )
-        stop, stopped = WorkerSignal(), threading.Event()
-        stop.add_cb(stopped.set)
-        loop = asyncio.new_event_loop()  # never runs: WSGI needs none, but the constructor does
-        serve = server.serve_mtr_uds if is_local else server.serve_mtr
+        handler = RequestHandler(self.wsgi, settings.threads)
+        loop = asyncio.new_event_loop()  # never runs: WSGI needs none, but the scheduler does
+        serve = server.serve_mtr_uds if self._is_local else server.serve_mtr
         serve(_new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)
-        return stop, stopped
+
+    def _wait_for(self, seconds: float) -> None:
+        """Wait for `seconds`, or until the master is gone."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and self.has_parent():
+            self._wait(min(left, 1.0))
 
     def _wait(self, seconds: float) -> None:
         """Wait for a signal; gunicorn makes each one write to its pipe."""

@@ -22,6 +22,8 @@ def on_starting(server: Any) -> None:
     signals.announce_stop(server)
     for warning in settings.warnings(os.environ):
         server.log.warning(warning)
+    if settings.server == "granian":
+        signals.fix_workers(server)
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = embedded_postgres().start()
@@ -69,9 +71,22 @@ def when_ready(server: Any) -> None:
     for host in filter(None, map(listeners.host_of, sockets)):
         if settings.auth == "off" and not is_loopback(host):
             _refuse(NOT_LOOPBACK.format(host))
-    if settings.server == "granian":
-        listeners.reserve(sockets)
+    if settings.server == "granian" and len(sockets) == 1:
+        _give_each_worker_a_listener(server)
     print(_banner(f"http://{server.cfg.bind[0]}"), flush=True)  # noqa: T201
+
+
+def _give_each_worker_a_listener(server: Any) -> None:
+    """Make as many listeners as workers.
+
+    If the workers shared one, the first to wake would take all connections of a burst (in 12 of 20
+    bursts of eight), and the others would idle for as long as clients keep them. The master keeps
+    all listeners, so connections wait while a worker is replaced.
+    """
+    (first,) = server.LISTENERS
+    for other in listeners.divide(first.sock, server.num_workers, server.cfg.backlog):
+        address = other.getsockname()
+        server.LISTENERS.append(type(first)(address, server.cfg, server.log, other.detach()))
 
 
 def _banner(url: str) -> str:
@@ -99,9 +114,11 @@ def on_reload(server: Any) -> None:
         server.handle_term()
 
 
-def pre_fork(_server: Any, worker: Any) -> None:
-    """Take a region of the shared metrics for the new worker."""
+def pre_fork(server: Any, worker: Any) -> None:
+    """Take a region of the shared metrics, and a listener, for the new worker."""
     worker.metrics_region = shared_metrics.share().take()
+    served = [other.listener for other in server.WORKERS.values()]
+    worker.listener = listeners.least_served(len(server.LISTENERS), served)
 
 
 def post_fork(_server: Any, worker: Any) -> None:

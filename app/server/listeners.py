@@ -1,7 +1,9 @@
 """The sockets that the server listens on."""
 
+import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterable
 
 
@@ -12,40 +14,54 @@ def host_of(listener: socket.socket) -> str | None:
     return str(listener.getsockname()[0])
 
 
-def reserve(listeners: Iterable[socket.socket]) -> None:
-    """Make the master's listeners hold their ports without accepting: `own` makes those that do.
+def least_served(count: int, served: Iterable[int]) -> int:
+    """Return the number of the listener, from 0 to `count`, that the fewest workers serve.
 
-    They had no SO_REUSEPORT when they were bound, so a second server cannot take the same port.
+    Args:
+        count: How many listeners there are.
+        served: The number of the listener of each living worker.
     """
-    for listener in listeners:
-        if _can_divide(listener):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.shutdown(socket.SHUT_RDWR)
+    workers = Counter(served)
+    return min(range(count), key=lambda number: workers[number])
 
 
-def own(reserved: socket.socket, backlog: int) -> socket.socket:
-    """Return a listener of this process for the address that the master has reserved.
+def divide(listener: socket.socket, count: int, backlog: int) -> list[socket.socket]:
+    """Return more listeners to the address of `listener`, so that there are `count`.
 
-    The kernel divides new connections between the listeners. If the workers shared one, the first
-    to wake would take all connections of a burst (in 12 of 20 bursts of eight connections), and the
-    other workers would idle for as long as clients keep them.
+    The kernel divides new connections between them. None is returned where it does not, or where
+    the listener belongs to another user, as a socket of systemd may.
+
+    SO_REUSEPORT is set only now that the address is taken. Otherwise a second server could take
+    the same one, and with it a part of the connections.
     """
-    if not _can_divide(reserved):
-        return reserved.dup()
-    listener = socket.socket(reserved.family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform != "linux" or host_of(listener) is None:
+        return []
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    # A connection inherits these. They end one whose client vanished in the middle of a body.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-    if reserved.family == socket.AF_INET6:
-        only_six = reserved.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_six)
-    listener.bind(reserved.getsockname())
-    listener.listen(backlog)
-    return listener
+    more = [socket.socket(listener.family, socket.SOCK_STREAM) for _ in range(count - 1)]
+    try:
+        for other in more:
+            for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+                other.setsockopt(socket.SOL_SOCKET, option, 1)
+            if other.family == socket.AF_INET6:
+                only_six = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+                other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_six)
+            other.bind(listener.getsockname())
+            other.listen(backlog)
+    except OSError:
+        for other in more:
+            other.close()
+        return []
+    return more
 
 
-def _can_divide(listener: socket.socket) -> bool:
-    """Return whether the kernel divides the connections of an address between listeners."""
-    return sys.platform == "linux" and host_of(listener) is not None
+def stop_accepting(file: int) -> None:
+    """Replace the listener `file` of this process by one to which nobody connects.
+
+    Whatever accepts connections from `file` then waits for ever, and keeps those that it has. The
+    listener itself goes on to queue connections for the other processes that have it.
+    """
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("")  # on Linux, a free name that is no file
+        silent.listen(1)
+        silent.setblocking(False)
+        os.dup2(silent.fileno(), file, inheritable=False)
