@@ -70,5 +70,7 @@ def test_new_server_starts_at_once_on_same_port(database_url: str, server: str) 
         assert session.get(f"{killed.url}/healthz", timeout=10).status_code == 200
         killed.master().kill()
         with Service(database_url, SERVER=server, PORT=str(killed.port)) as started:
+            # Until then, a worker of the killed server may have answered.
+            wait_until(lambda: "Scrape Job API on" in started.logs())
             assert session.get(f"{started.url}/healthz", timeout=10).status_code == 200
             assert "in use" not in started.logs().lower()
