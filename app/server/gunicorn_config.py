@@ -38,6 +38,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "graceful_timeout": settings.drain_seconds + REQUEST_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE,
         "forwarder_headers": "",  # no header may change the path of a request
+        "forwarded_allow_ips": "",  # nor its scheme, so no address needs to be compared
         "control_socket_disable": True,
         # Each worker touches an open file to show that it is alive. In the usual folder for
         # temporary files, another program may remove it, or fill the disk.
