@@ -6,6 +6,7 @@ requests (settings, embedded PostgreSQL, migrations, shared metrics, signals) is
 
 import asyncio
 import os
+import resource
 import select
 import threading
 import time
@@ -31,6 +32,12 @@ LINGER_SECONDS = 0.5
 """Time in which a request may still arrive on an open connection of a worker that accepts no more.
 
 Granian closes idle connections as soon as it is told to stop."""
+
+MAX_CONNECTIONS = 10_000
+"""Maximum number of open connections of a worker; further ones wait in the listener."""
+
+OTHER_FILES = 256
+"""Open files of a worker that are not connections of clients; a generous estimate."""
 
 IDLE_THREAD_SECONDS = 60
 """Time after which a Python thread beyond the first ends if it has no work."""
@@ -79,7 +86,7 @@ class GranianWorker(SupervisedWorker):
             blocking_threads=1,
             py_threads=settings.threads + MAX_SLOW_BODIES,
             py_threads_idle_timeout=IDLE_THREAD_SECONDS,
-            backpressure=self.cfg.worker_connections,
+            backpressure=_max_connections(),
             http_mode="1",
             http1_opts=HTTP1Settings(
                 # Granian also counts the time between two requests of a connection.
@@ -103,3 +110,9 @@ class GranianWorker(SupervisedWorker):
         self.notify()
         if select.select([self.PIPE[0]], [], [], seconds)[0]:
             os.read(self.PIPE[0], 1024)
+
+
+def _max_connections() -> int:
+    """Return how many connections may be open; without a free file Granian could not accept."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(MAX_CONNECTIONS, files - OTHER_FILES))

@@ -122,18 +122,12 @@ def test_waiting_claims_leave_threads_free(granian: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "head"),
-    [
-        (400, b"GARBAGE\r\n\r\n"),
-        (400, POST + b"Content-Length: many\r\n\r\n"),
-        (431, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Large: " + b"a" * 100_000 + b"\r\n\r\n"),
-    ],
-    ids=["garbage", "length", "long header"],
+    "head", [b"GARBAGE\r\n\r\n", POST + b"Content-Length: many\r\n\r\n"], ids=["garbage", "length"]
 )
-def test_malformed_head_is_refused(granian: Service, status: int, head: bytes) -> None:
+def test_malformed_head_is_refused(granian: Service, head: bytes) -> None:
     with connect(granian) as connection:
         connection.sendall(head)
-        assert respond(connection) == (status, b"")
+        assert respond(connection) == (400, b"")
 
 
 def test_requests_are_logged_as_elsewhere(granian: Service) -> None:
