@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The optional packages: SERVER=granian, of make or of the environment, needs one.
+# The optional packages to install: SERVER=granian, of make or of the environment, needs one.
 EXTRAS := $(filter granian,$(SERVER))
 
 .DEFAULT_GOAL := help

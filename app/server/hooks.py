@@ -87,6 +87,7 @@ def _give_each_worker_a_listener(server: Any) -> None:
     for other in listeners.divide(first.sock, server.num_workers, server.cfg.backlog):
         address = other.getsockname()
         server.LISTENERS.append(type(first)(address, server.cfg, server.log, other.detach()))
+    listeners.notice_lost_clients(listener.sock for listener in server.LISTENERS)
 
 
 def _banner(url: str) -> str:

@@ -6,6 +6,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 
+if sys.platform == "linux":
+    KEEP_ALIVE = {
+        socket.TCP_KEEPIDLE: 60,  # seconds without a byte
+        socket.TCP_KEEPINTVL: 15,  # seconds between two questions
+        socket.TCP_KEEPCNT: 4,  # questions without an answer
+    }
+
 
 def host_of(listener: socket.socket) -> str | None:
     """Return the address of `listener`; None for a Unix socket."""
@@ -54,14 +61,24 @@ def divide(listener: socket.socket, count: int, backlog: int) -> list[socket.soc
     return more
 
 
+def notice_lost_clients(listeners: Iterable[socket.socket]) -> None:
+    """Make the kernel end connections whose client no longer exists, within some two minutes.
+
+    Otherwise such a client may hold a thread that waits for the rest of its body.
+    """
+    for listener in listeners:
+        if sys.platform == "linux" and host_of(listener) is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
+            for option, value in KEEP_ALIVE.items():
+                listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def stop_accepting(file: int) -> None:
     """Replace the listener `file` of this process by one to which nobody connects.
 
     Whatever accepts connections from `file` then waits for ever, and keeps those that it has. The
     listener itself goes on to queue connections for the other processes that have it.
     """
-    with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind("")  # on Linux, a free name that is no file
-        silent.listen(1)
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         silent.setblocking(False)
         os.dup2(silent.fileno(), file, inheritable=False)
