@@ -34,15 +34,11 @@ class ServiceLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped
         )
 
 
-class ServiceResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
-    """A response that leaves in one piece, and closes its connection if the application asks.
+class ClosingResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
+    """A response that closes its connection if the application sends ``Connection: close``.
 
-    Gunicorn itself sends head and body one after the other, and ignores ``Connection: close``.
+    Gunicorn itself ignores that header of the application.
     """
-
-    headers_sent: bool
-    _held = b""
-    """The head, until there is a part of the body to send with it."""
 
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         """Process the headers of the application's response."""
@@ -50,36 +46,11 @@ class ServiceResponse(Response):  # type: ignore[misc]  # gunicorn is untyped
         if CLOSE in headers:
             self.force_close()
 
-    def send_headers(self) -> None:
-        """Hold the head until the first part of the body, or the end, is sent."""
-        if not self.headers_sent:
-            fields = [f"{name}: {value}\r\n" for name, value in self.headers]
-            self._held = "".join([*self.default_headers(), *fields, "\r\n"]).encode("latin-1")
-            self.headers_sent = True
-
-    def can_sendfile(self) -> bool:
-        """Return that files are sent as any other body."""
-        return False
-
-    def close(self) -> None:
-        """Send what is left."""
-        self.send_headers()
-        self._send(b"0\r\n\r\n" if self.chunked else b"")
-
-    def _emit_body(self, data: bytes) -> None:
-        self._send(b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
-
-    def _send(self, data: bytes) -> None:
-        """Send the head, if it was not sent yet, and `data`."""
-        head, self._held = self._held, b""
-        if head or data:
-            self.sock.sendall(head + data)
-
 
 def install_responses() -> None:
-    """Replace gunicorn's HTML error pages by JSON, and its response by `ServiceResponse`."""
+    """Replace gunicorn's HTML error pages by JSON, and its response by `ClosingResponse`."""
     gunicorn.util.write_error = _write_error
-    gunicorn.http.wsgi.Response = ServiceResponse
+    gunicorn.http.wsgi.Response = ClosingResponse
 
 
 def _write_error(client: socket.socket, status: int, reason: str, message: str) -> None:

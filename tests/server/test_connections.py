@@ -1,16 +1,13 @@
-"""Connections of gunicorn's workers: kept on a thread, shared fairly, answered in one piece."""
+"""Connections of gunicorn's workers: kept on a thread, and shared fairly."""
 
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 import requests
-from gunicorn.config import Config
 
-from app.server.gunicorn_output import ServiceResponse
 from support.service import Service
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -77,34 +74,3 @@ def test_idle_connection_is_kept_for_later(single: Service) -> None:
             connection.sendall(GET)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK")
             time.sleep(0.1)  # longer than a thread waits for the next request
-
-
-def sent_by(parts: list[bytes], headers: list[tuple[str, str]]) -> list[bytes]:
-    """Return what a response of these parts sends, one entry for each call of the system."""
-    sent: list[bytes] = []
-    request = SimpleNamespace(version=(1, 1), method="GET", should_close=lambda: False)
-    response = ServiceResponse(request, SimpleNamespace(sendall=sent.append), Config())
-    response.start_response("200 OK", headers)
-    for part in parts:
-        response.write(part)
-    response.close()
-    return sent
-
-
-def test_response_is_sent_in_one_piece() -> None:
-    (sent,) = sent_by([b"body"], [("Content-Length", "4")])
-    assert sent.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert sent.endswith(b"\r\nContent-Length: 4\r\n\r\nbody")
-
-
-def test_response_without_body_sends_its_head() -> None:
-    (sent,) = sent_by([], [("Content-Length", "0")])
-    assert sent.endswith(b"\r\n\r\n")
-
-
-def test_response_of_unknown_length_is_chunked() -> None:
-    first, *others = sent_by([b"ab", b"", b"c"], [])
-    assert first.endswith(b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
-    assert others == [b"1\r\nc\r\n", b"0\r\n\r\n"]
-    (empty,) = sent_by([], [])
-    assert empty.endswith(b"\r\n\r\n0\r\n\r\n")
