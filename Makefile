@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The optional packages to install: SERVER=granian, of make or of the environment, needs one.
+EXTRAS := $(filter granian,$(SERVER))
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve migrate psql quick check test fix lint bench lock clean run-environment dev-environment
@@ -14,7 +16,7 @@ run: run-environment  ## Serve on http://localhost:3000 with an embedded Postgre
 	@SCRAPE_JOBS_AUTH=$${SCRAPE_JOBS_AUTH:-off} SCRAPE_JOBS_MIGRATE=$${SCRAPE_JOBS_MIGRATE:-on} \
 		exec $(BIN)/python $(BIN)/gunicorn wsgi:app
 
-serve: run-environment  ## Serve with the settings of the environment (flask settings lists them)
+serve: run-environment  ## Serve with the settings of the environment (flask settings lists them; SERVER=granian)
 	@exec $(BIN)/python $(BIN)/gunicorn wsgi:app
 
 migrate: run-environment  ## Bring the database schema up to date
@@ -55,12 +57,14 @@ lock:  ## Update the locked dependencies from setup.cfg (needs uv)
 		--no-header --quiet -o requirements/run.txt
 	uv pip compile setup.cfg --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --quiet -c requirements/run.txt -o requirements/dev.txt
+	uv pip compile setup.cfg --extra granian --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --quiet -c requirements/run.txt -o requirements/granian.txt
 
 clean:  ## Remove the environment and the caches; the data in var/ is kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 run-environment:
-	@"$(PYTHON)" requirements/install.py run
+	@"$(PYTHON)" requirements/install.py run $(EXTRAS)
 
 dev-environment:
-	@"$(PYTHON)" requirements/install.py dev
+	@"$(PYTHON)" requirements/install.py dev $(EXTRAS)

@@ -140,6 +140,12 @@ class Settings:
         "Address to listen on",
     )
     port: int = _setting("PORT", _number(1, 65535), 3000, "TCP port to listen on")
+    server: str = _setting(
+        "SERVER",
+        _one_of("gunicorn", "granian"),
+        "gunicorn",
+        "HTTP server of the workers; granian needs the package granian (docs/operations.md)",
+    )
     workers: int = _setting(
         "WEB_CONCURRENCY", _number(1, 256), 2, "Number of worker processes; about one per CPU core"
     )

@@ -1,6 +1,7 @@
-"""Install the locked requirements into .venv: python3 requirements/install.py run|dev.
+"""Install the locked requirements into .venv: python3 requirements/install.py run|dev|granian ...
 
-`run` stands for requirements/run.txt, `dev` for dev.txt as well. `make` calls this first, with the
+`run` stands for requirements/run.txt, `dev` for dev.txt as well, `granian` for the optional
+granian.txt as well. `make` calls this first, with the
 machine's Python, so it uses only the standard library. It may be interrupted at any moment: an
 incomplete environment is marked, and built again the next time.
 """
@@ -24,22 +25,26 @@ PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "unfinished"
 """Exists during an installation; if it exists later, the installation was interrupted."""
 
-NEEDED = {"run": ["run"], "dev": ["run", "dev"]}
-PURPOSES = {"run": "the service needs", "dev": "the tests need"}
+NEEDED = {"run": ["run"], "dev": ["run", "dev"], "granian": ["run", "granian"]}
+PURPOSES = {
+    "run": "the service needs",
+    "dev": "the tests need",
+    "granian": "the server Granian needs",
+}
 
 
 class Failure(Exception):
     """The environment cannot be made; the message is one line for the user."""
 
 
-def main(kind: str) -> None:
-    """Complete the environment for `kind`."""
+def main(kinds: list[str]) -> None:
+    """Complete the environment for all `kinds`."""
     with Path(__file__).open() as lock:
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(lock, fcntl.LOCK_EX)  # of two simultaneous calls, the second one waits
         if not is_sound():
             build(lock)
-        for part in NEEDED[kind]:
+        for part in dict.fromkeys(part for kind in kinds for part in NEEDED[kind]):
             if not is_installed(part):
                 install(part, lock)
 
@@ -118,7 +123,7 @@ def call(words: list[str | Path], lock: IO[str]) -> subprocess.CompletedProcess[
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main(sys.argv[1:])
     except (Failure, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

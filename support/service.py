@@ -36,7 +36,10 @@ def free_port() -> int:
 
 def environment(**settings: str) -> dict[str, str]:
     """Return the environment of this process, with only these settings of the service."""
-    ours = ("DATABASE_URL", "HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL", "REDIS_URL")
+    ours = (
+        "DATABASE_URL", "HOST", "PORT", "SERVER", "WEB_CONCURRENCY", "THREADS", "LOG_LEVEL",
+        "REDIS_URL",
+    )  # fmt: skip
     inherited = {
         k: v for k, v in os.environ.items() if k not in ours and not k.startswith("SCRAPE_JOBS_")
     }

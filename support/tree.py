@@ -18,6 +18,9 @@ from support.service import ROOT, environment, free_port
 
 SECONDS = 60
 
+PARTS = ("run", "dev", "granian")
+"""The marks in .venv by which requirements/install.py knows a complete part."""
+
 
 def wait_for(condition: Callable[[], bool], seconds: float = SECONDS) -> bool:
     """Wait until `condition` holds and return True; return False after `seconds`.
@@ -80,9 +83,9 @@ class Tree:
         self._copy_compiled_code()
         (folder / ".venv").mkdir()
         for entry in Path(sys.prefix).iterdir():
-            if entry.name not in ("run", "dev"):
+            if entry.name not in PARTS:
                 (folder / ".venv" / entry.name).symlink_to(entry)
-        for part in ("run", "dev"):  # the marks of requirements/install.py for a complete part
+        for part in PARTS:
             requirements = (folder / "requirements" / f"{part}.txt").read_bytes()
             (folder / ".venv" / part).write_text(hashlib.sha256(requirements).hexdigest())
 

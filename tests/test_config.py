@@ -57,6 +57,7 @@ def test_empty_value_means_unset(name: str, value: str) -> None:
         ("WEB_CONCURRENCY", "256", "workers", 256),
         ("THREADS", "1", "threads", 1),
         ("THREADS", "256", "threads", 256),
+        ("SERVER", "granian", "server", "granian"),
         ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
         ("LOG_LEVEL", "ERROR", "log_level", "ERROR"),
         ("SCRAPE_JOBS_AUTH", "off", "auth", "off"),
@@ -101,6 +102,7 @@ def test_valid_value_is_read(name: str, value: str, field: str, expected: object
             ("THREADS", value, "must be a whole number from 1 to 256")
             for value in ("0", "257", "4;", "0x4")
         ),
+        *(("SERVER", value, "must be one of gunicorn, granian") for value in ("apache", "Granian")),
         *(
             ("LOG_LEVEL", value, "must be one of DEBUG, INFO, WARNING, ERROR")
             for value in ("TRACE", "LOUD", "20")

@@ -7,7 +7,10 @@ from flask import request
 
 
 def client_disconnected() -> bool:
-    """Return whether the client of the current request has closed its connection."""
+    """Return whether the client of the current request has closed its connection.
+
+    Granian does not show that to a WSGI application: under it the answer is always no.
+    """
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket):
         return False

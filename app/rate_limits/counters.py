@@ -20,8 +20,6 @@ from typing import Any, Protocol, TypeVar
 from limits import RateLimitItem, WindowStats
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from app.observability.metrics import RATE_LIMIT_FALLBACKS
 
@@ -142,6 +140,10 @@ class SharedCounters:
     """
 
     def __init__(self, redis_url: str) -> None:
+        # Imported only where there is a Redis: the package takes 7 MiB of each process.
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         options: dict[str, Any] = {
             "socket_connect_timeout": REDIS_SECONDS,
             "socket_timeout": REDIS_SECONDS,

@@ -1,6 +1,8 @@
 """Gunicorn's settings, derived from the service's settings."""
 
+import importlib.util
 import os
+import sys
 from typing import Any
 
 from app.config import Settings
@@ -15,6 +17,12 @@ REQUEST_SECONDS = 30
 
 MAX_REQUEST_LINE = 8190
 
+WORKER_CLASSES = {
+    "gunicorn": "app.server.threaded_worker.ThreadedWorker",
+    "granian": "app.server.granian_worker.GranianWorker",
+}
+"""The worker of each value of SERVER, as gunicorn names classes."""
+
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return the values of gunicorn's settings by name."""
@@ -23,18 +31,26 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "bind": [f"{host}:{settings.port}"],
         "workers": settings.workers,
         "threads": settings.threads,
-        "worker_class": "app.server.worker.ServiceWorker",
+        "worker_class": _worker_class(settings.server),
         "loglevel": settings.log_level.lower(),
         "logger_class": gunicorn_output.ServiceLogger,
         "keepalive": KEEP_ALIVE_SECONDS,
         "graceful_timeout": settings.drain_seconds + REQUEST_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE,
         "forwarder_headers": "",  # no header may change the path of a request
+        "forwarded_allow_ips": "",  # nor its scheme, so no address needs to be compared
         "control_socket_disable": True,
         # Each worker touches an open file to show that it is alive. In the usual folder for
         # temporary files, another program may remove it, or fill the disk.
         "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108
     }
+
+
+def _worker_class(server: str) -> str:
+    """Return the name of the worker class for `server`; exit if a package is missing for it."""
+    if server == "granian" and importlib.util.find_spec("granian") is None:
+        sys.exit("SERVER: granian is not installed; make serve SERVER=granian installs it")
+    return WORKER_CLASSES[server]
 
 
 def prepare_process(settings: Settings) -> None:

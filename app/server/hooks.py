@@ -1,10 +1,10 @@
 """Gunicorn's hooks, which it calls at the start and end of the master and of each worker.
 
+They are the same for both servers: gunicorn's master also supervises workers that serve by Granian.
 Without DATABASE_URL the embedded PostgreSQL is started before the workers and stopped after them.
 """
 
 import os
-import socket
 import subprocess
 import sys
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from app.cli import BackgroundRunner
 from app.config import NOT_LOOPBACK, is_loopback
 from app.database.embedded.errors import CannotStart
-from app.server import shared_metrics, signals
+from app.server import listeners, shared_metrics, signals
 from app.server.settings import embedded_postgres, server_settings
 
 
@@ -22,6 +22,8 @@ def on_starting(server: Any) -> None:
     signals.announce_stop(server)
     for warning in settings.warnings(os.environ):
         server.log.warning(warning)
+    if settings.server == "granian":
+        signals.fix_workers(server)
     if settings.database_url is None:
         try:
             os.environ["DATABASE_URL"] = embedded_postgres().start()
@@ -65,18 +67,27 @@ def when_ready(server: Any) -> None:
     Listeners may come from a setting, a command-line argument or systemd.
     """
     settings = server_settings()
-    for listener in server.LISTENERS:
-        host = _host(listener.sock)
-        if settings.auth == "off" and host is not None and not is_loopback(host):
+    sockets = [listener.sock for listener in server.LISTENERS]
+    for host in filter(None, map(listeners.host_of, sockets)):
+        if settings.auth == "off" and not is_loopback(host):
             _refuse(NOT_LOOPBACK.format(host))
+    if settings.server == "granian" and len(sockets) == 1:
+        _give_each_worker_a_listener(server)
     print(_banner(f"http://{server.cfg.bind[0]}"), flush=True)  # noqa: T201
 
 
-def _host(listener: socket.socket) -> str | None:
-    """Return the address of `listener`; None for a Unix socket."""
-    if listener.family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    return str(listener.getsockname()[0])
+def _give_each_worker_a_listener(server: Any) -> None:
+    """Make as many listeners as workers.
+
+    If the workers shared one, the first to wake would take all connections of a burst (in 12 of 20
+    bursts of eight), and the others would idle for as long as clients keep them. The master keeps
+    all listeners, so connections wait while a worker is replaced.
+    """
+    (first,) = server.LISTENERS
+    for other in listeners.divide(first.sock, server.num_workers, server.cfg.backlog):
+        address = other.getsockname()
+        server.LISTENERS.append(type(first)(address, server.cfg, server.log, other.detach()))
+    listeners.notice_lost_clients(listener.sock for listener in server.LISTENERS)
 
 
 def _banner(url: str) -> str:
@@ -104,9 +115,11 @@ def on_reload(server: Any) -> None:
         server.handle_term()
 
 
-def pre_fork(_server: Any, worker: Any) -> None:
-    """Take a region of the shared metrics for the new worker."""
+def pre_fork(server: Any, worker: Any) -> None:
+    """Take a region of the shared metrics, and a listener, for the new worker."""
     worker.metrics_region = shared_metrics.share().take()
+    served = [other.listener for other in server.WORKERS.values()]
+    worker.listener = listeners.least_served(len(server.LISTENERS), served)
 
 
 def post_fork(_server: Any, worker: Any) -> None:

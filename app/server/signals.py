@@ -56,6 +56,18 @@ def announce_stop(arbiter: Any) -> None:
     arbiter.handle_term = announce_and_stop
 
 
+def fix_workers(arbiter: Any) -> None:
+    """Make gunicorn's master ignore SIGTTIN and SIGTTOU, which change the number of workers.
+
+    Each worker of Granian has a listener of its own. Without its worker, connections would wait.
+    """
+
+    def ignore() -> None:
+        arbiter.log.warning("The number of workers is fixed: restart with WEB_CONCURRENCY")
+
+    arbiter.handle_ttin = arbiter.handle_ttou = ignore
+
+
 def terminal_was_closed() -> bool:
     """Return whether this server was started without nohup in a terminal that is closed now."""
     return _belongs_to_terminal() and not _has_terminal()

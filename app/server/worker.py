@@ -1,23 +1,13 @@
-"""The worker process: accepts connections, drains them, and stops."""
+"""What every worker process does, whichever server reads its requests."""
 
 import os
 import signal
-import time
 from types import FrameType
-from typing import Any
 
 from gunicorn.errors import AppImportError
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.base import Worker
 
 from app.http.shutdown import begin_worker_shutdown
-from app.server.closing import ClosingWorker
-from app.server.settings import server_settings
-
-ACCEPT_DELAY_SECONDS = 0.0002
-"""Delay of a worker per open connection before it accepts another one."""
-
-MAX_DELAYED_CONNECTIONS = 5
-"""Open connections that count for the delay."""
 
 QUIT_SECONDS = 12.0
 """Time that a worker has to stop at once; an attempt at a webhook takes at most 10 seconds."""
@@ -26,10 +16,8 @@ ORPHAN_SECONDS = 1.0
 """Time that a worker has to finish its requests after its master was killed."""
 
 
-class ServiceWorker(ClosingWorker):
-    """A threaded worker that shares connections evenly and loses none when it stops."""
-
-    sockets: list[Any]
+class SupervisedWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
+    """A worker of gunicorn's master that ends in time, in each of the ways to end it."""
 
     def init_signals(self) -> None:
         """Ignore SIGHUP, which only the master handles.
@@ -51,17 +39,6 @@ class ServiceWorker(ClosingWorker):
         except SystemExit as refusal:
             raise AppImportError(refusal.code) from None
 
-    def accept(self, listener: Any) -> None:
-        """Accept a connection, after a short delay that grows with the open connections.
-
-        All workers wake for a new connection, and the first one takes it. Without the delay, a
-        worker that is awake already would take all connections of a burst. They are kept alive, so
-        the other workers would idle for as long as the burst lasts.
-        """
-        if self.nr_conns:
-            time.sleep(ACCEPT_DELAY_SECONDS * min(self.nr_conns, MAX_DELAYED_CONNECTIONS))
-        super().accept(listener)
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop, and answer the requests that wait for jobs."""
         begin_worker_shutdown()
@@ -79,51 +56,16 @@ class ServiceWorker(ClosingWorker):
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         _end_in(QUIT_SECONDS)
-        super(ThreadWorker, self).handle_quit(sig, frame)
+        Worker.handle_quit(self, sig, frame)
 
     def notify(self) -> None:
-        """Show that this worker is alive; gunicorn calls this every second, also during a stop."""
+        """Show that this worker is alive; to be called every second, also during a stop."""
         super().notify()
         self._end_if_orphaned()
 
-    def is_parent_alive(self) -> bool:
-        """Return whether the master is alive; if it is not, begin to stop."""
-        if super().is_parent_alive():
-            return True
-        begin_worker_shutdown()
-        self.alive = False
-        return False
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Start or stop accepting connections; on stopping, drain and close the listeners.
-
-        Gunicorn keeps the listeners open until the last request has ended. The kernel would queue
-        connections meanwhile that no worker accepts.
-        """
-        if self.alive or enabled:
-            super().set_accept_enabled(enabled)
-            return
-        self._drain(time.monotonic() + server_settings().drain_seconds)
-        super().set_accept_enabled(False)
-        for listener in self.sockets:
-            self._accept_queued(listener)
-            listener.close()
-        self.sockets = []
-
-    def _drain(self, deadline: float) -> None:
-        """Serve new connections until `deadline`; each response closes its connection."""
-        while (seconds := deadline - time.monotonic()) > 0 and os.getppid() == self.ppid:
-            self.notify()
-            super().set_accept_enabled(self.nr_conns < self.worker_connections)
-            self.wait_for_and_dispatch_events(timeout=min(seconds, 1.0))
-            self.murder_keepalived()
-            self.murder_pending()
-
-    def _accept_queued(self, listener: Any) -> None:
-        accepted = -1
-        while accepted < self.nr_conns:
-            accepted = self.nr_conns
-            super().accept(listener)
+    def has_parent(self) -> bool:
+        """Return whether the master that started this worker is still alive."""
+        return bool(os.getppid() == self.ppid)
 
     def _end_if_orphaned(self) -> None:
         """If the master is gone, make the kernel end this process after ORPHAN_SECONDS.
@@ -131,7 +73,7 @@ class ServiceWorker(ClosingWorker):
         Nothing supervises an orphan, and a new server needs its port. Neither a busy thread nor a
         held lock can delay the kernel.
         """
-        if os.getppid() != self.ppid and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+        if not self.has_parent() and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
             _end_in(ORPHAN_SECONDS)
 
 

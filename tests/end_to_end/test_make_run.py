@@ -8,8 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 import psycopg2
+import pytest
 import requests
 
+from support.servers import SERVERS
 from support.service import free_port
 from support.terminal import Terminal
 from support.tree import SECONDS, Run, Tree, processes_in, wait_for
@@ -25,8 +27,9 @@ def test_make_lists_its_targets(tree: Tree) -> None:
         ), lines
 
 
-def test_make_run_prints_a_working_curl(tree: Tree) -> None:
-    with Run(tree) as run:
+@pytest.mark.parametrize("server", SERVERS)
+def test_make_run_prints_a_working_curl(tree: Tree, server: str) -> None:
+    with Run(tree, SERVER=server) as run:
         assert wait_for(lambda: "curl" in run.output(), 5)
         output = run.output()
         assert f"{run.port}" in output
@@ -85,9 +88,12 @@ def test_every_stop_ends_all_and_keeps_data(tree: Tree) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_closed_terminal_ends_all_processes(tree: Tree) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_closed_terminal_ends_all_processes(tree: Tree, server: str) -> None:
     port = free_port()
-    with Terminal(["make", "run"], tree.folder, tree.environment(PORT=str(port))) as terminal:
+    with Terminal(
+        ["make", "run"], tree.folder, tree.environment(PORT=str(port), SERVER=server)
+    ) as terminal:
         assert wait_for(lambda: f"http://127.0.0.1:{port}" in terminal.output()), terminal.output()
         assert wait_for(lambda: any("postgres" in line for line in processes_in(tree.folder)))
         terminal.processes()
@@ -155,10 +161,11 @@ def test_migrations_without_run_leave_no_processes(tree: Tree) -> None:
     assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
 
 
-def test_port_in_use_is_reported(tree: Tree) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_port_in_use_is_reported(tree: Tree, server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        code, lines = tree.finished("make", "run", PORT=port)
+        code, lines = tree.finished("make", "run", PORT=port, SERVER=server)
     assert code != 0
     assert any(port in line and "in use" in line.lower() for line in lines), lines
     assert not any("Traceback" in line for line in lines), lines
@@ -183,3 +190,22 @@ def test_public_address_without_keys_is_rejected(tree: Tree) -> None:
     assert len(lines) == 1, lines
     assert lines[0].startswith("HOST: 0.0.0.0 is not a loopback address")
     assert not processes_in(tree.folder)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_killed_postgresql_is_started_again(tree: Tree, server: str) -> None:
+    with Run(tree, SERVER=server, WEB_CONCURRENCY="1") as run:
+        job = run.create()
+        (postgres,) = (child for child in run.gunicorn().children() if child.name() == "postgres")
+        postgres.kill()
+
+        def answers() -> bool:
+            return requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+
+        assert wait_for(answers, 20), run.output()
+
+
+def test_unknown_server_is_named(tree: Tree) -> None:
+    code, lines = tree.finished("make", "serve", SERVER="apache")
+    assert code != 0
+    assert lines == ["SERVER: must be one of gunicorn, granian"]

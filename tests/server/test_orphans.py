@@ -4,10 +4,12 @@ import socket
 import time
 
 import psutil
+import pytest
 import requests
 
 from support.database import migrate
 from support.receiver import Receiver
+from support.servers import SERVERS
 from support.service import Service, wait_until
 
 
@@ -17,8 +19,9 @@ def all_ended(processes: list[psutil.Process]) -> bool:
     )
 
 
-def test_workers_end_after_master_is_killed(database_url: str) -> None:
-    with Service(database_url, THREADS="8") as service:
+@pytest.mark.parametrize("server", SERVERS)
+def test_workers_end_after_master_is_killed(database_url: str, server: str) -> None:
+    with Service(database_url, SERVER=server, THREADS="8") as service:
         job = service.create(domain="orphans.example")
         workers = service.workers()
         with (
@@ -44,11 +47,12 @@ def test_workers_end_after_master_is_killed(database_url: str) -> None:
             assert waiting.recv(15) == b"HTTP/1.1 200 OK"
 
 
-def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str, server: str) -> None:
     migrate(empty_database)
     with (
         Receiver() as receiver,
-        Service(empty_database, SCRAPE_JOBS_WEBHOOK_ALLOW="127.0.0.0/8") as service,
+        Service(empty_database, SERVER=server, SCRAPE_JOBS_WEBHOOK_ALLOW="127.0.0.0/8") as service,
     ):
         service.webhook(f"{receiver.url}/hang")
         service.change(service.create()["id"], status="running")
@@ -60,10 +64,13 @@ def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str) -> None
         assert time.monotonic() - started < 3
 
 
-def test_new_server_starts_at_once_on_same_port(database_url: str) -> None:
-    with Service(database_url) as killed, requests.Session() as session:
+@pytest.mark.parametrize("server", SERVERS)
+def test_new_server_starts_at_once_on_same_port(database_url: str, server: str) -> None:
+    with Service(database_url, SERVER=server) as killed, requests.Session() as session:
         assert session.get(f"{killed.url}/healthz", timeout=10).status_code == 200
         killed.master().kill()
-        with Service(database_url, PORT=str(killed.port)) as started:
+        with Service(database_url, SERVER=server, PORT=str(killed.port)) as started:
+            # Until then, a worker of the killed server may have answered.
+            wait_until(lambda: "Scrape Job API on" in started.logs())
             assert session.get(f"{started.url}/healthz", timeout=10).status_code == 200
             assert "in use" not in started.logs().lower()

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import requests
 
+from support.servers import SERVERS
 from support.service import ROOT, Service, environment, free_port, wait_until
 from support.terminal import Terminal
 
@@ -34,8 +35,9 @@ def reload(service: Service) -> None:
     wait_until(lambda: replaced(service, before), 30)
 
 
-def test_server_stops_after_reload(database_url: str) -> None:
-    with Service(database_url) as service:
+@pytest.mark.parametrize("server", SERVERS)
+def test_server_stops_after_reload(database_url: str, server: str) -> None:
+    with Service(database_url, SERVER=server) as service:
         for _ in range(2):
             reload(service)
         workers = service.workers()
@@ -46,8 +48,9 @@ def test_server_stops_after_reload(database_url: str) -> None:
         assert is_free(service.port)
 
 
-def test_reload_fails_no_request(database_url: str) -> None:
-    with Service(database_url) as service:
+@pytest.mark.parametrize("server", SERVERS)
+def test_reload_fails_no_request(database_url: str, server: str) -> None:
+    with Service(database_url, SERVER=server) as service:
         job, ends = service.create(domain="reload.example"), threading.Event()
         statuses: list[int] = []
 
@@ -62,15 +65,16 @@ def test_reload_fails_no_request(database_url: str) -> None:
         for thread in threads:
             thread.start()
         reload(service)
+        wait_until(lambda: len(statuses) > 20)
         ends.set()
         for thread in threads:
             thread.join()
-        assert len(statuses) > 20
         assert set(statuses) == {200}
 
 
-def test_sighup_to_all_processes_fails_no_request(database_url: str) -> None:
-    with Service(database_url, THREADS="8") as service, ExitStack() as stack:
+@pytest.mark.parametrize("server", SERVERS)
+def test_sighup_to_all_processes_fails_no_request(database_url: str, server: str) -> None:
+    with Service(database_url, SERVER=server, THREADS="8") as service, ExitStack() as stack:
         body = b'{"worker_id": "w", "domains": ["no-work.example"], "wait_seconds": 3}'
         head = (
             "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -107,8 +111,9 @@ def test_other_signals_do_no_harm(database_url: str, number: signal.Signals) -> 
         assert requests.get(f"{service.url}/metrics", timeout=10).status_code == 200
 
 
-def test_sigusr2_starts_a_second_master(database_url: str) -> None:
-    with Service(database_url) as service:
+@pytest.mark.parametrize("server", SERVERS)
+def test_sigusr2_starts_a_second_master(database_url: str, server: str) -> None:
+    with Service(database_url, SERVER=server) as service:
         first = service.workers()
         service.master().send_signal(signal.SIGUSR2)
         wait_until(
@@ -130,9 +135,10 @@ def test_sigusr2_starts_a_second_master(database_url: str) -> None:
         wait_until(lambda: is_free(service.port))
 
 
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
-def test_quick_stop_does_not_drain(database_url: str, number: signal.Signals) -> None:
-    with Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="20") as service:
+def test_quick_stop_does_not_drain(database_url: str, server: str, number: signal.Signals) -> None:
+    with Service(database_url, SERVER=server, SCRAPE_JOBS_DRAIN_SECONDS="20") as service:
         workers = service.workers()
         started = time.monotonic()
         service.master().send_signal(number)

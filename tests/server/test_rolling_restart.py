@@ -10,9 +10,11 @@ from http.client import HTTPResponse
 from pathlib import Path
 
 import psycopg2
+import pytest
 import requests
 
 from support.nginx import nginx
+from support.servers import SERVERS
 from support.service import Service, free_port, wait_until
 
 PAUSE_SECONDS = 1.5
@@ -65,9 +67,14 @@ class Callers:
             self.changed[job["id"]] = number
 
 
-def test_rolling_restart_fails_no_request(folder: Path, database_url: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_rolling_restart_fails_no_request(folder: Path, database_url: str, server: str) -> None:
     ports = free_port(), free_port()
-    settings = {"SCRAPE_JOBS_DRAIN_SECONDS": "1", "LOG_LEVEL": "WARNING"}
+    settings = {
+        "SERVER": server,
+        "SCRAPE_JOBS_DRAIN_SECONDS": "1",
+        "LOG_LEVEL": "WARNING",
+    }
     with ExitStack() as stack:
         running = {
             port: stack.enter_context(Service(database_url, PORT=str(port), **settings))
@@ -93,12 +100,14 @@ def test_rolling_restart_fails_no_request(folder: Path, database_url: str) -> No
                 assert cursor.fetchone() == (1 + changes,)  # its creation, and each change once
 
 
-def test_stopping_server_accepts_until_it_is_drained(database_url: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_stopping_server_accepts_until_it_is_drained(database_url: str, server: str) -> None:
     with (
-        Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="3") as service,
+        Service(database_url, SERVER=server, SCRAPE_JOBS_DRAIN_SECONDS="3") as service,
         requests.Session() as kept,
     ):
-        assert kept.get(f"{service.url}/healthz", timeout=10).headers["Connection"] == "keep-alive"
+        answer = kept.get(f"{service.url}/healthz", timeout=10)
+        assert answer.headers.get("Connection", "keep-alive") == "keep-alive"
         service.master().terminate()
         started = time.monotonic()
         time.sleep(0.5)
@@ -114,9 +123,10 @@ def test_stopping_server_accepts_until_it_is_drained(database_url: str) -> None:
         service.process.wait(20)
 
 
-def test_reloading_server_stays_ready(database_url: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_reloading_server_stays_ready(database_url: str, server: str) -> None:
     with (
-        Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="2") as service,
+        Service(database_url, SERVER=server, SCRAPE_JOBS_DRAIN_SECONDS="2") as service,
         requests.Session() as kept,
     ):
         before = service.workers()
@@ -128,10 +138,11 @@ def test_reloading_server_stays_ready(database_url: str) -> None:
             time.sleep(0.05)
 
 
-def test_request_under_way_does_not_keep_listeners_open(database_url: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_request_under_way_does_not_keep_listeners_open(database_url: str, server: str) -> None:
     """A connection that no worker will accept is refused, so that a proxy tries another server."""
     with (
-        Service(database_url, SCRAPE_JOBS_DRAIN_SECONDS="1", THREADS="2") as service,
+        Service(database_url, SERVER=server, SCRAPE_JOBS_DRAIN_SECONDS="1", THREADS="2") as service,
         socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,
     ):
         head = "POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

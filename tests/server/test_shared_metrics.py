@@ -13,15 +13,16 @@ import requests
 from app.server import shared_memory
 from app.server.shared_metrics import SharedMetrics
 from support.metrics import metrics, value
+from support.servers import SERVERS
 from support.service import Service, wait_until
 
 CREATED = {"old": "none", "new": "pending"}
 
 
-@pytest.fixture
-def watched(database_url: str, folder: Path) -> Iterator[Service]:
+@pytest.fixture(params=SERVERS)
+def watched(request: pytest.FixtureRequest, database_url: str, folder: Path) -> Iterator[Service]:
     """A service that would create its temporary files in `folder`."""
-    with Service(database_url, TMPDIR=str(folder)) as service:
+    with Service(database_url, SERVER=request.param, TMPDIR=str(folder)) as service:
         yield service
 
 

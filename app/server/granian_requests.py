@@ -1,0 +1,106 @@
+"""The requests that Granian has received: their bodies, their turns, and their answers."""
+
+import io
+import sys
+from collections.abc import Callable, Iterable
+from queue import SimpleQueue
+from typing import Any
+
+from app.http.body import CLOSE, DRAIN_CHUNK_BYTES, MAX_BYTES, MAX_DRAINED_BYTES
+from app.http.shutdown import worker_is_stopping
+
+MAX_SLOW_BODIES = 64
+"""Threads in addition to THREADS, for requests whose bodies have not arrived completely."""
+
+Headers = list[tuple[str, str]]
+
+_ENVIRON: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "SERVER_SOFTWARE": "granian",
+    "wsgi.errors": sys.stderr,
+    "wsgi.input_terminated": True,
+    "wsgi.multiprocess": True,
+    "wsgi.multithread": True,
+    "wsgi.run_once": False,
+    "wsgi.version": (1, 0),
+}
+
+
+class RequestHandler:
+    """Calls the WSGI application for a request, in one of Granian's Python threads.
+
+    A request reads its body first and then waits for its turn. So THREADS requests run at a time,
+    which the pool of database connections relies on, and a slow body delays no other request.
+
+    Args:
+        application: The WSGI application.
+        turns: How many requests may run at a time.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], turns: int) -> None:
+        self._application = application
+        self._turns: SimpleQueue[None] = SimpleQueue()  # a semaphore in C
+        for _ in range(turns):
+            self._turns.put(None)
+
+    def __call__(self, connection: Any, environ: dict[str, Any]) -> None:
+        """Answer a request.
+
+        Args:
+            connection: Granian's way to send the response.
+            environ: The part of the WSGI environment that depends on the request.
+        """
+        environ.update(_ENVIRON)
+        body = environ["wsgi.input"]
+        is_complete = _buffer_body(environ)
+        self._turns.get()
+        try:
+            status, headers, content = self._run(environ)
+        finally:
+            self._turns.put(None)
+        if worker_is_stopping() and CLOSE not in headers:
+            headers.append(CLOSE)
+        connection.response_bytes(status, headers, content)
+        if not is_complete:
+            _discard(body)
+
+    def _run(self, environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
+        """Return the application's response."""
+        status, headers = 500, Headers()
+
+        def start_response(line: str, fields: Headers, _error: object = None) -> None:
+            nonlocal status, headers
+            status, headers = int(line[:3]), fields
+
+        parts = self._application(environ, start_response)
+        try:
+            content = b"".join(parts)
+        finally:
+            if close := getattr(parts, "close", None):
+                close()
+        return status, headers, content
+
+
+def _buffer_body(environ: dict[str, Any]) -> bool:
+    """Read the body into memory, unless it is too large; return whether it was read to its end.
+
+    Granian offers no bound for a single wait. A stalled body therefore holds one of
+    MAX_SLOW_BODIES threads until its client hangs up.
+    """
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if not length and "HTTP_TRANSFER_ENCODING" not in environ:
+        environ["wsgi.input"] = io.BytesIO()
+        return True
+    content = environ["wsgi.input"].read(MAX_BYTES + 1) if length <= MAX_BYTES else b""
+    environ["wsgi.input"] = io.BytesIO(content)
+    return length <= MAX_BYTES and len(content) <= MAX_BYTES
+
+
+def _discard(body: Any) -> None:
+    """Read the rest of a body that was too large, so that its client sees the response.
+
+    A client that is still sending when its connection is closed may never see it.
+    """
+    for _ in range(MAX_DRAINED_BYTES // DRAIN_CHUNK_BYTES):
+        if not body.read(DRAIN_CHUNK_BYTES):
+            return
