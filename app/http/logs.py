@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from app.text.sanitising import masked
@@ -18,7 +19,14 @@ _safe_message = functools.lru_cache(maxsize=256)(masked)
 """`masked` for messages, of which most repeat."""
 
 
-def _extra(record: logging.LogRecord) -> dict[str, object]:
+_to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def _extra(record: logging.LogRecord) -> Mapping[str, object]:
+    """Return the extra values of a record; a request's come as one mapping, which is faster."""
+    facts: Mapping[str, object] | None = getattr(record, "facts", None)
+    if facts is not None:
+        return facts
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 
@@ -41,7 +49,7 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = _safe_traceback(self.formatException(record.exc_info))
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _to_json(line)
 
 
 class TerminalFormatter(logging.Formatter):

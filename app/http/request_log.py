@@ -24,7 +24,7 @@ def log_request(context: RequestContext, status: int) -> None:
         facts = _facts(context, status)
         if len(changes) == 1:
             facts.update(_change_facts(changes[0]))
-        log.log(level, "request" if level == logging.INFO else "refused", extra=facts)
+        log.log(level, "request" if level == logging.INFO else "refused", extra={"facts": facts})
 
 
 def _facts(context: RequestContext, status: int) -> dict[str, object]:
