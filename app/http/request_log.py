@@ -12,8 +12,8 @@ log = logging.getLogger("app.requests")
 def log_request(context: RequestContext, status: int) -> None:
     """Log one line for the request.
 
-    A request that makes one change has it in its line. Of several changes, such as those of a
-    batch, each has a line of its own, because each names a job.
+    The line of a request that makes one change contains it. Several changes, such as those of a
+    batch, have a line each, because each names a job; the request's line has their number.
     """
     changes = context.changes
     if len(changes) > 1:
@@ -24,6 +24,8 @@ def log_request(context: RequestContext, status: int) -> None:
         facts = _facts(context, status)
         if len(changes) == 1:
             facts.update(_change_facts(changes[0]))
+        elif changes:
+            facts["changes"] = len(changes)
         log.log(level, "request" if level == logging.INFO else "refused", extra={"facts": facts})
 
 

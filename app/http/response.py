@@ -20,7 +20,7 @@ class CompleteResponse(Response):
     takes 5 % of a request.
     """
 
-    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002
         """Return the headers."""
         return self.headers
 
@@ -46,7 +46,9 @@ def success(
         headers: Further headers.
     """
     tail = "" if message is None else f',"message":{json.dumps(message)}'
-    return CompleteResponse(f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON)
+    return CompleteResponse(
+        f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON
+    )
 
 
 def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more: bool) -> Response:
@@ -63,7 +65,9 @@ def failure(
     body: dict[str, Any] = {"success": False, "error": error}
     if details:
         body["details"] = details
-    return CompleteResponse(json.dumps(body, ensure_ascii=False) + "\n", status, headers, mimetype=JSON)
+    return CompleteResponse(
+        json.dumps(body, ensure_ascii=False) + "\n", status, headers, mimetype=JSON
+    )
 
 
 def not_modified(headers: Mapping[str, str]) -> Response:
