@@ -1,119 +1,89 @@
-"""Authentication, scope check and tenant scope of each request.
+"""Authentication, scope check and tenant scope of a request."""
 
-`app.http.lifecycle` runs `authenticate`, `check_scope` and `enter_tenant_scope` before each view
-and `leave_tenant_scope` after each request. Requests without a route and OPTIONS requests pass all
-of them: routes are no secret, and browsers send preflight requests without credentials.
-"""
-
-from collections.abc import Callable
-from functools import partial
-
-from flask import g, request
+from collections.abc import Sequence
 
 from app.api_keys.scopes import Scope, allows
 from app.api_keys.service import ANONYMOUS_CALLER, Caller
 from app.database.tenant_scope import enter, leave
 from app.errors import NotAllowed, NotAuthenticated
-from app.http.operation import Operation, current_operation
+from app.http.context import CallerFinder, RequestContext, current_context
+from app.http.operation import Operation
 from app.http.preconditions import LEASE_HEADER
 
 SCHEME = "bearer "
 
 
-def authenticate(find_caller: Callable[[str], Caller] | None) -> None:
-    """Find the caller of the current request.
+def authenticate(context: RequestContext, find_caller: CallerFinder | None) -> Caller:
+    """Find the caller of the request.
 
     Args:
+        context: The context of the request, which keeps the caller.
         find_caller: Returns the caller that an API key belongs to, or raises NotAuthenticated.
             None if the service runs without keys.
 
     Raises:
         NotAuthenticated: The endpoint needs a key, and the request has no valid one.
     """
-    if request.url_rule is None or request.method == "OPTIONS":
-        return
-    declared = current_operation()
-    is_open = declared is not None and declared.is_open
-    if find_caller is None or is_open:
-        g.reauthenticate = lambda: ANONYMOUS_CALLER
-    else:
-        g.reauthenticate = partial(_caller_of_key, find_caller)
-    g.caller = g.reauthenticate()
+    is_open = context.operation is not None and context.operation.is_open
+    context.find_caller = None if is_open else find_caller
+    context.caller = _find_caller(context)
+    return context.caller
 
 
-def check_scope() -> None:
-    """Refuse the current request if its caller lacks the scope. Raises NotAllowed."""
-    found = known_caller()
-    if found is None:
-        return
-    declared = current_operation()
+def check_scope(context: RequestContext, caller: Caller) -> None:
+    """Refuse the request if its caller lacks the scope. Raises NotAllowed."""
+    declared = context.operation
     if declared is None:  # an endpoint without a declaration is closed to all callers
         raise NotAllowed(())
-    if not declared.is_open and not allows(found.scopes, _sufficient_scopes(declared)):
+    if not declared.is_open and not allows(caller.scopes, _sufficient_scopes(context, declared)):
         raise NotAllowed(declared.scopes)
 
 
-def enter_tenant_scope() -> None:
-    """Restrict all statements of the current request to the rows of its caller's customer."""
-    found = known_caller()
-    if found is not None:
-        g.tenant_scope = enter(found.customer)
+def enter_tenant_scope(context: RequestContext, caller: Caller) -> None:
+    """Restrict all statements of the request to the rows of its caller's customer."""
+    context.tenant_scope = enter(caller.customer)
 
 
-def leave_tenant_scope(_error: BaseException | None) -> None:
-    """End the tenant scope of the current request; Flask may call this twice for one request."""
-    token = g.pop("tenant_scope", None)
-    if token is not None:
-        leave(token)
+def leave_tenant_scope(context: RequestContext) -> None:
+    """End the tenant scope of the request, if it has one."""
+    if context.tenant_scope is not None:
+        leave(context.tenant_scope)
 
 
-def caller() -> Caller:
+def current_caller() -> Caller:
     """Return the caller of the current request, which has been authenticated."""
-    found: Caller = g.caller
+    found = current_context().caller
+    if found is None:
+        raise RuntimeError("the request has not been authenticated")
     return found
-
-
-def known_caller() -> Caller | None:
-    """Return the caller of the current request, or None if it is not authenticated."""
-    found: Caller | None = g.get("caller")
-    return found
-
-
-def actor_id() -> str | None:
-    """Return the key id of the current request for the log, or the kind of caller without a key.
-
-    The id of a revoked or expired key is returned, too.
-    """
-    found = known_caller()
-    former_key: str | None = g.get("former_key")
-    return former_key if found is None else found.actor.id or found.actor.type
 
 
 def reauthenticate() -> None:
-    """Check again, after a wait, that the request's key is valid. Raises NotAuthenticated."""
-    g.reauthenticate()
+    """Check again, after a wait, that the key of the request is valid. Raises NotAuthenticated."""
+    _find_caller(current_context())
 
 
 def require_scope(scope: Scope) -> None:
     """Refuse the current request if its caller lacks `scope`. Raises NotAllowed."""
-    if not allows(caller().scopes, (scope,)):
+    if not allows(current_caller().scopes, (scope,)):
         raise NotAllowed((scope,))
 
 
-def _caller_of_key(find_caller: Callable[[str], Caller]) -> Caller:
-    header = request.headers.get("Authorization", "")
+def _find_caller(context: RequestContext) -> Caller:
+    if context.find_caller is None:
+        return ANONYMOUS_CALLER
+    header = context.request.headers.get("Authorization", "")
     if not header.lower().startswith(SCHEME):
         raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
     try:
-        return find_caller(header[len(SCHEME) :].strip())
+        return context.find_caller(header[len(SCHEME) :].strip())
     except NotAuthenticated as error:
-        g.former_key = error.key_id
+        context.former_key = error.key_id
         raise
 
 
-def _sufficient_scopes(declared: Operation) -> list[Scope]:
-    """Return the scopes of which the current request needs one."""
-    scopes = list(declared.scopes)
-    if declared.with_lease is not None and LEASE_HEADER in request.headers:
-        scopes.append(declared.with_lease)
-    return scopes
+def _sufficient_scopes(context: RequestContext, declared: Operation) -> Sequence[Scope]:
+    """Return the scopes of which the request needs one."""
+    if declared.with_lease is not None and LEASE_HEADER in context.request.headers:
+        return (*declared.scopes, declared.with_lease)
+    return declared.scopes

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
-from flask import Flask, request
+from flask import Flask
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -52,16 +52,6 @@ def trust_proxies(app: Flask, proxies: int) -> None:
         app.wsgi_app = ForwardedFor(app.wsgi_app, proxies)  # type: ignore[method-assign]
 
 
-def client_address() -> str | None:
-    """Return the client address of the current request, or None if there is no valid one."""
-    return normalise_address(request.remote_addr or "")
-
-
-def rate_limit_address() -> str:
-    """Return the address that counts for rate limits: for IPv6 the whole /64 network."""
-    return _network_of(client_address())
-
-
 @functools.lru_cache(maxsize=1024)  # a few clients send most requests
 def normalise_address(text: str) -> str | None:
     """Return the canonical form of an address, or None if `text` holds no address.
@@ -86,7 +76,12 @@ def _unmapped(found: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 @functools.lru_cache(maxsize=1024)
-def _network_of(found: str | None) -> str:
+def rate_limit_address(found: str | None) -> str:
+    """Return what counts as one address for rate limits: for IPv6 the whole /64 network.
+
+    Args:
+        found: An address as `normalise_address` returns it.
+    """
     if found is None:
         return "unknown"
     return str(IPv6Network((found, IPV6_PREFIX), strict=False)) if ":" in found else found

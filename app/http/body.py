@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from flask import Response, request
+from flask import Request, Response
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from app.errors import UnsupportedContentEncoding, UnsupportedMediaType
+from app.http.context import RequestContext, current_context
 from app.http.response import JSON
 from app.http.strict_json import parse
 
@@ -51,9 +52,10 @@ def json_body(media_type: str = JSON, *, sanitised: Collection[str] = ()) -> Any
         UnsupportedMediaType: The request has another media type.
         InvalidJSON: The body is not a JSON document that the database can store.
     """
-    if request.mimetype != media_type:
+    context = current_context()
+    if context.request.mimetype != media_type:
         raise UnsupportedMediaType(media_type)
-    return parse(raw_body(), sanitised)
+    return parse(read_body(context), sanitised)
 
 
 def optional_json_body(*, sanitised: Collection[str] = ()) -> Any:
@@ -61,59 +63,63 @@ def optional_json_body(*, sanitised: Collection[str] = ()) -> Any:
 
     Raises UnsupportedMediaType or InvalidJSON.
     """
-    return json_body(sanitised=sanitised) if raw_body() else {}
+    return json_body(sanitised=sanitised) if read_body(current_context()) else {}
 
 
-def raw_body() -> bytes:
-    """Return the complete body of the current request.
+def read_body(context: RequestContext) -> bytes:
+    """Return the complete body of the request, which the context keeps.
 
     Raises:
         UnsupportedContentEncoding: The body is encoded.
         RequestEntityTooLarge: The body has more than MAX_BYTES.
         BadRequest: The body is malformed, ends too early, or stalls for STALL_SECONDS.
     """
+    if context.body is None:
+        context.body = _read(context.request)
+    return context.body
+
+
+def _read(request: Request) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedContentEncoding
+    length = request.content_length
     try:
-        with _bounded_waits(STALL_SECONDS):
-            data = request.get_data(cache=True)
+        with _bounded_waits(request, STALL_SECONDS):
+            data = request.get_data(cache=False)
             # Werkzeug reads a body of unknown length up to the limit and does not report the rest.
-            is_cut = request.content_length is None and len(data) >= MAX_BYTES and _input().read(1)
+            is_cut = length is None and len(data) >= MAX_BYTES and _input(request).read(1)
     except _BROKEN_BODY:  # the text of the exception quotes the request
         raise BadRequest from None
     if is_cut:
         raise RequestEntityTooLarge
-    if request.content_length is not None and len(data) < request.content_length:
+    if length is not None and len(data) < length:
         raise BadRequest
     return data
 
 
-def drain(response: Response) -> Response:
+def drain(context: RequestContext, response: Response) -> None:
     """Read the rest of the request's body, or announce that the connection will be closed.
 
     MAX_DRAINED_BYTES are read at most. A refused request gets REFUSED_DRAIN_SECONDS.
     """
+    request = context.request
     has_body = request.content_length or request.headers.get("Transfer-Encoding")
-    if has_body:
-        was_refused = _was_refused(response.status_code)
-        if not _reaches_end(REFUSED_DRAIN_SECONDS if was_refused else STALL_SECONDS):
-            response.headers.add(*CLOSE)
-    return response
+    if context.body is not None or not has_body:
+        return
+    was_refused = not context.has_view or response.status_code in (401, 403, 429)
+    if not _reaches_end(request, REFUSED_DRAIN_SECONDS if was_refused else STALL_SECONDS):
+        response.headers.add(*CLOSE)
 
 
-def _was_refused(status: int) -> bool:
-    """Return whether the request was refused before its view was called."""
-    return request.url_rule is None or request.method == "OPTIONS" or status in (401, 403, 429)
-
-
-def _reaches_end(seconds: float) -> bool:
+def _reaches_end(request: Request, seconds: float) -> bool:
     """Read the rest of the body; return whether the end was reached.
 
     Args:
+        request: The request.
         seconds: Bound of each wait; if less than STALL_SECONDS, of all waits together.
     """
-    body, deadline = _input(), time.monotonic() + seconds
-    with suppress(*_BROKEN_BODY), _bounded_waits(seconds):  # the request has been dealt with
+    body, deadline = _input(request), time.monotonic() + seconds
+    with suppress(*_BROKEN_BODY), _bounded_waits(request, seconds):  # it has been dealt with
         for _ in range(MAX_DRAINED_BYTES // DRAIN_CHUNK_BYTES):
             if getattr(body, "failed", False):  # gunicorn cannot find the next request's beginning
                 return False
@@ -124,12 +130,12 @@ def _reaches_end(seconds: float) -> bool:
     return False
 
 
-def _input() -> Any:
+def _input(request: Request) -> Any:
     return request.environ["wsgi.input"]
 
 
 @contextmanager
-def _bounded_waits(seconds: float) -> Iterator[None]:
+def _bounded_waits(request: Request, seconds: float) -> Iterator[None]:
     """Limit each single wait for the client to `seconds`."""
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket):

@@ -55,10 +55,8 @@ def register(app: Flask, policy: CorsPolicy) -> None:
         always_send=False,
         vary_header=False,
     )
-    app.after_request(_vary_by_origin)
 
 
-def _vary_by_origin(response: Response) -> Response:
-    """Mark every answer as dependent on the origin, so that caches do not mix up origins."""
+def vary_by_origin(response: Response) -> None:
+    """Mark an answer as dependent on the origin, so that caches do not mix up origins."""
     response.vary.add("Origin")
-    return response

@@ -10,7 +10,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from app import errors
-from app.http.operation import failure_text
+from app.http.context import current_context
 from app.http.response import failure
 from app.observability.failure_log import log_failure
 
@@ -65,10 +65,16 @@ def _too_large(error: errors.DocumentTooLarge) -> ErrorResponse:
     )
 
 
+def _failure_text() -> str:
+    """Return the ``error`` of an answer that reports a failure of the service itself."""
+    declared = current_context().operation
+    return declared.failure if declared else "Internal server error"
+
+
 def _database_failure(
     error: errors.DatabaseFailure, headers: Mapping[str, str] = MappingProxyType({})
 ) -> ErrorResponse:
-    return ErrorResponse(500, failure_text(), error.details, headers)
+    return ErrorResponse(500, _failure_text(), error.details, headers)
 
 
 ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorResponse]] = {
@@ -107,7 +113,7 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     ),
     errors.StoredResponseUnreadable: lambda _: ErrorResponse(
         500,
-        failure_text(),
+        _failure_text(),
         "The first answer cannot be read: SCRAPE_JOBS_SECRETS_KEY lacks its key",
     ),
     errors.WebhookNotFound: lambda _: ErrorResponse(404, "Webhook not found"),
@@ -173,4 +179,4 @@ def _http_error_response(error: HTTPException) -> Response:
 
 def _unexpected_error_response(error: Exception) -> Response:
     log.error("unexpected error", exc_info=error)
-    return failure(500, failure_text(), "Internal error")
+    return failure(500, _failure_text(), "Internal error")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields
+from marshmallow import Schema, ValidationError, fields, missing
 
 from app.errors import InvalidInput
 from app.text.credentials import holds_secret
@@ -31,11 +31,6 @@ def must(phrase: str) -> dict[str, Any]:
 class StrictSchema(Schema):
     """A schema that refuses unknown names and reports all faults in the order of its fields."""
 
-    class Meta:
-        """Marshmallow's options."""
-
-        unknown = RAISE
-
     @functools.cached_property
     def sanitised(self) -> frozenset[str]:
         """The names of the fields that are sanitised, and may therefore hold any characters."""
@@ -47,6 +42,9 @@ class StrictSchema(Schema):
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the loaded `values`.
 
+        It loads the fields itself: `load` of marshmallow takes four times as long, and does not
+        keep the order of the faults.
+
         Args:
             values: The values by name.
             place: A prefix of field names in error texts, such as ``[3].``.
@@ -54,33 +52,34 @@ class StrictSchema(Schema):
         Raises:
             InvalidInput: One or more values are invalid, missing or unknown.
         """
-        try:
-            loaded: dict[str, Any] = self.load(values)
-        except ValidationError as error:
-            raise InvalidInput(*self._faults(values, error.messages_dict, place)) from None
+        loaded: dict[str, Any] = {}
+        faults: list[str] = []
+        for attribute, field in self.load_fields.items():
+            name = field.data_key or attribute
+            try:
+                value = field.deserialize(values.get(name, missing), name, values)
+            except ValidationError as error:
+                faults.extend(f"Invalid {place}{fault}" for fault in _labelled_faults(name, error))
+            else:
+                if value is not missing:
+                    loaded[attribute] = value
+        unknown = [name for name in values if name not in self._names]
+        faults.extend(f"Unknown field: {place}{sanitise(name)[:100]}" for name in unknown)
+        if faults:
+            raise InvalidInput(*faults)
         return loaded
 
-    def _faults(
-        self, values: Mapping[str, Any], messages: Mapping[str, list[str]], place: str
-    ) -> list[str]:
-        names = [field.data_key or name for name, field in self.load_fields.items()]
-        known = [
-            f"Invalid {place}{fault}"
-            for name in names
-            if name in messages
-            for fault in _labelled_faults(name, messages[name])
-        ]
-        unknown = [
-            f"Unknown field: {place}{sanitise(name)[:100]}" for name in values if name not in names
-        ]
-        return known + unknown
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        """The names that values may have."""
+        return frozenset(field.data_key or name for name, field in self.load_fields.items())
 
 
-def _labelled_faults(name: str, messages: list[str] | Mapping[str, list[str]]) -> list[str]:
+def _labelled_faults(name: str, error: ValidationError) -> list[str]:
     """Return the faults of a field, or of its parts."""
-    if isinstance(messages, Mapping):
-        return [f"{name}.{part}: {texts[0]}" for part, texts in messages.items()]
-    return [f"{name}: {messages[0]}"]
+    if isinstance(error.messages, dict):
+        return [f"{name}.{part}: {texts[0]}" for part, texts in error.messages.items()]
+    return [f"{name}: {error.messages[0]}"]
 
 
 class WholeNumber(fields.Field[int]):

@@ -7,11 +7,11 @@ the tenant scope of its caller only. After the view, headers are added and the r
 The body is drained after that, and the measured duration includes it.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol
 
-from flask import Flask, Response
+from flask import Flask, Request, Response
+from flask.globals import request_ctx
+from flask.sessions import NullSession, SessionInterface
 
 from app.api_keys.service import Caller
 from app.http import (
@@ -20,28 +20,97 @@ from app.http import (
     body,
     cors,
     errors,
-    logs,
     request_id,
+    request_log,
     request_metrics,
     security_headers,
 )
+from app.http.context import (
+    CallerFinder,
+    RequestContext,
+    current_context,
+    enter_context,
+    leave_context,
+)
 from app.http.cors import CorsPolicy
+
+
+class NoSessions(SessionInterface):
+    """The service keeps no sessions: all requests have the same, empty one."""
+
+    _empty = NullSession()
+
+    def open_session(self, _app: Flask, _request: Request) -> NullSession:
+        """Return the empty session, which Flask never saves."""
+        return self._empty
 
 
 class RateLimitSteps(Protocol):
     """The steps of a rate limiter."""
 
-    def check(self) -> None:
-        """Count the current request. Raises TooManyRequests."""
+    def check(self, context: RequestContext, caller: Caller) -> None:
+        """Count the request. Raises TooManyRequests."""
 
-    def add_headers(self, response: Response) -> Response:
+    def add_headers(self, context: RequestContext, response: Response) -> None:
         """Add the state of the limit to the answer."""
+
+
+class Lifecycle:
+    """The steps of each request: `begin` before its view, `finish` after it, `end` at last."""
+
+    def __init__(
+        self,
+        app: Flask,
+        find_caller: CallerFinder | None,
+        rate_limiter: RateLimitSteps | None,
+        *,
+        varies_by_origin: bool,
+    ) -> None:
+        self._views = app.view_functions
+        self._find_caller = find_caller
+        self._rate_limiter = rate_limiter
+        self._varies_by_origin = varies_by_origin
+
+    def begin(self) -> None:
+        """Let the request reach its view, or refuse it by an exception.
+
+        A request without a view passes: routes are no secret, and browsers send OPTIONS requests
+        without credentials.
+        """
+        context = enter_context(request_ctx.request, self._views)
+        if not context.has_view:
+            return
+        caller = access.authenticate(context, self._find_caller)
+        access.check_scope(context, caller)
+        if self._rate_limiter is not None:
+            self._rate_limiter.check(context, caller)
+        access.enter_tenant_scope(context, caller)
+
+    def finish(self, response: Response) -> Response:
+        """Complete the answer, and record the request."""
+        context = current_context()
+        if self._varies_by_origin:
+            cors.vary_by_origin(response)
+        if self._rate_limiter is not None:
+            self._rate_limiter.add_headers(context, response)
+        security_headers.add(context, response)
+        response.headers.add(request_id.HEADER, context.id)
+        request_log.log_request(context, response.status_code)
+        body.drain(context, response)
+        request_metrics.observe(context, response.status_code)
+        return response
+
+    def end(self, _error: BaseException | None) -> None:
+        """End what `begin` entered; Flask may call this twice for one request."""
+        context = leave_context()
+        if context is not None:
+            access.leave_tenant_scope(context)
 
 
 def register(
     app: Flask,
     *,
-    find_caller: Callable[[str], Caller] | None,
+    find_caller: CallerFinder | None,
     rate_limiter: RateLimitSteps | None,
     cors_policy: CorsPolicy | None,
     trusted_proxies: int,
@@ -57,27 +126,11 @@ def register(
     """
     address.trust_proxies(app, trusted_proxies)
     errors.register(app)
-    before_view: Sequence[Callable[[], None]] = (
-        request_id.assign,
-        request_metrics.start_clock,
-        partial(access.authenticate, find_caller),
-        access.check_scope,
-        *((rate_limiter.check,) if rate_limiter else ()),
-        access.enter_tenant_scope,
-    )
-    after_view: Sequence[Callable[[Response], Response]] = (
-        # CORS headers come first: Flask-CORS registers its own step, see below.
-        *((rate_limiter.add_headers,) if rate_limiter else ()),
-        security_headers.add,
-        logs.log_request,
-        request_id.add_header,
-        body.drain,
-        request_metrics.observe,
-    )
-    for before in before_view:
-        app.before_request(before)
-    for after in reversed(after_view):  # Flask runs the step that was registered last first
-        app.after_request(after)
+    app.session_interface = NoSessions()
+    lifecycle = Lifecycle(app, find_caller, rate_limiter, varies_by_origin=cors_policy is not None)
+    app.before_request(lifecycle.begin)
+    app.after_request(lifecycle.finish)
+    app.teardown_request(lifecycle.end)
     if cors_policy:
+        # Flask runs the step that was registered last first: CORS headers come before `finish`.
         cors.register(app, cors_policy)
-    app.teardown_request(access.leave_tenant_scope)

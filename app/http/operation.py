@@ -2,15 +2,13 @@
 
 `@operation` stores the declaration as an attribute of the view function. `functools.wraps` copies
 attributes, so the order of a view's decorators does not matter. Lower layers read the declaration
-of the current request and need not know any endpoint by name.
+from the context of the request and need not know any endpoint by name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeVar
-
-from flask import current_app, request
 
 from app.api_keys.scopes import Scope
 from app.http.fields import is_id
@@ -51,6 +49,11 @@ class Operation:
             return RateLimitClass.READS
         return RateLimitClass.JOB_UPDATES if self.subject == "job" else RateLimitClass.UPDATES
 
+    def subject_id(self, view_args: Mapping[str, object]) -> str | None:
+        """Return the ``id`` in the path if it is a UUID and names a subject, else None."""
+        found = str(view_args.get("id", "")) if self.subject else ""
+        return found if is_id(found) else None
+
 
 def operation(
     failure: str,
@@ -84,23 +87,3 @@ def operation_of(view: Callable[..., object] | None) -> Operation | None:
     """Return the declaration of a view, or None if it has none."""
     declared: Operation | None = getattr(view, _ATTRIBUTE, None)
     return declared
-
-
-def current_operation() -> Operation | None:
-    """Return the declaration of the current request's endpoint, or None if there is none."""
-    return operation_of(current_app.view_functions.get(request.endpoint or ""))
-
-
-def subject_id(subject: Subject) -> str | None:
-    """Return the id in the path if it is a UUID and names a `subject`, else None."""
-    declared = current_operation()
-    if declared is None or declared.subject != subject:
-        return None
-    found = str((request.view_args or {}).get("id", ""))
-    return found if is_id(found) else None
-
-
-def failure_text() -> str:
-    """Return the ``error`` of an answer that reports a failure of the service itself."""
-    declared = current_operation()
-    return declared.failure if declared else "Internal server error"

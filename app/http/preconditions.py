@@ -3,9 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from flask import request
-
 from app.errors import LeaseLost
+from app.http.context import current_context
 
 LEASE_HEADER = "X-Lease-Token"
 
@@ -27,7 +26,7 @@ def accepted_versions() -> Sequence[int] | None:
     Only the version part of an ETag counts: extending a lease is not a modification, and must not
     make other clients repeat their updates.
     """
-    header = request.headers.get("If-Match")
+    header = _header("If-Match")
     if header is None or header.strip() == "*":
         return None
     return [int(found[1]) for found in map(_VERSION.fullmatch, _tags(header)) if found]
@@ -35,7 +34,7 @@ def accepted_versions() -> Sequence[int] | None:
 
 def is_known(tag: str) -> bool:
     """Return whether If-None-Match names `tag`: the client has this state of the job already."""
-    header = request.headers.get("If-None-Match")
+    header = _header("If-None-Match")
     return header is not None and (header.strip() == "*" or tag in _tags(header))
 
 
@@ -47,7 +46,7 @@ def known_tags() -> Sequence[str]:
 
 def lease_token() -> str | None:
     """Return the lease token of the request, or None. Raises LeaseLost if it is malformed."""
-    token = request.headers.get(LEASE_HEADER)
+    token = _header(LEASE_HEADER)
     if token is not None and not _TOKEN.fullmatch(token):
         raise LeaseLost
     return token
@@ -59,6 +58,10 @@ def required_lease_token() -> str:
     if token is None:
         raise LeaseLost("X-Lease-Token must carry the lease_token that came with the job")
     return token
+
+
+def _header(name: str) -> str | None:
+    return current_context().request.headers.get(name)
 
 
 def _tags(header: str) -> Sequence[str]:

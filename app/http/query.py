@@ -4,9 +4,8 @@ from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl
 
-from flask import request
-
 from app.errors import InvalidInput
+from app.http.context import current_context
 from app.http.fields import StrictSchema
 from app.text.sanitising import sanitise
 
@@ -20,7 +19,7 @@ def query(schema: StrictSchema) -> dict[str, Any]:
     Raises:
         InvalidInput: A value is invalid, unknown, or given more than once.
     """
-    text = request.query_string.decode("utf-8", "surrogateescape")
+    text = current_context().request.query_string.decode("utf-8", "surrogateescape")
     pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
     repeated = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
     if repeated:

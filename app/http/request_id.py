@@ -2,7 +2,7 @@
 
 import re
 
-from flask import Response, g, request
+from flask import Request
 from uuid_utils import uuid7
 
 from app.text.credentials import holds_secret
@@ -16,20 +16,11 @@ def new_request_id() -> str:
     return str(uuid7())
 
 
-def assign() -> None:
-    """Give the current request its id; a credential in the header is not stored."""
+def request_id_of(request: Request) -> str:
+    """Return the id that the client gave the request, or a new one.
+
+    A credential in the header is not used.
+    """
     given = request.headers.get(HEADER, "")
     is_usable = _VALID.fullmatch(given) and not holds_secret(given)
-    g.request_id = given if is_usable else new_request_id()
-
-
-def request_id() -> str:
-    """Return the id of the current request."""
-    assigned: str = g.request_id
-    return assigned
-
-
-def add_header(response: Response) -> Response:
-    """Add the id of the current request to its answer."""
-    response.headers.add(HEADER, request_id())
-    return response
+    return given if is_usable else new_request_id()

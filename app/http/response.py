@@ -1,12 +1,33 @@
 """The common form of all answers."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from flask import Response
+from werkzeug.datastructures import Headers
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 JSON = "application/json"
+
+
+class CompleteResponse(Response):
+    """A response whose headers and body are sent as they are.
+
+    Werkzeug would copy and check the headers once more, and iterate over pieces of the body. That
+    takes 5 % of a request.
+    """
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002
+        """Return the headers."""
+        return self.headers
+
+    def get_app_iter(self, environ: "WSGIEnvironment") -> Iterable[bytes]:
+        """Return the body, as one piece; HEAD and 304 have none."""
+        has_body = environ["REQUEST_METHOD"] != "HEAD" and self.status_code != 304
+        return [self.get_data()] if has_body else ()
 
 
 def success(
@@ -25,14 +46,16 @@ def success(
         headers: Further headers.
     """
     tail = "" if message is None else f',"message":{json.dumps(message)}'
-    return Response(f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON)
+    return CompleteResponse(
+        f'{{"success":true,"data":{data}{tail}}}\n', status, headers, mimetype=JSON
+    )
 
 
 def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more: bool) -> Response:
     """Answer a page of a list, whose `items` are JSON text."""
     pagination = {"limit": limit, "next_cursor": next_cursor, "has_more": has_more}
     body = f'{{"success":true,"data":[{",".join(items)}],"pagination":{json.dumps(pagination)}}}\n'
-    return Response(body, mimetype=JSON)
+    return CompleteResponse(body, mimetype=JSON)
 
 
 def failure(
@@ -42,4 +65,13 @@ def failure(
     body: dict[str, Any] = {"success": False, "error": error}
     if details:
         body["details"] = details
-    return Response(json.dumps(body, ensure_ascii=False) + "\n", status, headers, mimetype=JSON)
+    return CompleteResponse(
+        json.dumps(body, ensure_ascii=False) + "\n", status, headers, mimetype=JSON
+    )
+
+
+def not_modified(headers: Mapping[str, str]) -> Response:
+    """Answer 304, without a body: the client has the current state already."""
+    response = CompleteResponse(status=304, headers=headers)
+    del response.headers["Content-Type"]
+    return response

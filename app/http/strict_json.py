@@ -71,14 +71,10 @@ def _restore(document: Any, sanitised: Collection[str]) -> Any:
 
 
 def _load(text: str, sanitised: Collection[str], *, has_marks: bool = False) -> Any:
+    if text.startswith("\ufeff"):
+        raise InvalidJSON("It begins with a byte order mark")
     try:
-        document = json.loads(
-            text,
-            object_pairs_hook=_reject_duplicate_keys,
-            parse_float=_parse_finite,
-            parse_constant=_reject_constant,
-            strict=True,
-        )
+        document = _DECODER.decode(text)
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _reject_deep_nesting(document)
     except json.JSONDecodeError as error:
@@ -142,3 +138,10 @@ def _reject_unstorable(document: Any) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidJSON("A string in it holds half of a surrogate pair") from None
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_reject_duplicate_keys,
+    parse_float=_parse_finite,
+    parse_constant=_reject_constant,
+)

@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable
 from typing import ParamSpec
 
-from flask import Response, request
+from flask import Response
 
 from app import database
 from app.database.row_limiter import ROW_LIMITER
 from app.errors import IdempotencyKeyInUse, InvalidInput, StoredResponseUnreadable
-from app.http.body import raw_body
-from app.http.provenance import provenance
+from app.http.access import current_caller
+from app.http.body import read_body
+from app.http.context import current_context
 from app.http.response import JSON
 from app.idempotency import keys
 from app.idempotency.keys import StoredResponse
@@ -60,13 +61,15 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
         IdempotencyKeyInUse: The first request with the key is still running.
         StoredResponseUnreadable: The vault lacks the secret of the stored response.
     """
+    context = current_context()
+    request = context.request
     key = request.headers.get(HEADER)
     if key is None:
         return work()
     if not _VALID.fullmatch(key):
         raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
-    caller = provenance().actor.id or ""
-    digest = keys.fingerprint(request.method, request.path, raw_body())
+    caller = current_caller().actor.id or ""
+    digest = keys.fingerprint(request.method, request.path, read_body(context))
     with ROW_LIMITER.at((caller, key), IdempotencyKeyInUse), database.transaction():
         stored = keys.claim(caller, key, digest)
         if stored is not None:

@@ -1,6 +1,5 @@
 """The one way to change a job: apply the change, then log and announce it after the commit."""
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
@@ -15,9 +14,8 @@ from app.jobs.comparisons import QUEUE_FIELDS
 from app.jobs.refusals import REFUSALS_WITH_STATUS, RefusedChange
 from app.jobs.representation import Representation
 from app.jobs.states import Status
+from app.observability.change_log import LoggedChange, log_change
 from app.observability.metrics import LEASE_EXPIRIES, TRANSITIONS
-
-log = logging.getLogger(__name__)
 
 
 def apply(job_id: UUID, change: Change, provenance: Provenance) -> Representation:
@@ -80,14 +78,9 @@ def record_created(job_ids: Sequence[str], provenance: Provenance) -> None:
 def _log(
     action: str, job_id: str, old_status: str | None, new_status: str, provenance: Provenance
 ) -> None:
-    extra = {
-        "job_id": job_id,
-        "old_status": old_status,
-        "new_status": new_status,
-        "actor": provenance.actor.id or provenance.actor.type,
-        "request_id": provenance.request_id,
-    }
-    database.after_commit(partial(log.info, "job %s", action, extra=extra))
+    actor = provenance.actor.id or provenance.actor.type
+    change = LoggedChange(action, job_id, old_status, new_status, actor, provenance.request_id)
+    database.after_commit(partial(log_change, change))
 
 
 def _announce(old_status: str | None, new_status: str, jobs: int) -> None:

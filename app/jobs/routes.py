@@ -79,7 +79,7 @@ def get_job(id: str) -> Response:
     """Show a job."""
     job = service.get(parse_id(id), known_tags())
     if is_known(job.tag):
-        return Response(status=304, headers={"ETag": etag(job.tag)})
+        return response.not_modified({"ETag": etag(job.tag)})
     return job_answer(job)
 
 

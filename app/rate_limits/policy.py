@@ -10,14 +10,15 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flask import Response, g, request
-from limits import RateLimitItemPerMinute, WindowStats
+from flask import Response
+from limits import RateLimitItemPerMinute
 
 from app.api_keys.scopes import Scope, allows
+from app.api_keys.service import Caller
 from app.errors import TooManyRequests
-from app.http.access import caller
 from app.http.address import rate_limit_address
-from app.http.operation import RateLimitClass, current_operation, subject_id
+from app.http.context import LimitState, RequestContext
+from app.http.operation import RateLimitClass
 from app.rate_limits.counters import Counters, ProcessCounters, SharedCounters
 
 
@@ -38,13 +39,6 @@ class CounterId(NamedTuple):
     group: str
 
 
-class LimitState(NamedTuple):
-    """The state of a limit after the current request: requests a minute, and the window."""
-
-    amount: int
-    window: WindowStats
-
-
 class RateLimiter:
     """Keeps requests within the limits; its methods are steps of `app.http.lifecycle`."""
 
@@ -58,65 +52,63 @@ class RateLimiter:
         }
         self._counters: Counters = SharedCounters(redis_url) if redis_url else ProcessCounters()
 
-    def check(self) -> None:
-        """Count the current request. Raises TooManyRequests past a limit."""
-        counters = _counters_of_request()
+    def check(self, context: RequestContext, caller: Caller) -> None:
+        """Count the request. Raises TooManyRequests past a limit."""
+        counters = _counters_of(context, caller)
         for counter in counters:
             if not self._counters.hit(self._items[counter.rate_limit_class], *counter):
-                g.limit_state = self._state(counter)
-                raise TooManyRequests(g.limit_state.amount, counter.rate_limit_class)
+                context.limit = self._state(counter)
+                raise TooManyRequests(context.limit.amount, counter.rate_limit_class)
         if counters:  # the answer shows the limit that will be reached first
-            g.limit_state = min(
-                map(self._state, counters), key=lambda state: state.window.remaining
-            )
+            context.limit = min(map(self._state, counters), key=lambda state: state.remaining)
 
-    def add_headers(self, response: Response) -> Response:
+    def add_headers(self, context: RequestContext, response: Response) -> None:
         """Add the state of the limit to the answer: RateLimit-* and, if refused, Retry-After."""
-        state: LimitState | None = g.get("limit_state")
-        if state is not None:
-            seconds = max(0, math.ceil(state.window.reset_time - time.time()))
-            response.headers["RateLimit-Limit"] = str(state.amount)
-            response.headers["RateLimit-Remaining"] = str(max(0, state.window.remaining))
-            response.headers["RateLimit-Reset"] = str(seconds)
-            if response.status_code == 429:
-                response.headers["Retry-After"] = str(max(1, seconds))
-        return response
+        state = context.limit
+        if state is None:
+            return
+        seconds = max(0, math.ceil(state.reset_time - time.time()))
+        response.headers["RateLimit-Limit"] = str(state.amount)
+        response.headers["RateLimit-Remaining"] = str(max(0, state.remaining))
+        response.headers["RateLimit-Reset"] = str(seconds)
+        if response.status_code == 429:
+            response.headers["Retry-After"] = str(max(1, seconds))
 
     def _state(self, counter: CounterId) -> LimitState:
         item = self._items[counter.rate_limit_class]
-        return LimitState(item.amount, self._counters.get_window_stats(item, *counter))
+        window = self._counters.get_window_stats(item, *counter)
+        return LimitState(item.amount, window.remaining, window.reset_time)
 
 
-def _counters_of_request() -> list[CounterId]:
-    """Return the counters that the current request counts in."""
-    declared = current_operation()
-    if declared is None or declared.is_open or request.method == "OPTIONS":
+def _counters_of(context: RequestContext, caller: Caller) -> list[CounterId]:
+    """Return the counters that the request counts in."""
+    declared = context.operation
+    if declared is None or declared.is_open:
         return []
-    rate_limit_class = declared.rate_limit_class(request.method)
+    rate_limit_class = declared.rate_limit_class(context.request.method)
     if rate_limit_class is not RateLimitClass.JOB_UPDATES:
-        return [CounterId(rate_limit_class, _caller_group())]
-    counters = [CounterId(RateLimitClass.UPDATES, _caller_group())]
-    job_id = subject_id("job")
+        return [CounterId(rate_limit_class, _caller_group(context, caller))]
+    counters = [CounterId(RateLimitClass.UPDATES, _caller_group(context, caller))]
+    job_id = context.id_of("job")
     if job_id is not None:
-        group = f"{job_id.lower()} {_writers_group()}"
+        group = f"{job_id.lower()} {_writers_group(context, caller)}"
         counters.append(CounterId(RateLimitClass.JOB_UPDATES, group))
     return counters
 
 
-def _caller_group() -> str:
-    actor = caller().actor
-    return f"key {actor.id}" if actor.id else f"address {rate_limit_address()}"
+def _caller_group(context: RequestContext, caller: Caller) -> str:
+    key_id = caller.actor.id
+    return f"key {key_id}" if key_id else f"address {rate_limit_address(context.address)}"
 
 
-def _writers_group() -> str:
-    """Return the callers that share a limit of updates of one job with the current caller.
+def _writers_group(context: RequestContext, caller: Caller) -> str:
+    """Return the callers that share a limit of updates of one job with the caller.
 
     Callers with the right to change jobs share it within their customer, so that requests for the
     job of another customer, which are refused, do not use up its owner's limit. A worker may
     change a job only while it holds the lease. Whether it does is not known yet, so each worker
     has a limit of its own.
     """
-    found = caller()
-    if allows(found.scopes, (Scope.JOBS_WRITE, Scope.JOBS_CANCEL)):
-        return f"of {found.customer or 'all'}"
-    return _caller_group()
+    if allows(caller.scopes, (Scope.JOBS_WRITE, Scope.JOBS_CANCEL)):
+        return f"of {caller.customer or 'all'}"
+    return _caller_group(context, caller)

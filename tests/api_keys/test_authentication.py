@@ -18,6 +18,7 @@ from support.keyed_api import (
     not_authenticated,
     refusal,
 )
+from support.logs import facts_of
 from support.service import wait_until
 
 
@@ -66,7 +67,7 @@ def test_each_refused_request_is_logged_with_its_actor(
             api.ask(method, path, key).headers["X-Request-ID"]
             for key, method, path, _, _ in attempts
         ]
-    logged = [vars(record) for record in caplog.records if record.msg == "refused"]
+    logged = [facts_of(record) for record in caplog.records if record.msg == "refused"]
     facts = ("request_id", "method", "status", "actor", "job_id", "webhook_id", "address")
     assert [tuple(line[fact] for fact in facts) for line in logged] == [
         (

@@ -9,6 +9,7 @@ from flask import Flask
 
 from app.config import Settings
 from support.application import application
+from support.logs import facts_of
 
 JOBS = "/api/scrape-jobs"
 FORWARDED = [
@@ -81,7 +82,7 @@ def test_history_and_log_have_the_bare_address(
             headers={"X-Forwarded-For": forwarded.encode().decode("latin-1")},
         )
     (line,) = (record for record in caplog.records if record.message == "request")
-    assert line.__dict__["address"] == address
+    assert facts_of(line)["address"] == address
     assert stored_address(database_url, answer.get_json()["data"]["id"]) == address
 
 

@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 
 from app.config import Settings
 from support.factories import make_job
+from support.logs import facts_of
 from support.rate_limits import (
     JOBS,
     OpenApp,
@@ -51,7 +52,7 @@ def test_settings_set_limits_and_refusals_are_logged(
     ]
     assert len(refused) == 5
     for record in refused:
-        facts = vars(record)
+        facts = facts_of(record)
         assert (record.levelname, facts["status"], facts["address"]) == (
             "WARNING",
             429,

