@@ -40,7 +40,7 @@ def is_known(tag: str) -> bool:
 
 def known_tags() -> Sequence[str]:
     """Return the tags that If-None-Match names, without those that no job can have."""
-    header = request.headers.get("If-None-Match")
+    header = _header("If-None-Match")
     return [] if header is None else [tag for tag in _tags(header) if _VERSION.fullmatch(tag)]
 
 
