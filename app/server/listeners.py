@@ -2,9 +2,14 @@
 
 import os
 import socket
+import struct
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
+
+ACCEPT_SECONDS = 1.0
+"""Time in which the queued connections of a listener are accepted before it closes."""
 
 if sys.platform == "linux":
     KEEP_ALIVE = {
@@ -77,8 +82,21 @@ def stop_accepting(file: int) -> None:
     """Replace the listener `file` of this process by one to which nobody connects.
 
     Whatever accepts connections from `file` then waits for ever, and keeps those that it has. The
-    listener itself goes on to queue connections for the other processes that have it.
+    listener itself goes on to queue connections for the other processes that have it. If there are
+    none, the kernel refuses further ones; those that are queued already are accepted before.
     """
+    deadline = time.monotonic() + ACCEPT_SECONDS
+    while _queued(file) and time.monotonic() < deadline:
+        time.sleep(0.001)
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         silent.setblocking(False)
         os.dup2(silent.fileno(), file, inheritable=False)
+
+
+def _queued(file: int) -> int:
+    """Return how many connections wait in the listener `file`; 0 where the system does not say."""
+    with socket.socket(fileno=os.dup(file)) as listener:
+        if sys.platform != "linux" or host_of(listener) is None:
+            return 0
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    return int(struct.unpack_from("=I", info, 24)[0])  # tcpi_unacked; see tcp(7)

@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -175,6 +176,17 @@ def test_listener_with_fewest_workers_comes_first() -> None:
     assert listeners.least_served(2, [0]) == 1
     assert listeners.least_served(2, [0, 1]) == 0
     assert listeners.least_served(3, [0, 2, 0]) == 1
+
+
+def test_listener_accepts_its_queue_before_it_stops() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()):
+            accepting = threading.Timer(0.2, lambda: listener.accept()[0].close())
+            accepting.start()
+            started = time.monotonic()
+            listeners.stop_accepting(listener.fileno())
+            assert 0.1 < time.monotonic() - started < listeners.ACCEPT_SECONDS
+            accepting.join()
 
 
 def test_listener_that_stops_keeps_its_queue() -> None:
