@@ -133,7 +133,8 @@ class InProcessClient(Client):
 
         body = self.app(environ, start)
         texts.append(b"".join(body).decode())
-        body.close()  # type: ignore[attr-defined]  # werkzeug's has one
+        if hasattr(body, "close"):  # PEP 3333: an iterable may have one
+            body.close()
         return RecordedAnswer(entry, status, texts)
 
 

@@ -64,9 +64,7 @@ def test_an_update_is_one_line(client: FlaskClient, log: pytest.LogCaptureFixtur
     assert line["request_id"] == answer.headers["X-Request-ID"]
 
 
-def test_a_new_job_is_one_line_with_its_id(
-    client: FlaskClient, log: pytest.LogCaptureFixture
-) -> None:
+def test_a_new_job_is_one_line(client: FlaskClient, log: pytest.LogCaptureFixture) -> None:
     job = make_job(client)["id"]
     (record,) = log.records
     line = facts_of(record)
