@@ -179,14 +179,16 @@ def test_listener_with_fewest_workers_comes_first() -> None:
 
 
 def test_listener_accepts_its_queue_before_it_stops() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()):
-            accepting = threading.Timer(0.2, lambda: listener.accept()[0].close())
-            accepting.start()
-            started = time.monotonic()
-            listeners.stop_accepting(listener.fileno())
-            assert 0.1 < time.monotonic() - started < listeners.ACCEPT_SECONDS
-            accepting.join()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        accepting = threading.Timer(0.2, lambda: listener.accept()[0].close())
+        accepting.start()
+        started = time.monotonic()
+        listeners.stop_accepting(listener.fileno())
+        assert 0.1 < time.monotonic() - started < listeners.ACCEPT_SECONDS
+        accepting.join()
 
 
 def test_listener_that_stops_keeps_its_queue() -> None:
