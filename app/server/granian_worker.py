@@ -18,7 +18,7 @@ from granian._futures import _new_cbscheduler
 from granian._granian import SocketHolder, WorkerSignal, WSGIWorker
 from granian.http import HTTP1Settings
 
-from app.http.shutdown import begin_worker_shutdown
+from app.http.shutdown import begin_worker_shutdown, server_is_stopping
 from app.server import listeners
 from app.server.granian_requests import MAX_SLOW_BODIES, RequestHandler
 from app.server.gunicorn_config import KEEP_ALIVE_SECONDS
@@ -61,6 +61,8 @@ class GranianWorker(SupervisedWorker):
             self._wait(1.0)
         begin_worker_shutdown()
         self._wait_for(server_settings().drain_seconds)
+        if server_is_stopping():
+            listeners.refuse_new(file)
         listeners.stop_accepting(file)
         self._wait_for(LINGER_SECONDS)
         stop.set()

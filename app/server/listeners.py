@@ -1,5 +1,6 @@
 """The sockets that the server listens on."""
 
+import ctypes
 import os
 import socket
 import struct
@@ -7,6 +8,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+
+SO_ATTACH_FILTER = 26
+"""socket(7): attaches a program that decides which packets a socket receives. Not in Python."""
+
+BPF_RETURN = 0x06
+"""The instruction that ends such a program and keeps so many bytes of the packet; 0 drops it."""
 
 ACCEPT_SECONDS = 1.0
 """Time in which the queued connections of a listener are accepted before it closes."""
@@ -76,6 +83,21 @@ def notice_lost_clients(listeners: Iterable[socket.socket]) -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
             for option, value in KEEP_ALIVE.items():
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def refuse_new(file: int) -> None:
+    """Make the kernel ignore new connections to the listener `file`, in all processes that have it.
+
+    For a server that stops. Otherwise a connection that arrives between the last look at the queue
+    and the end of the listener would be reset, maybe after its request was sent. An ignored client
+    asks again after a second, and is refused then.
+    """
+    if sys.platform != "linux":
+        return
+    reject = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RETURN, 0, 0, 0))
+    program = struct.pack("@HP", 1, ctypes.addressof(reject))
+    with socket.socket(fileno=os.dup(file)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def stop_accepting(file: int) -> None:
