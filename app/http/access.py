@@ -35,10 +35,11 @@ def authenticate(find_caller: Callable[[str], Caller] | None) -> None:
     declared = current_operation()
     is_open = declared is not None and declared.is_open
     if find_caller is None or is_open:
-        g.reauthenticate = lambda: ANONYMOUS_CALLER
+        g.find_caller_again = lambda: ANONYMOUS_CALLER
     else:
-        g.reauthenticate = partial(_caller_of_key, find_caller)
-    g.caller = g.reauthenticate()
+        header = request.headers.get("Authorization", "")
+        g.find_caller_again = partial(_caller_of_key, find_caller, header)
+    g.caller = _find_caller()
 
 
 def check_scope() -> None:
@@ -91,7 +92,17 @@ def actor_id() -> str | None:
 
 def reauthenticate() -> None:
     """Check again, after a wait, that the request's key is valid. Raises NotAuthenticated."""
-    g.reauthenticate()
+    _find_caller()
+
+
+def key_check() -> Callable[[], object]:
+    """Return a function that checks again that the current request's key is valid.
+
+    It can be called when the request has ended, for a response that is still being sent. It raises
+    NotAuthenticated, or DatabaseFailure if the key cannot be read.
+    """
+    check: Callable[[], object] = g.find_caller_again
+    return check
 
 
 def require_scope(scope: Scope) -> None:
@@ -100,15 +111,20 @@ def require_scope(scope: Scope) -> None:
         raise NotAllowed((scope,))
 
 
-def _caller_of_key(find_caller: Callable[[str], Caller]) -> Caller:
-    header = request.headers.get("Authorization", "")
-    if not header.lower().startswith(SCHEME):
-        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
+def _find_caller() -> Caller:
     try:
-        return find_caller(header[len(SCHEME) :].strip())
+        found: Caller = g.find_caller_again()
     except NotAuthenticated as error:
         g.former_key = error.key_id
         raise
+    return found
+
+
+def _caller_of_key(find_caller: Callable[[str], Caller], header: str) -> Caller:
+    """Return the caller of an Authorization header. It needs no request."""
+    if not header.lower().startswith(SCHEME):
+        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
+    return find_caller(header[len(SCHEME) :].strip())
 
 
 def _sufficient_scopes(declared: Operation) -> list[Scope]:
