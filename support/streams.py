@@ -31,9 +31,7 @@ class _Unfinished:
 class EventSource:
     """An open stream, which is read in a thread; a context manager."""
 
-    def __init__(
-        self, url: str, last_event_id: str | None = None, key: str | None = None
-    ) -> None:
+    def __init__(self, url: str, last_event_id: str | None = None, key: str | None = None) -> None:
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
