@@ -22,8 +22,8 @@ from app.http.fields import (
     WholeNumber,
 )
 from app.http.pagination import Cursor
-from app.jobs.bulk_schemas import BULK_CANCEL, BULK_RETRY, BodyFilterSchema, Filter, Ids
 from app.jobs import schemas as jobs
+from app.jobs.bulk_schemas import BULK_CANCEL, BULK_RETRY, BodyFilterSchema, Filter, Ids
 from app.jobs.schemas import Domain
 from app.live import schemas as live
 from app.queue import schemas as queue

@@ -189,9 +189,7 @@ def test_stream_survives_hostile_texts(service: Service) -> None:
     with EventSource(f"{service.jobs}/events?domain={domain}").ready() as source:
         job = service.create(domain=domain, metadata={"x": text})
         service.change(job["id"], status="running")
-        changed = service.change(
-            job["id"], status="failed", error_message=text, stats={text: text}
-        )
+        changed = service.change(job["id"], status="failed", error_message=text, stats={text: text})
         frame = source.wait_for_version(job["id"], 3)
         assert frame["job"]["stats"] == {text: text}
         assert frame["job"]["error_message"] == changed["error_message"]
