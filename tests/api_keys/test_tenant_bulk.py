@@ -30,7 +30,7 @@ class OpenStream:
         headers = {"Authorization": f"Bearer {holder.key}"}
         self.answer = client.get(path, headers=headers)
         assert self.answer.status_code == 200
-        self._chunks = iter(self.answer.response)
+        self._chunks: Iterator[Any] = iter(self.answer.response)
 
     def read_until(self, text: str) -> str:
         """Return what comes up to `text`, or up to the end."""

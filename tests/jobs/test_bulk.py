@@ -99,7 +99,7 @@ def test_filter_finds_only_jobs_that_can_change(client: FlaskClient) -> None:
     domain = new_domain()
     jobs = {status: make(client, status, domain) for status in PATHS}
     other = make(client, "pending", new_domain())
-    request = {"filter": {"domain": domain, "status": ["running", "completed"]}}
+    request: dict[str, Any] = {"filter": {"domain": domain, "status": ["running", "completed"]}}
     body = body_of(client.post(f"{JOBS}/cancel", json=request))
     assert [job["id"] for job in body["data"]] == [jobs["running"]]
     request = {"filter": {"domain": domain, "status": "failed,pending"}, "limit": 1}

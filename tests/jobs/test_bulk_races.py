@@ -29,7 +29,7 @@ def test_thousand_jobs_take_seconds_and_short_locks(service: Service) -> None:
             headers=key,
             timeout=30,
         )
-        waits = []
+        waits: list[float] = []
         while not cancelling.done():
             began = time.monotonic()
             url = f"{service.jobs}/{ids[len(waits) % 1000]}"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import requests
@@ -71,7 +72,7 @@ def test_changes_of_one_second_share_a_frame(service: Service) -> None:
         assert frame["job"] == last
         times = [each.at for each in source.frames if each.event == "job"]
         assert 2 <= len(times) <= 5
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         assert min(gaps) > 0.9
         assert source.changes()[0]["old_status"] == "pending"
 
