@@ -1,6 +1,7 @@
 """Authentication, scope check and tenant scope of a request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from app.api_keys.scopes import Scope, allows
 from app.api_keys.service import ANONYMOUS_CALLER, Caller
@@ -61,6 +62,15 @@ def current_caller() -> Caller:
 def reauthenticate() -> None:
     """Check again, after a wait, that the key of the request is valid. Raises NotAuthenticated."""
     _find_caller(current_context())
+
+
+def key_check() -> Callable[[], object]:
+    """Return a function that checks again that the current request's key is valid.
+
+    It can be called when the request has ended, for a response that is still being sent. It raises
+    NotAuthenticated, or DatabaseFailure if the key cannot be read.
+    """
+    return partial(_find_caller, current_context())
 
 
 def require_scope(scope: Scope) -> None:

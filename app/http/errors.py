@@ -126,6 +126,12 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     errors.WebhookInactive: lambda error: ErrorResponse(
         409, "Webhook is not active", error.reason or "Set active to true first"
     ),
+    errors.TooManyStreams: lambda error: ErrorResponse(
+        503,
+        "Too many event streams",
+        f"A process serves at most {error.limit} at a time; ask for the jobs meanwhile",
+        {"Retry-After": "30"},
+    ),
     errors.NotReady: lambda error: ErrorResponse(503, "Not ready", error.reason),
     errors.DatabaseFailure: _database_failure,
     errors.DatabaseUnavailable: _database_failure,
@@ -133,6 +139,7 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     errors.DatabaseTimeout: _database_failure,
     errors.LockTimeout: lambda error: _database_failure(error, {"Retry-After": "1"}),
     errors.DatabaseForbids: _database_failure,
+    errors.NotTried: _database_failure,
 }
 """Every subclass of ScrapeJobError has an entry of its own; a test proves it."""
 
@@ -160,12 +167,17 @@ def error_response(error: errors.ScrapeJobError) -> Response:
     A view may return it instead of raising `error`: then an idempotent view keeps its work and
     its answer, which an exception would roll back.
     """
-    answer = ERROR_RESPONSES[type(error)](error)
+    answer = answer_to(error)
     if isinstance(error, errors.DatabaseFailure):
         log_failure(
             log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__
         )
     return failure(answer.status, answer.error, answer.details, answer.headers)
+
+
+def answer_to(error: errors.ScrapeJobError) -> ErrorResponse:
+    """Return the status and the texts of the answer to `error`."""
+    return ERROR_RESPONSES[type(error)](error)
 
 
 def _http_error_response(error: HTTPException) -> Response:

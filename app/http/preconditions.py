@@ -27,9 +27,12 @@ def accepted_versions() -> Sequence[int] | None:
     make other clients repeat their updates.
     """
     header = _header("If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    return [int(found[1]) for found in map(_VERSION.fullmatch, _tags(header)) if found]
+    return None if header is None or header.strip() == "*" else _versions(header)
+
+
+def known_versions() -> Sequence[int]:
+    """Return the versions that If-None-Match names: the client has one of them already."""
+    return _versions(_header("If-None-Match") or "")
 
 
 def is_known(tag: str) -> bool:
@@ -62,6 +65,10 @@ def required_lease_token() -> str:
 
 def _header(name: str) -> str | None:
     return current_context().request.headers.get(name)
+
+
+def _versions(header: str) -> Sequence[int]:
+    return [int(found[1]) for found in map(_VERSION.fullmatch, _tags(header)) if found]
 
 
 def _tags(header: str) -> Sequence[str]:

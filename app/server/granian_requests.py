@@ -55,17 +55,22 @@ class RequestHandler:
         is_complete = _buffer_body(environ)
         self._turns.get()
         try:
-            status, headers, content = self._run(environ)
+            status, headers, parts = self._call(environ)
+            is_stream = status == 200 and "Content-Length" not in dict(headers)
+            content = b"" if is_stream else _joined(parts)
         finally:
             self._turns.put(None)
         if worker_is_stopping() and CLOSE not in headers:
             headers.append(CLOSE)
-        connection.response_bytes(status, headers, content)
+        if is_stream:
+            connection.response_iter(status, headers, _Parts(parts))
+        else:
+            connection.response_bytes(status, headers, content)
         if not is_complete:
             _discard(body)
 
-    def _run(self, environ: dict[str, Any]) -> tuple[int, Headers, bytes]:
-        """Return the application's response."""
+    def _call(self, environ: dict[str, Any]) -> tuple[int, Headers, Iterable[bytes]]:
+        """Return the application's response; the parts of its body may still be to come."""
         status, headers = 500, Headers()
 
         def start_response(line: str, fields: Headers, _error: object = None) -> None:
@@ -73,12 +78,31 @@ class RequestHandler:
             status, headers = int(line[:3]), fields
 
         parts = self._application(environ, start_response)
-        try:
-            content = b"".join(parts)
-        finally:
-            if close := getattr(parts, "close", None):
-                close()
-        return status, headers, content
+        return status, headers, parts
+
+
+class _Parts:
+    """The parts of a stream, as Granian asks for them. It needs no turn while it is sent."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = parts
+        self.__next__ = iter(parts).__next__
+
+    def close(self) -> None:
+        """End the stream."""
+        _close(self._parts)
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
+    try:
+        return b"".join(parts)
+    finally:
+        _close(parts)
+
+
+def _close(parts: Iterable[bytes]) -> None:
+    if close := getattr(parts, "close", None):
+        close()
 
 
 def _buffer_body(environ: dict[str, Any]) -> bool:

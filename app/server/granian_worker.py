@@ -86,7 +86,7 @@ class GranianWorker(SupervisedWorker):
             ipc=None,
             threads=1,
             blocking_threads=1,
-            py_threads=settings.threads + MAX_SLOW_BODIES,
+            py_threads=settings.server_threads + MAX_SLOW_BODIES,
             py_threads_idle_timeout=IDLE_THREAD_SECONDS,
             backpressure=_max_connections(),
             http_mode="1",
