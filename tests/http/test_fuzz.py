@@ -108,7 +108,7 @@ def test_no_generated_request_fails(
     )
     case.validate_response(answer, checks=[not_a_server_error])
     assert answer.headers["x-request-id"]
-    if answer.status_code >= 400:
+    if answer.status_code >= 400 and case.method != "HEAD":  # that has no body
         failure = answer.json()
         assert failure.pop("success") is False
         assert {"error"} <= set(failure) <= {"error", "details"}
