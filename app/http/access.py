@@ -20,12 +20,17 @@ from app.http.preconditions import LEASE_HEADER
 SCHEME = "bearer "
 
 
-def authenticate(find_caller: Callable[[str], Caller] | None) -> None:
+def authenticate(
+    find_caller: Callable[[str], Caller] | None,
+    find_session_caller: Callable[[], Caller | None] = lambda: None,
+) -> None:
     """Find the caller of the current request.
 
     Args:
         find_caller: Returns the caller that an API key belongs to, or raises NotAuthenticated.
             None if the service runs without keys.
+        find_session_caller: Returns the caller whom the session of a request without a key names,
+            or None if it has no session. Raises NotAuthenticated.
 
     Raises:
         NotAuthenticated: The endpoint needs a key, and the request has no valid one.
@@ -37,7 +42,7 @@ def authenticate(find_caller: Callable[[str], Caller] | None) -> None:
     if find_caller is None or is_open:
         g.reauthenticate = lambda: ANONYMOUS_CALLER
     else:
-        g.reauthenticate = partial(_caller_of_key, find_caller)
+        g.reauthenticate = partial(_caller_of_request, find_caller, find_session_caller)
     g.caller = g.reauthenticate()
 
 
@@ -100,8 +105,12 @@ def require_scope(scope: Scope) -> None:
         raise NotAllowed((scope,))
 
 
-def _caller_of_key(find_caller: Callable[[str], Caller]) -> Caller:
+def _caller_of_request(
+    find_caller: Callable[[str], Caller], find_session_caller: Callable[[], Caller | None]
+) -> Caller:
     header = request.headers.get("Authorization", "")
+    if not header and (found := find_session_caller()):
+        return found
     if not header.lower().startswith(SCHEME):
         raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
     try:

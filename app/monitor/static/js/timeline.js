@@ -1,0 +1,91 @@
+// The history of a job as a timeline, with the deliveries of each transition.
+
+import { el, keyed, own, setText } from "./dom.js";
+import { count, time } from "./format.js";
+import { statusChip } from "./status.js";
+
+const ACTIONS = {
+  created: "Created", updated: "Updated", claimed: "Taken by a worker", cancelled: "Cancelled", retried: "Retried",
+  given_up: "Given up by the worker", released: "Released by the worker", lease_expired: "Lease expired",
+  cancel_heard: "The worker heard of the cancellation",
+};
+const MAX_SHOWN = 100;
+
+/** Makes a timeline; `update` takes the events and the deliveries by event. */
+export function timeline() {
+  const list = el("ol.timeline");
+  const more = el("button.quiet", { type: "button" });
+  const element = el("div", null, list, more);
+  const known = new Map();
+  let showAll = false;
+  let last = [[], new Map()];
+  const update = (events, deliveries) => {
+    last = [events, deliveries];
+    const newest = [...events].reverse();
+    const shown = showAll ? newest : newest.slice(0, MAX_SHOWN);
+    keyed(list, known, shown, (event) => event.id, (event) => entry(event, deliveries));
+    for (const event of shown) known.get(event.id).showDeliveries(deliveries.get(event.id) ?? []);
+    more.hidden = newest.length <= shown.length;
+    setText(more, `${count(newest.length - shown.length)} earlier events`);
+  };
+  more.addEventListener("click", () => {
+    showAll = true;
+    update(...last);
+  });
+  return { element, update };
+}
+
+function entry(event) {
+  const isTransition = event.old_status !== event.new_status;
+  const sent = el("ul.deliveries");
+  const changes = Object.entries(event.changes ?? {}).filter(([name]) => name !== "status");
+  const element = el("li", { class: isTransition ? "transition" : "", "data-status": event.new_status },
+    el("div.event-head", null,
+      isTransition ? statusChip(event.new_status) : null,
+      el("strong", null, ACTIONS[event.action] ?? own(event.action)),
+      time(event.at)),
+    el("p.provenance", null, "by ", actor(event.actor), event.request_id && [" · request ", el("code", null, own(event.request_id))]),
+    changes.length > 0 && changeList(changes),
+    sent);
+  let signature = "";
+  return {
+    element,
+    update() {},
+    showDeliveries(deliveries) {
+      const now = JSON.stringify(deliveries.map(({ id, status, tries }) => [id, status, tries.length]));
+      if (now === signature) return;
+      signature = now;
+      sent.replaceChildren(...deliveries.map(deliveryItem));
+    },
+  };
+}
+
+function actor({ type, id, name }) {
+  if (type === "key") return el("span", { title: id }, "key ", own(name ?? id));
+  return type === "system" ? "the service" : "a caller without a key";
+}
+
+function changeList(changes) {
+  const list = el("dl.changes", null, changes.slice(0, 8).map(([name, { from, to }]) =>
+    el("div", null, el("dt", null, own(name)), el("dd", null, from == null ? null : [el("s", null, own(short(from))), " → "], own(short(to))))));
+  if (changes.length <= 8) return list;
+  return el("div", null, list, el("p.muted", null, `and ${changes.length - 8} more fields`));
+}
+
+function short(value) {
+  if (value == null) return "none";
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > 120 ? `${text.slice(0, 120)}…` : text;
+}
+
+/** Makes the item of a delivery: whether its receiver took it. */
+export function deliveryItem(delivery) {
+  const last = delivery.tries.at(-1);
+  const answer = last ? (last.status_code ? `answered ${last.status_code}` : last.error) : "not tried yet";
+  const tries = `${delivery.tries.length} ${delivery.tries.length === 1 ? "try" : "tries"}`;
+  return el("li", { "data-delivery": delivery.status },
+    el("span.delivery", null, delivery.status), " webhook ", own(delivery.url ?? delivery.webhook_id),
+    " · ", tries, " · ", own(answer),
+    delivery.next_try_at && [" · next try ", time(delivery.next_try_at, "ago")]);
+}
+
