@@ -69,7 +69,7 @@ export function setTime(element, iso) {
 
 /** Shows again how long ago the visible times are. */
 export function refreshTimes() {
-  for (const element of document.querySelectorAll("time[data-style=ago]")) showTime(element);
+  for (const element of document.querySelectorAll("time[data-style=ago], time[data-style=due]")) showTime(element);
 }
 
 function showTime(element) {
@@ -82,7 +82,7 @@ function showTime(element) {
   const moment = new Date(iso);
   const whole = moments.whole(moment);
   element.title = whole;
-  const text = { ago: ago(moment), clock: moments.clock(moment), both: moments.both(moment) };
+  const text = { ago: ago(moment), due: moment <= Date.now() ? "now" : ago(moment), clock: moments.clock(moment), both: moments.both(moment) };
   const shown = text[element.dataset.style] ?? whole;
   if (element.textContent !== shown) element.textContent = shown;
 }

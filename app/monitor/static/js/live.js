@@ -10,6 +10,7 @@ const SILENCE_MS = 40_000; // the service sends a comment every 15 s
 const POLL_MS = 5_000;
 const STREAM_RETRY_SECONDS = 15;
 const MAX_DELAY_MS = 15_000;
+const POLLING = "No live stream is free: asks every 5 s";
 const MAX_KNOWN = 20_000;
 
 export class Live {
@@ -121,14 +122,14 @@ export class Live {
 
   /** Polls for some seconds, because the service has no stream to give. */
   async #poll(seconds) {
-    this.#say("polling", "No live stream is free: the page asks every 5 s");
+    this.#say("polling", POLLING);
     const until = Date.now() + seconds * 1000;
     do {
       await this.#pause(Math.min(POLL_MS, until - Date.now()));
       if (document.hidden) return;
       try {
         await this.refresh();
-        this.#say("polling", "No live stream is free: the page asks every 5 s");
+        this.#say("polling", POLLING);
       } catch {
         return; // the next try of the stream finds out what is wrong
       }

@@ -16,7 +16,7 @@ const recentPath = `/api/scrape-jobs${queryOf({ sort: "-updated_at", limit: 200,
 const runningPath = `/api/scrape-jobs${queryOf({ status: "running", sort: "-updated_at", limit: 200, fields: FIELDS })}`;
 
 const upcoming = el("tbody");
-const upcomingTable = table(["Position", "Job", "Priority", "Waiting since", "Why it waits"], upcoming);
+const upcomingTable = table(["Position", "Job", "Priority", "Waiting", "Why it waits"], upcoming);
 const upcomingMore = el("p.muted");
 const workers = el("tbody");
 const workersTable = table(["Worker", "Last change", "Running jobs and their leases"], workers);
@@ -49,7 +49,7 @@ function upcomingRow(job) {
     position,
     el("td.name", null, el("a", { href: `/jobs/${job.id}` }, own(job.domain)), el("span.under", null, own(job.job_type), " · ", el("code", { title: job.id }, shortId(job.id)))),
     el("td.number", { "data-label": "Priority" }, String(job.priority)),
-    el("td", { "data-label": "Waiting since" }, time(job.created_at, "ago")),
+    el("td", { "data-label": "Waiting" }, time(job.created_at, "ago")),
     reason);
   const update = () => {
     const found = positions.get(job.id);

@@ -21,7 +21,7 @@ const summary = el("dl.figures.large");
 const byStatus = el("div");
 const charts = {
   ended: chartWithTable("Throughput", `Jobs that ended, by ${unit}`, [
-    { label: "completed", color: "--completed", bars: true }, { label: "failed", color: "--failed", bars: true }], count),
+    { label: "ended", color: "--completed", bars: true }, { label: "of these failed", color: "--failed", bars: true }], count),
   rate: chartWithTable("Success rate", `Share of completed jobs among those that ended, by ${unit}`, [
     { label: "success rate", color: "--running" }], percent),
   times: chartWithTable("Completion times", `Duration of completed jobs, by ${unit}`, [
@@ -38,19 +38,28 @@ function chartWithTable(title, label, series, format) {
     el("details", null, el("summary", null, "As a table"), el("div.scroll", { tabindex: 0, role: "region", "aria-label": `${title} as a table` }, el("table.plain", null,
       el("thead", null, el("tr", null, el("th", { scope: "col" }, unit), series.map((one) => el("th.number", { scope: "col" }, one.label)))), body))));
   let plot = null;
+  let times = [];
   return {
     element,
     set(groupsByTime, valuesOf) {
       const sorted = [...groupsByTime].sort((a, b) => Date.parse(a.key) - Date.parse(b.key));
       const columns = [sorted.map((one) => Date.parse(one.key) / 1000)];
       series.forEach((_, index) => columns.push(sorted.map((one) => valuesOf(one)[index])));
-      plot ??= chart(place, { label, series, format });
+      times = columns[0];
+      plot ??= chart(place, { label, series, format, range: () => shownSpan(times) });
       plot.set(columns);
       fill(body, columns, () => sorted.map((one) => el("tr", null,
         el("th", { scope: "row" }, el("a", { href: jobsPath({ ...span(one.key) }) }, one.key.replace("T", " ").slice(0, unit === "hour" ? 16 : 10))),
         valuesOf(one).map((value) => el("td.number", null, value == null ? "–" : format(value))))));
     },
   };
+}
+
+/** Returns the seconds at the edges of the charts: the window, or all that has figures. */
+function shownSpan(times) {
+  const step = unit === "hour" ? 3600 : 86400;
+  const now = Date.now() / 1000;
+  return [seconds ? now - seconds - step / 2 : Math.min(times[0] ?? now, now - 7 * step) - step, now + step / 2];
 }
 
 /** Returns the filter of the jobs that were created in an hour or a day. */
@@ -135,7 +144,7 @@ async function refresh() {
     showFigures(domains.data);
     showGroups("domain", domains.data);
     showGroups("job_type", types.data);
-    charts.ended.set(times.data.groups, (one) => [one.by_status.completed, one.by_status.failed]);
+    charts.ended.set(times.data.groups, (one) => [one.by_status.completed + one.by_status.failed, one.by_status.failed]);
     charts.rate.set(times.data.groups, (one) => [one.success_rate]);
     charts.times.set(times.data.groups, (one) => [one.completion_seconds.p50, one.completion_seconds.p95]);
     notice("statistics", null);

@@ -38,13 +38,16 @@ export function timeline() {
 function entry(event) {
   const isTransition = event.old_status !== event.new_status;
   const sent = el("ul.deliveries");
+  const pages = event.changes?.["stats.pagesProcessed"];
   const changes = Object.entries(event.changes ?? {}).filter(([name]) => name !== "status");
-  const element = el("li", { class: isTransition ? "transition" : "", "data-status": event.new_status },
+  const element = el("li", { class: isTransition ? "transition" : null, "data-status": event.new_status },
     el("div.event-head", null,
       isTransition ? statusChip(event.new_status) : null,
-      el("strong", null, ACTIONS[event.action] ?? own(event.action)),
+      el("strong", null, isReport(event) ? "Report" : (ACTIONS[event.action] ?? own(event.action))),
+      pages && Number.isFinite(pages.to) && el("span.figure-change", null, `${count(pages.to)} pages`),
       time(event.at)),
     el("p.provenance", null, "by ", actor(event.actor), event.request_id && [" · request ", el("code", null, own(event.request_id))]),
+    event.changes?.error_message?.to && el("p.event-error", null, own(short(event.changes.error_message.to))),
     changes.length > 0 && changeList(changes),
     sent);
   let signature = "";
@@ -60,16 +63,21 @@ function entry(event) {
   };
 }
 
+const isReport = (event) =>
+  event.action === "updated" && event.old_status === event.new_status && Object.keys(event.changes).some((name) => name.startsWith("stats."));
+
 function actor({ type, id, name }) {
   if (type === "key") return el("span", { title: id }, "key ", own(name ?? id));
   return type === "system" ? "the service" : "a caller without a key";
 }
 
+const MAX_FIELDS = 50;
+
 function changeList(changes) {
-  const list = el("dl.changes", null, changes.slice(0, 8).map(([name, { from, to }]) =>
-    el("div", null, el("dt", null, own(name)), el("dd", null, from == null ? null : [el("s", null, own(short(from))), " → "], own(short(to))))));
-  if (changes.length <= 8) return list;
-  return el("div", null, list, el("p.muted", null, `and ${changes.length - 8} more fields`));
+  return el("details", null, el("summary", null, changes.length === 1 ? `${changes[0][0]} changed` : `${changes.length} fields changed`),
+    el("dl.changes", null, changes.slice(0, MAX_FIELDS).map(([name, { from, to }]) =>
+      el("div", null, el("dt", null, own(name)), el("dd", null, from == null ? null : [el("s", null, own(short(from))), " → "], own(short(to)))))),
+    changes.length > MAX_FIELDS && el("p.muted", null, `and ${changes.length - MAX_FIELDS} more`));
 }
 
 function short(value) {
@@ -86,6 +94,6 @@ export function deliveryItem(delivery) {
   return el("li", { "data-delivery": delivery.status },
     el("span.delivery", null, delivery.status), " webhook ", own(delivery.url ?? delivery.webhook_id),
     " · ", tries, " · ", own(answer),
-    delivery.next_try_at && [" · next try ", time(delivery.next_try_at, "ago")]);
+    delivery.next_try_at && [" · next try ", time(delivery.next_try_at, "due")]);
 }
 

@@ -71,7 +71,7 @@ function endpoint(webhook) {
       shownFigure("waiting", count(data.filter((one) => one.status === "pending").length)),
       shownFigure("given up", count(data.filter((one) => one.status === "failed").length)),
       times.length > 0 && shownFigure("typical answer", duration(times[Math.floor(times.length / 2)] / 1000)),
-      next && shownFigure("next try", time(next, "ago")),
+      next && shownFigure("next try", time(next, "due")),
     ]);
     keyed(body, known, data, (one) => one.id, (one) => deliveryRow(one, redeliver));
     show(table, data.length > 0);
@@ -119,7 +119,7 @@ function deliveryRow(delivery, redeliver) {
     element.dataset.delivery = now.status;
     setText(state, now.status);
     const last = now.tries.at(-1);
-    fill(tries, [now.tries.length, now.next_try_at], () => [String(now.tries.length), now.next_try_at && [" · next ", time(now.next_try_at, "ago")]].flat());
+    fill(tries, [now.tries.length, now.next_try_at], () => [String(now.tries.length), now.next_try_at && [" · next ", time(now.next_try_at, "due")]].flat());
     fill(answer, last ?? null, () => (last ? [last.status_code ? el("strong", null, String(last.status_code)) : null, last.status_code ? " " : null, own(last.error ?? last.answer ?? "")] : "–"));
   };
   update(delivery);
