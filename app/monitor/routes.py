@@ -129,9 +129,7 @@ def job_page(id: str) -> Response:
 def queue_page() -> Response:
     """Show the upcoming jobs, the workers and the domains at their limit."""
     asked = {**QUEUE_PAGE, "fields": LISTED_FIELDS}
-    return page(
-        "queue.html", {"pending": lambda: jobs.list_answer(job_schemas.LIST.parse(asked))}
-    )
+    return page("queue.html", {"pending": lambda: jobs.list_answer(job_schemas.LIST.parse(asked))})
 
 
 @blueprint.get("/webhooks")

@@ -23,7 +23,6 @@ CALLS = {
     "list": ("GET", JOBS, {}, 200),
     "created": ("POST", JOBS, {"json": {"domain": "example.com"}}, 201),
     "no route": ("GET", "/nothing", {}, 404),
-    "root": ("GET", "/", {}, 404),
     "no job": ("GET", f"{JOBS}/{ID}", {}, 404),
     "no id": ("GET", f"{JOBS}/x", {}, 400),
     "wrong method": ("DELETE", JOBS, {}, 405),
@@ -42,7 +41,6 @@ CALLS = {
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/api",
         "/api/",
         "/nothing",
