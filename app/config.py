@@ -147,7 +147,13 @@ class Settings:
         "THREADS",
         _number(1, 256),
         4,
-        "Threads per worker; each worker uses two database connections more than that",
+        "Requests that a worker serves at a time; it uses three database connections more than that",
+    )
+    streams: int = _setting(
+        "SCRAPE_JOBS_STREAMS",
+        _number(0, 500),
+        32,
+        "Event streams that a worker serves at a time, in threads of their own",
     )
     drain_seconds: int = _setting(
         "SCRAPE_JOBS_DRAIN_SECONDS",
@@ -313,6 +319,11 @@ class Settings:
                 [f"{name}: {', '.join(texts)}" for name, texts in sorted(faults.items())]
             )
         return settings
+
+    @property
+    def server_threads(self) -> int:
+        """The number of threads that the server needs in each worker: for requests and streams."""
+        return self.threads + self.streams
 
     @classmethod
     def unknown_names(cls, environ: Mapping[str, str]) -> list[str]:

@@ -164,6 +164,14 @@ class WebhookInactive(ScrapeJobError):
         self.reason = reason
 
 
+class TooManyStreams(ScrapeJobError):
+    """This process serves `limit` event streams already, the maximum."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
 class NotReady(ScrapeJobError):
     """The service cannot serve requests now; `reason` is safe to show."""
 
@@ -206,3 +214,9 @@ class DatabaseForbids(DatabaseFailure):
     """The database role of DATABASE_URL lacks a privilege."""
 
     details = "The database role has no right to this"
+
+
+class NotTried(DatabaseFailure):
+    """The time of a request about many jobs was used up before this job."""
+
+    details = "Not tried: the other jobs took too long"

@@ -25,21 +25,23 @@ from app.events import commands as audit_commands
 from app.events.models import JobEvent
 from app.events.signals import status_changed, work_available
 from app.http import body, health, lifecycle, metrics
+from app.http.concurrency import LimitedConcurrency
 from app.http.cors import CorsPolicy
 from app.http.shutdown import worker_is_stopping
 from app.idempotency import keys as idempotency_keys
 from app.jobs import outages
+from app.jobs import routes as jobs
 from app.jobs.commands import FurtherRows
 from app.jobs.commands import commands as job_commands
-from app.jobs.routes import blueprint as jobs
+from app.live import routes as live
+from app.live.slots import StreamSlots
 from app.monitor import routes as monitor
 from app.monitor.sessions import Sessions
-from app.periodic import PeriodicTask, PeriodicTasks
+from app.periodic import DatabaseContext, PeriodicTask, PeriodicTasks
 from app.queue import commands as queue_commands
 from app.queue import routes as queue
 from app.queue import sweeper
 from app.queue.metrics import queue_metrics
-from app.queue.waiting import WaitingRequests
 from app.rate_limits.policy import RateLimiter, RateLimits
 from app.server import commands as server_commands
 from app.server import shared_metrics
@@ -48,6 +50,7 @@ from app.statistics import service as totals
 from app.statistics.metrics import job_metrics
 from app.statistics.models import JobTotals
 from app.statistics.routes import blueprint as statistics
+from app.waiting import WaitingRequests
 from app.webhooks import commands as webhook_commands
 from app.webhooks import retention as webhook_retention
 from app.webhooks import routes as webhooks
@@ -70,6 +73,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("app", static_folder=None)
     app.url_map.merge_slashes = False  # Flask would redirect, with an HTML page
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
+    app.wsgi_app = LimitedConcurrency(app.wsgi_app, settings.threads)  # type: ignore[method-assign]
     webhook = webhook_settings.build(settings)
     keys = ApiKeyCache()
     _connect_database(app, settings)
@@ -85,8 +89,8 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _connect_database(app: Flask, settings: Settings) -> None:
-    # Two more connections than threads: for the webhook dispatcher and for periodic tasks.
-    options = connections.engine_options(settings.threads + 2)
+    # Three more than requests: for the webhook dispatcher, periodic tasks, and event streams.
+    options = connections.engine_options(settings.threads + 3)
     app.config["SQLALCHEMY_DATABASE_URI"] = connections.ENGINE_URL
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     ROW_LIMITER.places = max(1, settings.threads // 2)
@@ -117,7 +121,7 @@ def _register_request_hooks(
     lifecycle.register(
         app,
         find_caller=keys.caller if settings.auth == "keys" else None,
-        find_session_caller=sessions.caller,
+        find_session=sessions.find,
         rate_limiter=_rate_limiter(settings) if settings.rate_limit else None,
         cors_policy=_cors_policy(settings) if settings.cors_origins else None,
         trusted_proxies=settings.trusted_proxies,
@@ -144,9 +148,10 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
     work_available.connect(lambda _: waiting.notify(), weak=False)
     queue_settings = queue.QueueSettings(settings.domain_limit, settings.distributed)
     health.register(app, lambda: schema.fault(release))
-    app.register_blueprint(jobs)
+    jobs.register(app, waiting)
     webhooks.register(app, webhook)
     queue.register(app, queue_settings, waiting, webhook.vault)
+    live.register(app, StreamSlots(settings.streams), _background(app), worker_is_stopping)
     app.register_blueprint(statistics)
     metrics.register(
         app,
@@ -155,13 +160,20 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
     )
 
 
-def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKeyCache) -> None:
-    """Create the background runners, which `app.server.hooks` starts in each worker."""
+def _background(app: Flask) -> DatabaseContext:
+    """Return the context of threads that work for the service itself."""
 
     @contextmanager
     def context() -> Iterator[None]:
         with app.app_context(), all_customers():
             yield
+
+    return context
+
+
+def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKeyCache) -> None:
+    """Create the background runners, which `app.server.hooks` starts in each worker."""
+    context = _background(app)
 
     def periodic(*tasks: PeriodicTask) -> PeriodicTasks:
         return PeriodicTasks(context, tasks)

@@ -37,6 +37,18 @@ def visible_rows(table: str) -> str:
     return f"(%({PARAMETER})s::uuid IS NULL OR {table}.customer_config_id = %({PARAMETER})s::uuid)"
 
 
+def sees(scope: UUID | None, owner: UUID | None) -> bool:
+    """Return whether rows of `owner` are in the tenant scope `scope`, as `visible_rows` decides.
+
+    It is for rows that a thread of the service has read for several callers.
+
+    Args:
+        scope: A customer, or None for all customers.
+        owner: The customer of a row, or None if it belongs to none.
+    """
+    return scope is None or owner == scope
+
+
 def customer() -> UUID | None:
     """Return the customer of the tenant scope, or None if the scope is all customers.
 

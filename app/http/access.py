@@ -19,18 +19,20 @@ from app.http.preconditions import LEASE_HEADER
 
 SCHEME = "bearer "
 
+FindSession = Callable[[], Callable[[], Caller] | None]
+"""Returns a function that finds the caller of the current request's session, even after the end of
+the request; None without a session. Both raise NotAuthenticated."""
+
 
 def authenticate(
-    find_caller: Callable[[str], Caller] | None,
-    find_session_caller: Callable[[], Caller | None] = lambda: None,
+    find_caller: Callable[[str], Caller] | None, find_session: FindSession = lambda: None
 ) -> None:
     """Find the caller of the current request.
 
     Args:
         find_caller: Returns the caller that an API key belongs to, or raises NotAuthenticated.
             None if the service runs without keys.
-        find_session_caller: Returns the caller whom the session of a request without a key names,
-            or None if it has no session. Raises NotAuthenticated.
+        find_session: Finds the session of a request without an API key.
 
     Raises:
         NotAuthenticated: The endpoint needs a key, and the request has no valid one.
@@ -40,10 +42,10 @@ def authenticate(
     declared = current_operation()
     is_open = declared is not None and declared.is_open
     if find_caller is None or is_open:
-        g.reauthenticate = lambda: ANONYMOUS_CALLER
+        g.find_caller_again = lambda: ANONYMOUS_CALLER
     else:
-        g.reauthenticate = partial(_caller_of_request, find_caller, find_session_caller)
-    g.caller = g.reauthenticate()
+        g.find_caller_again = _caller_finder(find_caller, find_session)
+    g.caller = _find_caller()
 
 
 def check_scope() -> None:
@@ -96,7 +98,17 @@ def actor_id() -> str | None:
 
 def reauthenticate() -> None:
     """Check again, after a wait, that the request's key is valid. Raises NotAuthenticated."""
-    g.reauthenticate()
+    _find_caller()
+
+
+def key_check() -> Callable[[], object]:
+    """Return a function that checks again that the current request's key is valid.
+
+    It can be called when the request has ended, for a response that is still being sent. It raises
+    NotAuthenticated, or DatabaseFailure if the key cannot be read.
+    """
+    check: Callable[[], object] = g.find_caller_again
+    return check
 
 
 def require_scope(scope: Scope) -> None:
@@ -105,19 +117,29 @@ def require_scope(scope: Scope) -> None:
         raise NotAllowed((scope,))
 
 
-def _caller_of_request(
-    find_caller: Callable[[str], Caller], find_session_caller: Callable[[], Caller | None]
-) -> Caller:
+def _caller_finder(
+    find_caller: Callable[[str], Caller], find_session: FindSession
+) -> Callable[[], Caller]:
+    """Return a function that finds the caller of the current request, even after its end."""
     header = request.headers.get("Authorization", "")
-    if not header and (found := find_session_caller()):
-        return found
-    if not header.lower().startswith(SCHEME):
-        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
+    session = None if header else find_session()
+    return session or partial(_caller_of_key, find_caller, header)
+
+
+def _find_caller() -> Caller:
     try:
-        return find_caller(header[len(SCHEME) :].strip())
+        found: Caller = g.find_caller_again()
     except NotAuthenticated as error:
         g.former_key = error.key_id
         raise
+    return found
+
+
+def _caller_of_key(find_caller: Callable[[str], Caller], header: str) -> Caller:
+    """Return the caller of an Authorization header. It needs no request."""
+    if not header.lower().startswith(SCHEME):
+        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
+    return find_caller(header[len(SCHEME) :].strip())
 
 
 def _sufficient_scopes(declared: Operation) -> list[Scope]:

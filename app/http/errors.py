@@ -120,6 +120,12 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     errors.WebhookInactive: lambda error: ErrorResponse(
         409, "Webhook is not active", error.reason or "Set active to true first"
     ),
+    errors.TooManyStreams: lambda error: ErrorResponse(
+        503,
+        "Too many event streams",
+        f"A process serves at most {error.limit} at a time; ask for the jobs meanwhile",
+        {"Retry-After": "30"},
+    ),
     errors.NotReady: lambda error: ErrorResponse(503, "Not ready", error.reason),
     errors.DatabaseFailure: _database_failure,
     errors.DatabaseUnavailable: _database_failure,
@@ -127,6 +133,7 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     errors.DatabaseTimeout: _database_failure,
     errors.LockTimeout: lambda error: _database_failure(error, {"Retry-After": "1"}),
     errors.DatabaseForbids: _database_failure,
+    errors.NotTried: _database_failure,
 }
 """Every subclass of ScrapeJobError has an entry of its own; a test proves it."""
 

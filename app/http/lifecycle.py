@@ -42,7 +42,7 @@ def register(
     app: Flask,
     *,
     find_caller: Callable[[str], Caller] | None,
-    find_session_caller: Callable[[], Caller | None],
+    find_session: access.FindSession,
     rate_limiter: RateLimitSteps | None,
     cors_policy: CorsPolicy | None,
     trusted_proxies: int,
@@ -52,7 +52,7 @@ def register(
     Args:
         app: The application.
         find_caller: Returns the caller that an API key belongs to; None turns keys off.
-        find_session_caller: Returns the caller whom a session names, or None without a session.
+        find_session: Finds the session of a request without an API key.
         rate_limiter: Limits the requests of each caller; None turns rate limits off.
         cors_policy: The web pages that may call; None allows none of another origin.
         trusted_proxies: The number of proxies whose X-Forwarded-For is believed.
@@ -62,7 +62,7 @@ def register(
     before_view: Sequence[Callable[[], None]] = (
         request_id.assign,
         request_metrics.start_clock,
-        partial(access.authenticate, find_caller, find_session_caller),
+        partial(access.authenticate, find_caller, find_session),
         access.check_scope,
         *((rate_limiter.check,) if rate_limiter else ()),
         access.enter_tenant_scope,

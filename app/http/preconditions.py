@@ -28,9 +28,12 @@ def accepted_versions() -> Sequence[int] | None:
     make other clients repeat their updates.
     """
     header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    return [int(found[1]) for found in map(_VERSION.fullmatch, _tags(header)) if found]
+    return None if header is None or header.strip() == "*" else _versions(header)
+
+
+def known_versions() -> Sequence[int]:
+    """Return the versions that If-None-Match names: the client has one of them already."""
+    return _versions(request.headers.get("If-None-Match", ""))
 
 
 def is_known(tag: str) -> bool:
@@ -53,6 +56,10 @@ def required_lease_token() -> str:
     if token is None:
         raise LeaseLost("X-Lease-Token must carry the lease_token that came with the job")
     return token
+
+
+def _versions(header: str) -> Sequence[int]:
+    return [int(found[1]) for found in map(_VERSION.fullmatch, _tags(header)) if found]
 
 
 def _tags(header: str) -> Sequence[str]:

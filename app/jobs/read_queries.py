@@ -22,6 +22,28 @@ def get(job_id: UUID) -> Representation | None:
     return Representation(job_id, *rows[0]) if rows else None
 
 
+STATE = Statement(
+    "job_state",
+    promise="The job's version and status, or no row if the job does not exist. One lookup by the"
+    " primary key.",
+    sql=f"""SELECT j.version, j.status FROM scrape_jobs j
+    WHERE j.id = %(id)s::uuid AND {visible_rows("j")}""",
+)
+
+
+class JobState(NamedTuple):
+    """The version and the status of a job."""
+
+    version: int
+    status: str
+
+
+def state(job_id: UUID) -> JobState | None:
+    """Return the job's version and status, or None if it does not exist."""
+    rows = database.run(STATE, {"id": str(job_id)})
+    return JobState(*rows[0]) if rows else None
+
+
 LOCK_DOCUMENTS = Statement(
     "lock_documents",
     promise="The job's status and documents, or no row if the job does not exist. The row is"

@@ -1,28 +1,43 @@
 """The endpoints of jobs."""
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app, request
 
 from app.api_keys.scopes import Scope
 from app.http import pagination, response
-from app.http.access import require_scope
+from app.http.access import reauthenticate, require_scope
 from app.http.body import MERGE_PATCH, json_body
+from app.http.connection import client_disconnected
 from app.http.fields import parse_id
 from app.http.operation import RateLimitClass, operation
-from app.http.preconditions import etag, is_known
+from app.http.preconditions import etag, is_known, known_versions
 from app.http.provenance import provenance
 from app.http.query import query
 from app.idempotency.decorator import idempotent
-from app.jobs import schemas, service
+from app.jobs import schemas, service, watching
 from app.jobs.list_queries import ORDERS, ListOrder
 from app.jobs.responses import job_answer, preconditions
 from app.jobs.resuming import ResumePoint
 from app.jobs.states import Status
+from app.waiting import NothingYet, WaitingRequests
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
 UPDATED_MESSAGE = "Job updated successfully"
+
+
+def register(app: Flask, waiting: WaitingRequests) -> None:
+    """Add the endpoints of jobs to `app`.
+
+    Args:
+        app: The application.
+        waiting: The requests of this process that wait.
+    """
+    app.extensions["waiting_requests"] = waiting
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("")
@@ -80,11 +95,27 @@ def create_jobs() -> Response:
 @blueprint.get("/<id>")
 @operation("Failed to fetch scrape job", Scope.JOBS_READ, subject="job")
 def get_job(id: str) -> Response:
-    """Show a job."""
-    job = service.get(parse_id(id))
+    """Show a job; with `wait_seconds`, when it is over or has changed, or when the time is up."""
+    job_id = parse_id(id)
+    if request.query_string:
+        _wait(job_id, query(schemas.SHOW))
+    job = service.get(job_id)
     if is_known(job.tag):
         return Response(status=304, headers={"ETag": etag(job.tag)})
     return job_answer(job)
+
+
+def _wait(job_id: UUID, parameters: Mapping[str, Any]) -> None:
+    """Wait until the job is as the client wants it. Raises NotAuthenticated if its key ends."""
+    watch = watching.Watch(job_id, parameters["until"], known_versions())
+
+    def attempt(is_last: bool) -> None:
+        reauthenticate()
+        if not watch.is_reached() and not is_last:
+            raise NothingYet
+
+    waiting: WaitingRequests = current_app.extensions["waiting_requests"]
+    waiting.wait(attempt, parameters["wait_seconds"], client_disconnected)
 
 
 @blueprint.put("/<id>")

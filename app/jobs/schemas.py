@@ -18,6 +18,7 @@ from app.http.fields import (
     Message,
     Name,
     Pattern,
+    QueryNumber,
     QueryTimestamp,
     StorableText,
     StrictSchema,
@@ -31,9 +32,11 @@ from app.jobs.list_queries import ORDERS, JobFilters
 from app.jobs.models import MAX_INTEGER, MAX_MAX_RETRIES, MAX_PRIORITY
 from app.jobs.representation import FIELDS
 from app.jobs.states import Status, allowed_transitions
+from app.jobs.watching import Until
 from app.text import hosts
 
 MAX_BATCH = 1000
+MAX_WAIT_SECONDS = 20
 JOB_TYPE = {
     "pattern": r"[A-Za-z0-9_.:-]{1,64}",
     "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'",
@@ -206,14 +209,21 @@ class CreateSchema(StrictSchema):
         return job
 
 
+class ShowSchema(StrictSchema):
+    """The query parameters of a request for one job."""
+
+    wait_seconds = QueryNumber(0, MAX_WAIT_SECONDS, load_default=0)
+    until = Choice(*Until, load_default=Until.FINAL)
+
+
 class CancelSchema(StrictSchema):
     """The query parameters of a cancellation."""
 
     reason = Message(load_default="")
 
 
-class ListSchema(StrictSchema):
-    """The query parameters of the list of jobs."""
+class FilterSchema(StrictSchema):
+    """The query parameters that say which jobs are meant."""
 
     status = Choices(*Status)
     domain = Domain()
@@ -224,7 +234,19 @@ class ListSchema(StrictSchema):
     created_before = QueryTimestamp()
     updated_after = QueryTimestamp()
     updated_before = QueryTimestamp()
-    shown_fields = Choices(*FIELDS, data_key="fields", load_default=FIELDS)
+
+
+class ShownFields(Choices):
+    """The names of the fields to show of each job, in the parameter ``fields``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(*FIELDS, data_key="fields", **options)
+
+
+class ListSchema(FilterSchema):
+    """The query parameters of the list of jobs."""
+
+    shown_fields = ShownFields(load_default=FIELDS)
     sort = Choice(*ORDERS, load_default="-created_at")
     limit = pagination.limit_field()
     cursor = pagination.Cursor()
@@ -240,6 +262,7 @@ class HistorySchema(StrictSchema):
 FIXED = FixedSchema()
 UPDATE = UpdateSchema()
 PATCH = PatchSchema()
+SHOW = ShowSchema()
 CREATE = CreateSchema()
 CANCEL = CancelSchema()
 LIST = ListSchema()

@@ -17,6 +17,9 @@ POLICY = (
 )
 """What a browser may load and run for a page: this site's own files, and nothing inline."""
 
+NOBODY: Mapping[str, Any] = {"key": None, "customer": None, "scopes": []}
+"""The viewer of a page that asks to sign in."""
+
 ApiCall = Callable[[], Response]
 """A call of the API within the process; it returns the answer, or raises ScrapeJobError."""
 
@@ -66,7 +69,7 @@ def _viewer() -> dict[str, Any]:
     """Return what the page shows of its viewer: the key, its customer, and what it may do."""
     caller = known_caller()
     if caller is None:
-        return {"key": None, "customer": None, "scopes": []}
+        return dict(NOBODY)
     return {
         "key": caller.actor.name,
         "customer": str(caller.customer) if caller.customer else None,

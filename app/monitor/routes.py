@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, current_app, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
@@ -23,7 +24,7 @@ from app.jobs import schemas as job_schemas
 from app.jobs.representation import FIELDS
 from app.jobs.states import Status
 from app.monitor.assets import Assets
-from app.monitor.pages import error_page, html, page
+from app.monitor.pages import NOBODY, error_page, html, page
 from app.monitor.same_origin import is_same_origin
 from app.monitor.sessions import Sessions
 from app.statistics import routes as statistics
@@ -106,7 +107,8 @@ def _tab_url(status: str | None) -> str:
         for name, value in request.args.items()
         if value and name not in ("status", "cursor")
     }
-    return url_for(".jobs_page", **kept, **({"status": status} if status else {}))
+    query = urlencode({**kept, **({"status": status} if status else {})})
+    return url_for(".jobs_page") + (f"?{query}" if query else "")
 
 
 def _statistics(asked: Mapping[str, Any]) -> Callable[[], Response]:
@@ -173,6 +175,7 @@ def _sign_in_form(error: str | None = None, status: int = 200) -> Response:
         status,
         can_sign_in=monitor.sessions.can_start,
         error=error,
+        **({"viewer": NOBODY} if monitor.keys else {}),
         next=_local_path(request.values.get("next", "/")),
     )
 

@@ -6,6 +6,7 @@ requests with the key, so a revoked key ends its sessions within the same second
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from flask import Response, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -58,12 +59,17 @@ class Sessions:
         """Delete the session's cookie."""
         response.delete_cookie(COOKIE, secure=_is_https(), httponly=True, samesite="Lax")
 
-    def caller(self) -> Caller | None:
-        """Return the caller that the session of the current request names; None without a session.
+    def find(self) -> Callable[[], Caller] | None:
+        """Return a function that finds the caller of the current request's session again.
+
+        The function needs no request. It raises NotAuthenticated if the session is over, or its key
+        is no longer valid.
+
+        Returns:
+            The function, or None without a session.
 
         Raises:
-            NotAuthenticated: The session is over, its key is no longer valid, or a page of another
-                site makes the request.
+            NotAuthenticated: A page of another site makes the request.
         """
         cookie = request.cookies.get(COOKIE)
         if cookie is None or self._serializer is None:
@@ -71,8 +77,11 @@ class Sessions:
         is_link_to_page = request.blueprint == self._pages and is_safe()
         if not is_link_to_page and not is_same_origin():
             raise NotAuthenticated("A session is valid for requests of this site's own pages only")
+        return partial(self._caller_of, self._serializer, cookie)
+
+    def _caller_of(self, serializer: URLSafeTimedSerializer, cookie: str) -> Caller:
         try:
-            key_id = self._serializer.loads(cookie, max_age=SESSION_SECONDS)
+            key_id = serializer.loads(cookie, max_age=SESSION_SECONDS)
         except BadSignature:
             raise NotAuthenticated("The session is over: sign in again") from None
         return self._caller_with_id(str(key_id))

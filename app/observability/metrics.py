@@ -51,3 +51,15 @@ CONNECTIONS_LIMIT = Gauge(
     "Maximum number of connections of the running processes",
     multiprocess_mode="livesum",
 )
+
+STREAMS_OPEN = Gauge(
+    "scrape_jobs_streams_open",
+    "Event streams that are open",
+    multiprocess_mode="livesum",
+)
+
+STREAMS_LIMIT = Gauge(
+    "scrape_jobs_streams_limit",
+    "Maximum number of event streams of the running processes",
+    multiprocess_mode="livesum",
+)

@@ -29,8 +29,8 @@ from app.jobs.responses import job_answer, preconditions
 from app.queue import schemas, service
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
 from app.queue.service import WaitingClient
-from app.queue.waiting import WaitingRequests
 from app.vault import Vault
+from app.waiting import WaitingRequests
 
 blueprint = Blueprint("queue", __name__, url_prefix="/api/scrape-jobs")
 

@@ -16,7 +16,7 @@ from app.queue import distributed, position_queries, queries
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest, UpcomingJob
 from app.queue.explanation import explain
 from app.queue.position_queries import QueueDepth
-from app.queue.waiting import NothingYet, WaitingRequests
+from app.waiting import NothingYet, WaitingRequests
 
 EXTRA_CANDIDATES = (8, 50, 100, 200, 400, 800, 1600, 1600)
 """How many more jobs each attempt of a claim considers than it claims, because other claims may

@@ -22,7 +22,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
     return {
         "bind": [f"{host}:{settings.port}"],
         "workers": settings.workers,
-        "threads": settings.threads,
+        "threads": settings.server_threads,
+        "worker_connections": 1000 + settings.streams,
         "worker_class": "app.server.worker.ServiceWorker",
         "loglevel": settings.log_level.lower(),
         "logger_class": gunicorn_output.ServiceLogger,

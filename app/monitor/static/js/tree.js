@@ -10,17 +10,17 @@ const MAX_CHILDREN = 200; // of one object; more are shown on demand
 export function tree(name, value) {
   const size = Object.keys(value ?? {}).length;
   return el("section.tree", null,
-    el("h3", null, name, size > 0 && copyButton("Copy", () => JSON.stringify(value, null, 2))),
+    el("div.tree-head", null, el("h3", null, name), size > 0 && copyButton("Copy", () => JSON.stringify(value, null, 2))),
     size ? el("div.json", null, children(value)) : el("p.muted", null, "empty"));
 }
 
 function node(key, value) {
   if (value === null || typeof value !== "object" || !Object.keys(value).length) {
-    return el("div.leaf", null, el("span.key", null, own(key)), " ", leaf(value));
+    return el("div.leaf", null, el("span.key", null, own(key), ":"), " ", leaf(value));
   }
   const entries = Object.keys(value).length;
   const details = el("details", { open: entries <= OPEN_CHILDREN },
-    el("summary", null, el("span.key", null, own(key)), " ",
+    el("summary", null, el("span.key", null, own(key), ":"), " ",
       el("span.muted", null, Array.isArray(value) ? `[${entries}]` : `{${entries}}`)));
   const open = () => details.children.length === 1 && details.append(children(value));
   if (details.open) open();

@@ -1,4 +1,7 @@
-"""Requests that wait for jobs: how many may wait, what wakes them, and when they stop."""
+"""Requests that wait: for jobs to claim, or for a change of one job.
+
+This module decides how many may wait, what wakes them, and when they stop.
+"""
 
 import threading
 import time
@@ -8,16 +11,16 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.5
-"""Interval at which a waiting request looks for jobs without being notified: another process may
-have added one, or a scheduled job may have become due."""
+"""Interval at which a waiting request looks again without being notified: another process may have
+changed a job, or a scheduled job may have become due."""
 
 
 class NothingYet(Exception):
-    """No job is due, and there is time left to wait. It rolls the attempt's transaction back."""
+    """There is no result yet, and time is left. It rolls the attempt's transaction back."""
 
 
 class WaitingRequests:
-    """The requests of this process that wait for jobs.
+    """The requests of this process that wait.
 
     Each of them occupies a thread, therefore their number is limited.
 
@@ -33,7 +36,7 @@ class WaitingRequests:
         self._notifications = 0
 
     def notify(self) -> None:
-        """Wake all waiting requests: there may be a job for them."""
+        """Wake all waiting requests: there may be a job to claim."""
         with self._notified:
             self._notifications += 1
             self._notified.notify_all()
@@ -44,7 +47,7 @@ class WaitingRequests:
         """Call `attempt` until it returns a result, for at most `seconds`.
 
         Args:
-            attempt: Looks for jobs and returns a result, or raises NothingYet. Its argument says
+            attempt: Looks for a result and returns it, or raises NothingYet. Its argument says
                 whether it is the last attempt, which must return a result. The first attempt is
                 the last one if too many requests wait already.
             seconds: How long to wait.

@@ -1,0 +1,1 @@
+"""Live updates: streams of server-sent events that follow the event log."""
