@@ -49,16 +49,11 @@ def changed_jobs(since: datetime) -> Iterable[ChangedJob]:
             CHANGED_JOBS,
             {"since": since.isoformat(), "after": str(after), "limit": SCAN_ROWS},
         )
-        jobs = [_changed_job(row) for row in rows]
+        jobs = [ChangedJob(*row) for row in rows]
         yield from jobs
         if len(jobs) < SCAN_ROWS:
             return
         since, after = jobs[-1].updated_at, jobs[-1].id
-
-
-def _changed_job(row: Row) -> ChangedJob:
-    id, version, updated_at, customer, *others = row
-    return ChangedJob(UUID(id), version, updated_at, customer and UUID(customer), *others)
 
 
 def _job_changes(fields: Sequence[str]) -> str:
@@ -72,8 +67,8 @@ def _job_changes(fields: Sequence[str]) -> str:
     CROSS JOIN LATERAL (
         SELECT f.old_status FROM job_events f
         WHERE f.job_id = j.id
-            AND f.seq > greatest(k.version, j.version - {MAX_COALESCED_EVENTS}) AND f.seq <= j.version
-            AND f.at >= %(since)s::timestamptz
+            AND f.seq > greatest(k.version, j.version - {MAX_COALESCED_EVENTS})
+            AND f.seq <= j.version AND f.at >= %(since)s::timestamptz
         ORDER BY f.seq LIMIT 1
     ) AS first
     WHERE j.version > k.version AND {visible_rows("j")}"""
@@ -119,7 +114,7 @@ def job_changes(
 def _job_change(row: Row, names: Sequence[str]) -> JobChange:
     *job, tags, at, action, old_status, new_status, values = row
     by_name = dict(zip(names, values, strict=True))
-    return JobChange(_changed_job(tuple(job)), tags, at, action, old_status, new_status, by_name)
+    return JobChange(ChangedJob(*job), tags, at, action, old_status, new_status, by_name)
 
 
 def matching_ids(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Response, render_template
+from jinja2.utils import htmlsafe_json_dumps
 
 from app.api_keys.scopes import Scope, allows
 from app.errors import ScrapeJobError
@@ -41,8 +42,10 @@ def page(template: str, answers: Mapping[str, ApiCall], **values: Any) -> Respon
 
 def html(template: str, status: int = 200, **values: Any) -> Response:
     """Return a rendered template with the headers of a page."""
-    viewer = _viewer()
-    text = render_template(f"monitor/{template}", **{"first": {}, "viewer": viewer, **values})
+    viewer = values.get("viewer", _viewer())
+    # Jinja's own filter would sort the keys of documents.
+    data = htmlsafe_json_dumps({"first": values.get("first", {}), "viewer": viewer}, json.dumps)
+    text = render_template(f"monitor/{template}", **{**values, "viewer": viewer, "data": data})
     response = Response(text, status, mimetype="text/html")
     response.headers["Content-Security-Policy"] = POLICY
     # Sec-Fetch-Site and Origin identify this site's pages; the address of a page is no secret.

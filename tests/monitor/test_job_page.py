@@ -94,12 +94,12 @@ def test_refused_change_is_shown_and_clears(page: Page, site: Service) -> None:
 
 def test_transition_shows_its_deliveries(page: Page, site: Service) -> None:
     domain = new_domain()
-    site.webhook("http://192.0.2.1:9/hook", domains=[domain])
+    site.webhook("http://93.184.216.34:9/hook", domains=[domain])
     job = site.create(domain=domain)
     site.change(job["id"], status="running")
     page.goto(f"/jobs/{job['id']}")
     sent = page.locator(".timeline li.transition", has_text="running").locator(".deliveries li")
-    expect(sent).to_contain_text("http://192.0.2.1:9/hook")
+    expect(sent).to_contain_text("http://93.184.216.34:9/hook")
 
 
 def test_missing_job_is_not_found(page: Page) -> None:

@@ -104,7 +104,7 @@ function renderFigures() {
   const seconds = Math.max(0, (end - start) / 1000);
   const isRunning = job.status === "running";
   const rate = (isRunning && history.pagesPerMinute) || (pages && seconds > 0 ? pages / (seconds / 60) : null);
-  const left = isRunning && rate && total > pages ? ((total - pages) / rate) * 60 : null;
+  const left = isRunning && rate && !history.stall(job) && total > pages ? ((total - pages) / rate) * 60 : null;
   const shown = [
     rate && ["pages per minute", count(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate))],
     left && ["time left", `about ${duration(left)}`],
@@ -184,12 +184,12 @@ function renderHistory() {
 
 function attemptsTable(all) {
   if (!all.length) return null;
-  return el("section", null, el("h2", null, "Attempts"), el("div.scroll", null, el("table.plain", null,
+  return el("section", null, el("h2", null, "Attempts"), el("div.scroll.attempts", null, el("table.plain.cards", null,
     el("thead", null, el("tr", null, ["#", "Status", "Started", "Duration", "Error"].map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", null, all.slice(-50).map((one) => el("tr", null,
-      el("td", null, one.number), el("td", null, statusChip(one.status)), el("td", null, time(one.start)),
-      el("td", null, one.end ? duration((Date.parse(one.end) - Date.parse(one.start)) / 1000) : "–"),
-      el("td.wrap", null, one.error ? own(one.error) : "–")))))));
+      el("td", { "data-label": "Attempt" }, one.number), el("td", null, statusChip(one.status)), el("td", { "data-label": "Started" }, time(one.start)),
+      el("td", { "data-label": "Duration" }, one.end ? duration((Date.parse(one.end) - Date.parse(one.start)) / 1000) : "–"),
+      el("td.wrap", { "data-label": "Error" }, one.error ? own(one.error) : "–")))))));
 }
 
 // Reading again.
