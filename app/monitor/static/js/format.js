@@ -19,6 +19,9 @@ export function switchZone() {
 /** Returns a number with separators: 1,234.5; anything else as text. */
 export const count = (value) => (Number.isFinite(value) ? numbers.format(value) : String(value));
 
+/** Returns a number with a decimal where that says something. */
+export const rounded = (value) => count(value < 100 ? Math.round(value * 10) / 10 : Math.round(value));
+
 /** Returns a ratio as a percentage with at most one decimal, or an en dash. */
 export function percent(ratio) {
   if (!Number.isFinite(ratio)) return "–";

@@ -5,7 +5,7 @@ import { chart } from "./charts.js";
 import { ask, copyButton, reasonField } from "./dialogs.js";
 import { el, fill, own, setText, show } from "./dom.js";
 import { figure, requestFigures, showFigures } from "./figures.js";
-import { count, duration, time } from "./format.js";
+import { count, duration, rounded, time } from "./format.js";
 import { History } from "./history.js";
 import { Live } from "./live.js";
 import { can, firstAnswer, viewer } from "./page.js";
@@ -106,7 +106,7 @@ function renderFigures() {
   const rate = (isRunning && history.pagesPerMinute) || (pages && seconds > 0 ? pages / (seconds / 60) : null);
   const left = isRunning && rate && !history.stall(job) && total > pages ? ((total - pages) / rate) * 60 : null;
   const shown = [
-    rate && ["pages per minute", count(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate))],
+    rate && ["pages per minute", rounded(rate)],
     left && ["time left", `about ${duration(left)}`],
     Number.isFinite(seconds) && [isRunning ? "running for" : "duration", duration(seconds)],
   ].filter(Boolean);

@@ -3,7 +3,7 @@
 import { ApiError, call, queryOf } from "./api.js";
 import { chart } from "./charts.js";
 import { el, fill, own } from "./dom.js";
-import { count, duration, percent, zone } from "./format.js";
+import { count, duration, percent, rounded, zone } from "./format.js";
 import { firstAnswer } from "./page.js";
 import { notice } from "./shell.js";
 import { STATUSES, statusChip } from "./status.js";
@@ -96,7 +96,7 @@ function showFigures(data) {
     big("retry rate", percent(data.retry_rate)),
     big("median time", duration(times.p50)),
     big("95th percentile", duration(times.p95)),
-    big("pages per minute", data.pages_per_minute == null ? "–" : count(Math.round(data.pages_per_minute * 10) / 10)),
+    big("pages per minute", data.pages_per_minute == null ? "–" : rounded(data.pages_per_minute)),
   ]);
   fill(byStatus, [counts, windowStart()?.slice(0, 15)], () => el("ul.by-status", null, STATUSES.map((status) =>
     el("li", null, el("a", { href: jobsPath({ status }) }, statusChip(status), " ", el("strong", null, count(counts[status])))))));
