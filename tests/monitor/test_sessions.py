@@ -88,7 +88,7 @@ def test_sign_in_leads_to_this_site_alone(
     assert answer.headers["Location"] == location
 
 
-def test_form_of_another_site_signs_nobody_in(keyed_app: Flask, key: str) -> None:
+def test_form_of_another_site_is_refused(keyed_app: Flask, key: str) -> None:
     client, answer = sign_in(keyed_app, key, **{"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403
     assert client.get_cookie(COOKIE) is None

@@ -168,6 +168,22 @@ function countChange({ old_status: from, new_status: to }) {
   paintCounts();
 }
 
+// Transitions of the listed jobs, for screen readers: together, so that they do not talk all the time.
+
+const ANNOUNCE_MS = 3_000;
+let transitions = [];
+
+function announceChange({ old_status: from, new_status: to, job }) {
+  if (from === to || !rows.has(job.id)) return;
+  if (!transitions.length) {
+    setTimeout(() => {
+      announce(transitions.length === 1 ? transitions[0] : `${transitions.length} jobs have another status`);
+      transitions = [];
+    }, ANNOUNCE_MS);
+  }
+  transitions.push(`The job of ${job.domain} is ${to}`);
+}
+
 // Marks and bulk changes.
 
 function onMark(id, isMarked) {
@@ -262,6 +278,7 @@ function start() {
     },
     onEvent: (event) => {
       countChange(event);
+      announceChange(event);
       merge([event.job]);
       showEmpty();
     },

@@ -7,6 +7,7 @@
 import { retryAfter, signIn } from "./api.js";
 
 const SILENCE_MS = 40_000; // the service sends a comment every 15 s
+const LASTING_MS = 5_000; // a stream that lasts less has failed
 const POLL_MS = 5_000;
 const STREAM_RETRY_SECONDS = 15;
 const MAX_DELAY_MS = 15_000;
@@ -46,17 +47,19 @@ export class Live {
     this.#say("connecting", "Connecting");
     for (;;) {
       while (document.hidden) await this.#pause(60_000);
+      const start = Date.now();
       let refusal = null;
       try {
         await this.#read();
-        this.failures = 0; // the service ends each stream after some minutes
       } catch (error) {
         refusal = error;
       }
       if (document.hidden) continue;
       if (refusal?.status === 401) return signIn();
+      // The service ends each stream after some minutes; one that ends at once is a server that stops.
+      if (Date.now() - start >= LASTING_MS) this.failures = 0;
       if (refusal?.status) await this.#poll(refusal.retryAfter ?? STREAM_RETRY_SECONDS);
-      else if (refusal) await this.#recover();
+      else if (refusal || this.failures || Date.now() - start < LASTING_MS) await this.#recover();
     }
   }
 
@@ -87,6 +90,7 @@ export class Live {
         const { done, value } = await reader.read();
         if (done) return;
         guard();
+        this.#say("live", "Live");
         text += value.replaceAll("\r\n", "\n");
         const frames = text.split("\n\n");
         text = frames.pop();
@@ -104,20 +108,13 @@ export class Live {
       const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line);
       fields[name] = name === "data" && fields.data ? `${fields.data}\n${value}` : value;
     }
-    if (fields.event === "ready") await this.#ready();
-    if (fields.event === "resync") await this.refresh();
+    // Changes between the page's data and the start of the stream are in neither.
+    if (fields.event === "ready" || fields.event === "resync") await this.refresh();
     if (fields.event === "job") {
       const event = JSON.parse(fields.data);
       if (this.isNew(event.id, event.version)) this.onEvent(event);
     }
     if (fields.id) this.position = fields.id;
-  }
-
-  async #ready() {
-    this.failures = 0;
-    this.#say("live", "Live");
-    // Changes between the page's data and the start of the stream are in neither.
-    if (!this.position) await this.refresh();
   }
 
   /** Polls for some seconds, because the service has no stream to give. */
