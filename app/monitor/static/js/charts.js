@@ -42,7 +42,7 @@ export function chart(place, { label, height = 180, series, format = String, ran
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
       scales: { x: { time: true, ...(range ? { range: () => range() } : {}) }, y: { range: (_, __, max) => [0, Math.max(1, max) * 1.05] } },
-      axes: [{ ...axis, space: 64, values: timeLabels }, { ...axis, size: 52, values: (_, values) => values.map(format) }],
+      axes: [{ ...axis, space: 64, size: 34, values: timeLabels }, { ...axis, size: 52, values: (_, values) => values.map(format) }],
       series: [{ value: (_, seconds) => (seconds == null ? "–" : clock({ ...DAY, ...HOUR }).format(seconds * 1000)) }, ...series.map(({ label: name, color, bars, stepped }) => ({
         label: name,
         stroke: css(color),
