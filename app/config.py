@@ -147,7 +147,7 @@ class Settings:
         "THREADS",
         _number(1, 256),
         4,
-        "Requests that a worker serves at a time; it uses three database connections more than that",
+        "Requests that a worker serves at a time; it uses three more database connections",
     )
     streams: int = _setting(
         "SCRAPE_JOBS_STREAMS",

@@ -31,6 +31,7 @@ from app.http.shutdown import worker_is_stopping
 from app.idempotency import keys as idempotency_keys
 from app.jobs import outages
 from app.jobs import routes as jobs
+from app.jobs.bulk_routes import blueprint as bulk
 from app.jobs.commands import FurtherRows
 from app.jobs.commands import commands as job_commands
 from app.live import routes as live
@@ -80,7 +81,7 @@ def create_app(settings: Settings) -> Flask:
     sessions = Sessions(settings.secrets_keys, keys.caller_with_id, monitor.NAME)
     _register_request_hooks(app, settings, keys, sessions)
     _register_endpoints(app, settings, webhook)
-    monitor.register(app, sessions, keys if settings.auth == "keys" else None)
+    monitor.register(app, sessions, keys.caller if settings.auth == "keys" else None)
     _create_background_runners(app, webhook, keys)
     app.extensions["settings"] = settings
     for command in _commands(settings):
@@ -149,6 +150,7 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
     queue_settings = queue.QueueSettings(settings.domain_limit, settings.distributed)
     health.register(app, lambda: schema.fault(release))
     jobs.register(app, waiting)
+    app.register_blueprint(bulk)
     webhooks.register(app, webhook)
     queue.register(app, queue_settings, waiting, webhook.vault)
     live.register(app, StreamSlots(settings.streams), _background(app), worker_is_stopping)

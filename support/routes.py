@@ -3,15 +3,19 @@
 from flask import Flask
 from werkzeug.routing import Rule
 
-PAGES = "monitor."
-"""The beginning of the endpoints of pages."""
+PAGES = ("monitor", "monitor_files", "sign_in")
+"""The blueprints of the pages and of their files."""
 
 
 def api_rules(app: Flask) -> list[Rule]:
     """Return the rules of the API: those that answer JSON in the common form, and /metrics."""
-    return [rule for rule in app.url_map.iter_rules() if not rule.endpoint.startswith(PAGES)]
+    return [rule for rule in app.url_map.iter_rules() if not _is_page(rule)]
 
 
 def page_rules(app: Flask) -> list[Rule]:
     """Return the rules of the monitor's pages and files."""
-    return [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(PAGES)]
+    return [rule for rule in app.url_map.iter_rules() if _is_page(rule)]
+
+
+def _is_page(rule: Rule) -> bool:
+    return rule.endpoint.partition(".")[0] in PAGES

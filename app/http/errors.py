@@ -161,12 +161,17 @@ def error_response(error: errors.ScrapeJobError) -> Response:
     A view may return it instead of raising `error`: then an idempotent view keeps its work and
     its answer, which an exception would roll back.
     """
-    answer = ERROR_RESPONSES[type(error)](error)
+    answer = answer_to(error)
     if isinstance(error, errors.DatabaseFailure):
         log_failure(
             log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__
         )
     return failure(answer.status, answer.error, answer.details, answer.headers)
+
+
+def answer_to(error: errors.ScrapeJobError) -> ErrorResponse:
+    """Return the status and the texts of the answer to `error`."""
+    return ERROR_RESPONSES[type(error)](error)
 
 
 def http_error_response(error: HTTPException) -> Response:

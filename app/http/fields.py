@@ -161,8 +161,9 @@ class QueryTimestamp(Timestamp):
     """A Timestamp in a query string, where an unescaped plus sign arrives as a space."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
-        repaired = value.replace(" ", "+") if "T" in value.upper() else value
-        return super()._deserialize(repaired, attr, data, **kwargs)
+        if isinstance(value, str) and "T" in value.upper():
+            value = value.replace(" ", "+")
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Choice(fields.Field[str]):

@@ -35,6 +35,20 @@ def page(items: Sequence[str], *, limit: int, next_cursor: str | None, has_more:
     return Response(body, mimetype=JSON)
 
 
+def outcomes(
+    items: Sequence[Mapping[str, Any]], *, counts: Mapping[str, int], has_more: bool
+) -> Response:
+    """Answer what happened to each of many jobs.
+
+    Args:
+        items: The outcome of each job.
+        counts: How often each outcome occurs.
+        has_more: Whether more jobs match the request.
+    """
+    body = {"success": True, "data": items, "counts": counts, "has_more": has_more}
+    return Response(json.dumps(body, ensure_ascii=False) + "\n", mimetype=JSON)
+
+
 def failure(
     status: int, error: str, details: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:

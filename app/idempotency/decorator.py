@@ -60,13 +60,10 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
         IdempotencyKeyInUse: The first request with the key is still running.
         StoredResponseUnreadable: The vault lacks the secret of the stored response.
     """
-    key = request.headers.get(HEADER)
+    key = _key()
     if key is None:
         return work()
-    if not _VALID.fullmatch(key):
-        raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
-    caller = provenance().actor.id or ""
-    digest = keys.fingerprint(request.method, request.path, raw_body())
+    caller, digest = _caller(), _fingerprint()
     with ROW_LIMITER.at((caller, key), IdempotencyKeyInUse), database.transaction():
         stored = keys.claim(caller, key, digest)
         if stored is not None:
@@ -74,6 +71,51 @@ def once(work: Callable[[], Response], vault: Vault | None = None) -> Response:
         response = work()
         keys.remember(caller, key, _to_store(response, vault))
         return response
+
+
+def idempotent_in_steps(view: Callable[P, Response]) -> Callable[P, Response]:
+    """Make a view answer a repeated request as the first one, although it commits several times.
+
+    The key is claimed before the work and the response is stored after it. If the process crashes
+    in between, the key counts as in use for `keys.ABANDONED_SECONDS`. A repeated request then does
+    the work again, so the work must leave alone what is done. If the view raises an exception, the
+    key is unused again.
+    """
+
+    @functools.wraps(view)
+    def decorated(*args: P.args, **kwargs: P.kwargs) -> Response:
+        key = _key()
+        if key is None:
+            return view(*args, **kwargs)
+        caller = _caller()
+        stored = keys.claim(caller, key, _fingerprint())
+        if stored is not None:
+            return _replay(stored, None)
+        try:
+            response = view(*args, **kwargs)
+        except BaseException:
+            keys.release(caller, key)
+            raise
+        keys.remember(caller, key, _to_store(response, None))
+        return response
+
+    return decorated
+
+
+def _key() -> str | None:
+    """Return the idempotency key of the request, or None. Raises InvalidInput."""
+    key = request.headers.get(HEADER)
+    if key is not None and not _VALID.fullmatch(key):
+        raise InvalidInput(f"Invalid {HEADER}: must be 1 to 255 visible ASCII characters")
+    return key
+
+
+def _caller() -> str:
+    return provenance().actor.id or ""
+
+
+def _fingerprint() -> str:
+    return keys.fingerprint(request.method, request.path, raw_body())
 
 
 def _to_store(response: Response, vault: Vault | None) -> StoredResponse:

@@ -25,11 +25,15 @@ class IdempotencyKey(Model):
     caller: Mapped[str] = mapped_column(Text, primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
-    # The response. Its three columns are null only inside the transaction that makes it.
+    # The response. Its three columns are null while the request runs.
     status: Mapped[int | None] = mapped_column(Integer)
     headers: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     body: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+ABANDONED_SECONDS = 60
+"""After this time, a request whose claim was committed without a response counts as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +48,17 @@ class StoredResponse:
 CLAIM = Statement(
     "claim_idempotency_key",
     promise="A row is returned for exactly one of all requests with this key within 24 hours. A"
-    " second request waits here until the first one's transaction ends.",
-    sql="""
+    " second request waits here until the first one's transaction ends. A claim that was"
+    " committed without a response is valid for ABANDONED_SECONDS.",
+    sql=f"""
     INSERT INTO idempotency_keys AS k (caller, key, fingerprint, created_at)
     VALUES (%(caller)s::text, %(key)s::text, decode(%(fingerprint)s::text, 'hex'), now())
     ON CONFLICT (caller, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, status = NULL, headers = NULL, body = NULL,
             created_at = now()
         WHERE k.created_at < now() - interval '24 hours'
+            OR k.status IS NULL
+                AND k.created_at < now() - interval '{ABANDONED_SECONDS} seconds'
     RETURNING true
     """,
 )
@@ -75,6 +82,15 @@ REMEMBER = Statement(
     """,
 )
 
+RELEASE = Statement(
+    "release_idempotency_key",
+    promise="A claim that has no response is deleted: the key is unused again.",
+    sql="""
+    DELETE FROM idempotency_keys
+    WHERE caller = %(caller)s::text AND key = %(key)s::text AND status IS NULL RETURNING true
+    """,
+)
+
 FORGET = Statement(
     "forget_expired_keys",
     promise="At most 10 expired keys are deleted. Each new key deletes more than one, so that the"
@@ -94,7 +110,7 @@ def fingerprint(method: str, path: str, body: bytes) -> str:
 
 
 def claim(caller: str, key: str, digest: str) -> StoredResponse | None:
-    """Claim `key` for a request, in the open transaction.
+    """Claim `key` for a request, in the open transaction, or at once if there is none.
 
     Args:
         caller: The id of the caller's API key.
@@ -120,11 +136,13 @@ def claim(caller: str, key: str, digest: str) -> StoredResponse | None:
     known_digest, *response = rows[0]
     if known_digest != digest:
         raise IdempotencyKeyReused
+    if response[0] is None:  # its claim was committed before its work
+        raise IdempotencyKeyInUse
     return StoredResponse(*response)
 
 
 def remember(caller: str, key: str, response: StoredResponse) -> None:
-    """Store the response to the request that claimed `key`, in the same transaction.
+    """Store the response to the request that claimed `key`.
 
     Expired keys are deleted after the commit.
     """
@@ -137,6 +155,11 @@ def remember(caller: str, key: str, response: StoredResponse) -> None:
     }
     database.run(REMEMBER, parameters)
     database.after_commit(_forget_expired)
+
+
+def release(caller: str, key: str) -> None:
+    """Make a claimed key unused again, because the request has failed."""
+    database.run(RELEASE, {"caller": caller, "key": _digest(key)})
 
 
 def _digest(key: str) -> str:

@@ -175,6 +175,20 @@ def page(
     return PageRows(jobs, is_cut(rows))
 
 
+def ids(filters: JobFilters, statuses: Collection[str], limit: int) -> list[UUID]:
+    """Return the ids of at most `limit` jobs that match, newest first.
+
+    Args:
+        filters: Which jobs to return.
+        statuses: Further statuses, of which a job must have one.
+        limit: Maximum number of jobs.
+    """
+    order = ORDERS["-created_at"]
+    query = select(ScrapeJob.id).where(*filters.conditions(), ScrapeJob.status.in_(statuses))
+    query = query.order_by(*_directed(order.expressions, order)).limit(limit)
+    return [id for (id,) in database.fetch(query)]
+
+
 MAX_CHANGE_SECONDS = 300
 """Maximum duration of a transaction of the service that changes jobs. A transaction that is older
 only reads, such as a dump."""

@@ -37,6 +37,7 @@ from app.text import hosts
 
 MAX_BATCH = 1000
 MAX_WAIT_SECONDS = 20
+MAX_DELAY_SECONDS = 365 * 24 * 3600
 JOB_TYPE = {
     "pattern": r"[A-Za-z0-9_.:-]{1,64}",
     "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'",
@@ -234,6 +235,19 @@ class FilterSchema(StrictSchema):
     created_before = QueryTimestamp()
     updated_after = QueryTimestamp()
     updated_before = QueryTimestamp()
+
+
+class StatusChoices(Choices):
+    """Statuses in a JSON body: a list, or a string with commas as in a query string."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(*Status, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        parts = value if isinstance(value, list) else [value]
+        if not parts or not all(isinstance(part, str) for part in parts):
+            raise self.make_error("invalid")
+        return super()._deserialize(",".join(parts), attr, data, **kwargs)
 
 
 class ShownFields(Choices):

@@ -5,51 +5,57 @@ a browser never mixes two releases.
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from flask import Response, send_from_directory, url_for
+from flask import Response
 from werkzeug.exceptions import NotFound
 
 FOLDER = Path(__file__).parent / "static"
 
-SUFFIXES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-"""The kinds of files that are served, with their media types."""
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""The kinds of files that are sent, with their media types."""
 
 _KEPT = "public, max-age=31536000, immutable"
 _REVALIDATED = "no-cache"
 
 
 class Assets:
-    """The static files as they were when the process started."""
+    """The static files as they were when the process started.
+
+    Attributes:
+        version: A hash of the names and contents of all files.
+    """
 
     def __init__(self) -> None:
-        self._files = sorted(
-            path for path in FOLDER.rglob("*") if path.is_file() and path.suffix in SUFFIXES
-        )
-        self.version = _digest(self._files)
-
-    def url(self, name: str) -> str:
-        """Return the address of the file `name`, a path relative to the folder."""
-        return url_for("monitor.static_file", version=self.version, name=name)
+        self._contents: Mapping[str, bytes] = {
+            path.relative_to(FOLDER).as_posix(): path.read_bytes()
+            for path in sorted(FOLDER.rglob("*"))
+            if path.suffix in MEDIA_TYPES
+        }
+        self.version = _hash(self._contents)
 
     def answer(self, version: str, name: str) -> Response:
         """Answer with a file.
 
         A page of another release, during an upgrade, gets the file of this one, uncached.
 
+        Args:
+            version: The version in the address.
+            name: The path of the file in the folder.
+
         Raises:
             NotFound: There is no such file.
         """
-        path = FOLDER / name
-        if path not in self._files:
+        if name not in self._contents:
             raise NotFound
-        response = send_from_directory(FOLDER, name, mimetype=SUFFIXES[path.suffix], etag=True)
+        response = Response(self._contents[name], mimetype=MEDIA_TYPES[Path(name).suffix])
         response.headers["Cache-Control"] = _KEPT if version == self.version else _REVALIDATED
         return response
 
 
-def _digest(files: list[Path]) -> str:
+def _hash(contents: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(FOLDER)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, content in contents.items():
+        digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]

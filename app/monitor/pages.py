@@ -18,7 +18,7 @@ POLICY = (
 )
 """What a browser may load and run for a page: this site's own files, and nothing inline."""
 
-NOBODY: Mapping[str, Any] = {"key": None, "customer": None, "scopes": []}
+SIGNED_OUT: Mapping[str, Any] = {"key": None, "customer": None, "scopes": []}
 """The viewer of a page that asks to sign in."""
 
 ApiCall = Callable[[], Response]
@@ -53,14 +53,6 @@ def html(template: str, status: int = 200, **values: Any) -> Response:
     return response
 
 
-def error_page(answer: Response) -> Response:
-    """Return a page with the text of an API's answer that reports a failure."""
-    failure = json.loads(answer.get_data(as_text=True))
-    return html(
-        "error.html", answer.status_code, error=failure["error"], details=failure.get("details")
-    )
-
-
 def _answer(call: ApiCall) -> Response:
     try:
         return call()
@@ -72,7 +64,7 @@ def _viewer() -> dict[str, Any]:
     """Return what the page shows of its viewer: the key, its customer, and what it may do."""
     caller = known_caller()
     if caller is None:
-        return dict(NOBODY)
+        return dict(SIGNED_OUT)
     return {
         "key": caller.actor.name,
         "customer": str(caller.customer) if caller.customer else None,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from flask import Response, request
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature, TimestampSigner
 
 from app.api_keys.service import Caller
 from app.errors import NotAuthenticated
@@ -34,21 +34,21 @@ class Sessions:
     def __init__(
         self, secrets: Sequence[str], caller_with_id: Callable[[str], Caller], pages: str
     ) -> None:
-        self._serializer = _serializer(secrets) if secrets else None
+        self._signer = _signer(secrets) if secrets else None
         self._caller_with_id = caller_with_id
         self._pages = pages
 
     @property
     def can_start(self) -> bool:
         """Whether the settings have a secret that signs sessions."""
-        return self._serializer is not None
+        return self._signer is not None
 
     def start(self, response: Response, key_id: str) -> None:
         """Set the cookie of a new session of the key `key_id`."""
-        assert self._serializer is not None, "the settings have no secret"
+        assert self._signer is not None, "the settings have no secret"
         response.set_cookie(
             COOKIE,
-            self._serializer.dumps(key_id),
+            self._signer.sign(key_id).decode(),
             max_age=SESSION_SECONDS,
             secure=_is_https(),
             httponly=True,
@@ -72,26 +72,27 @@ class Sessions:
             NotAuthenticated: A page of another site makes the request.
         """
         cookie = request.cookies.get(COOKIE)
-        if cookie is None or self._serializer is None:
+        if cookie is None or self._signer is None:
             return None
         is_link_to_page = request.blueprint == self._pages and is_safe()
         if not is_link_to_page and not is_same_origin():
             raise NotAuthenticated("A session is valid for requests of this site's own pages only")
-        return partial(self._caller_of, self._serializer, cookie)
+        return partial(self._caller_of, self._signer, cookie)
 
-    def _caller_of(self, serializer: URLSafeTimedSerializer, cookie: str) -> Caller:
+    def _caller_of(self, signer: TimestampSigner, cookie: str) -> Caller:
         try:
-            key_id = serializer.loads(cookie, max_age=SESSION_SECONDS)
+            key_id = signer.unsign(cookie, max_age=SESSION_SECONDS).decode()
         except BadSignature:
             raise NotAuthenticated("The session is over: sign in again") from None
-        return self._caller_with_id(str(key_id))
+        return self._caller_with_id(key_id)
 
 
-def _serializer(secrets: Sequence[str]) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
+def _signer(secrets: Sequence[str]) -> TimestampSigner:
+    return TimestampSigner(
         list(reversed(secrets)),  # the newest last
         salt="scrape-jobs monitor session",
-        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+        key_derivation="hmac",
+        digest_method=hashlib.sha256,
     )
 
 

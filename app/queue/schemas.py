@@ -11,10 +11,9 @@ from app.http.fields import (
     StrictSchema,
     WholeNumber,
 )
-from app.jobs.schemas import JOB_TYPE, Domain
+from app.jobs.schemas import JOB_TYPE, MAX_DELAY_SECONDS, Domain
 
 MAX_LIMIT = 100
-MAX_DELAY_SECONDS = 365 * 24 * 3600
 
 
 class ClaimSchema(StrictSchema):

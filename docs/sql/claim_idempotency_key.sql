@@ -1,7 +1,8 @@
 -- claim_idempotency_key
 --
 -- A row is returned for exactly one of all requests with this key within 24 hours. A second request
--- waits here until the first one's transaction ends.
+-- waits here until the first one's transaction ends. A claim that was committed without a response
+-- is valid for ABANDONED_SECONDS.
 --
 -- Parameters: caller, key, fingerprint
 
@@ -15,4 +16,5 @@ SET
     body = NULL,
     created_at = now()
 WHERE k.created_at < now() - interval '24 hours'
+    OR k.status IS NULL AND k.created_at < now() - interval '60 seconds'
 RETURNING true

@@ -72,7 +72,7 @@ def test_unknown_route_is_not_found(client: FlaskClient, method: str, path: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["//", "//api/scrape-jobs", "//api//scrape-jobs//", "/api//scrape-jobs", "//healthz"]
+    "path", ["//api/scrape-jobs", "//api//scrape-jobs//", "/api//scrape-jobs", "//healthz"]
 )
 def test_double_slashes_give_no_html_or_redirect(service: Service, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)

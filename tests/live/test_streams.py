@@ -1,10 +1,5 @@
 """Event streams of the service, over real HTTP."""
 
-import uuid
-
-import pytest
-import requests
-
 from support.factories import new_domain
 from support.service import Service
 from support.streams import EventSource

@@ -45,7 +45,7 @@ def test_numbers_out_of_bounds_break_nothing(page: Page, site: Service) -> None:
     site.change(job["id"], status="running", stats=stats)
     page.goto(f"/jobs/{job['id']}")
     expect(page.locator(".timeline li").first).to_be_visible()
-    expect(page.locator(".tree", has_text="Stats")).to_contain_text("not a list")
+    expect(page.locator(".tree", has_text="Stats")).to_contain_text("not: a list")
 
 
 def test_large_documents_are_shown_in_parts(page: Page, site: Service) -> None:
