@@ -17,13 +17,12 @@ export async function runBulk(action, subject, reason) {
   const body = { ...subject };
   if (subject.filter) body.limit = LIMIT;
   if (action === "cancel" && reason) body.reason = reason;
-  const { data } = await call(`/api/scrape-jobs/${action}`, { method: "POST", body });
-  const outcomes = Array.isArray(data) ? data : data.jobs;
-  return summary(action, outcomes, Boolean(subject.filter));
+  const answer = await call(`/api/scrape-jobs/${action}`, { method: "POST", body });
+  return summary(action, answer.data, answer.has_more);
 }
 
 /** Returns a sentence such as "37 cancelled, 2 already completed". */
-function summary(action, outcomes, isByFilter) {
+function summary(action, outcomes, hasMore) {
   const groups = new Map();
   for (const outcome of outcomes) {
     const text = outcomeText(action, outcome);
@@ -32,7 +31,7 @@ function summary(action, outcomes, isByFilter) {
   if (!groups.size) return "No job matched";
   const sorted = [...groups].sort(([a], [b]) => (b === DONE[action]) - (a === DONE[action]));
   const text = sorted.map(([what, number]) => `${count(number)} ${what}`).join(", ");
-  return isByFilter && outcomes.length >= LIMIT ? `${text}; more jobs may match: repeat it` : text;
+  return hasMore ? `${text}; more jobs may match: repeat it` : text;
 }
 
 function outcomeText(action, { outcome, error = "", details = "" }) {

@@ -6,6 +6,7 @@ import { el, fill, keyed, own, setText, show } from "./dom.js";
 import { ask, reasonField } from "./dialogs.js";
 import { restoreMoments } from "./filters.js";
 import { count } from "./format.js";
+import { TabCounts, COUNTED_FILTERS } from "./counts.js";
 import { Live } from "./live.js";
 import { can, firstAnswer } from "./page.js";
 import { jobRow } from "./rows.js";
@@ -13,8 +14,6 @@ import { announce, notice, showConnection } from "./shell.js";
 import { STATUSES } from "./status.js";
 
 const LISTED = "id,domain_id,customer_config_id,domain,job_type,status,priority,retry_count,max_retries,started_at,completed_at,error_message,stats,created_at,updated_at,scheduled_for,allowed_transitions,lease_expires_at,worker_id";
-const COUNT_MS = 15_000;
-const COUNTED_FILTERS = ["domain", "job_type", "customer_config_id"];
 const FILTERS = [...COUNTED_FILTERS, "status", "tag", "created_after", "created_before", "updated_after", "updated_before"];
 
 const asked = Object.fromEntries([...new URLSearchParams(location.search)].filter(([, value]) => value));
@@ -32,6 +31,8 @@ const marked = new Set();
 const fresh = new Map(); // id → a job that the list does not show yet
 let listed = []; // the jobs, in the order of the rows
 let hasMore = false;
+
+const counts = new TabCounts(filter);
 
 const listPath = () => `/api/scrape-jobs${queryOf({ fields: LISTED, ...asked })}`;
 
@@ -133,41 +134,6 @@ async function attempt(key, act) {
   }
 }
 
-// Counts of the tabs: from the running totals of the statistics, and changed by each event.
-
-const hasCounts = FILTERS.every((name) => !filter[name] || name === "status" || COUNTED_FILTERS.includes(name));
-let counts = null;
-
-function showCounts(answer) {
-  counts = { ...answer.data.by_status };
-  paintCounts();
-}
-
-function paintCounts() {
-  const total = STATUSES.reduce((sum, status) => sum + (counts[status] ?? 0), 0);
-  for (const element of document.querySelectorAll("[data-count]")) {
-    const value = element.dataset.count === "all" ? total : (counts[element.dataset.count] ?? 0);
-    setText(element, count(Math.max(0, value)));
-  }
-}
-
-async function refreshCounts() {
-  if (!hasCounts || document.hidden) return;
-  const values = Object.fromEntries(COUNTED_FILTERS.map((name) => [name, filter[name]]));
-  try {
-    showCounts(await call(`/api/scrape-jobs/stats${queryOf(values)}`));
-  } catch {
-    // the next call shows them again; the connection's state says what is wrong
-  }
-}
-
-function countChange({ old_status: from, new_status: to }) {
-  if (!counts || from === to) return;
-  if (from) counts[from] -= 1;
-  if (to) counts[to] += 1;
-  paintCounts();
-}
-
 // Transitions of the listed jobs, for screen readers: together, so that they do not talk all the time.
 
 const ANNOUNCE_MS = 3_000;
@@ -241,7 +207,7 @@ async function bulk(action) {
     marked.clear();
     showMarks();
     merge((await call(listPath())).data);
-    await refreshCounts();
+    await counts.refresh();
   });
 }
 
@@ -265,8 +231,7 @@ function start() {
     notice("list", error.message);
     if (firstAnswer("jobs").error.startsWith("Invalid")) return; // a filter; a stream has no use
   }
-  if (hasCounts && firstAnswer("counts").success) showCounts(firstAnswer("counts"));
-  setInterval(refreshCounts, COUNT_MS);
+  counts.start(firstAnswer("counts"));
   const { status, ...streamed } = filter; // jobs that leave the status must be seen as well
   new Live({
     path: `/api/scrape-jobs/events${queryOf(streamed)}`,
@@ -274,10 +239,10 @@ function start() {
     refresh: async () => {
       merge((await call(listPath())).data);
       notice("list", null);
-      await refreshCounts();
+      await counts.refresh();
     },
     onEvent: (event) => {
-      countChange(event);
+      counts.change(event);
       announceChange(event);
       merge([event.job]);
       showEmpty();
