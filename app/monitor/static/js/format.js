@@ -6,12 +6,31 @@ const ZONE_KEY = "scrape-jobs-zone";
 /** The viewer's time zone. */
 export const localZone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 
+let isUTC = readChoice() === "UTC";
+
 /** Returns the time zone that times are shown in. */
-export const zone = () => (localStorage.getItem(ZONE_KEY) === "UTC" ? "UTC" : localZone);
+export const zone = () => (isUTC ? "UTC" : localZone);
+
+function readChoice() {
+  try {
+    return localStorage.getItem(ZONE_KEY);
+  } catch {
+    return null; // the browser keeps nothing for this site
+  }
+}
+
+function keepChoice(text) {
+  try {
+    localStorage.setItem(ZONE_KEY, text);
+  } catch {
+    // The choice lasts until the page is left.
+  }
+}
 
 /** Switches between the viewer's time zone and UTC, and shows all times again. */
 export function switchZone() {
-  localStorage.setItem(ZONE_KEY, zone() === "UTC" ? "local" : "UTC");
+  isUTC = !isUTC;
+  keepChoice(zone());
   for (const element of document.querySelectorAll("time")) showTime(element);
   document.dispatchEvent(new Event("zone-changed"));
 }

@@ -3,7 +3,7 @@
 import { call, queryOf } from "./api.js";
 
 const PAGE = 200;
-const MAX_EVENTS = 5000;
+const MAX_EVENTS = 20_000;
 const MIN_SILENCE_SECONDS = 60;
 const USUAL_GAPS = 5;
 

@@ -149,7 +149,7 @@ function start() {
     notice("queue", error.message);
   }
   refresh();
-  setInterval(refresh, REFRESH_MS); // positions depend on the time, too: no stream tells them
+  setInterval(refresh, REFRESH_MS); // positions depend on the time, too, which no stream shows
 }
 
 start();

@@ -9,7 +9,7 @@ const ACTIONS = {
   given_up: "Given up by the worker", released: "Released by the worker", lease_expired: "Lease expired",
   cancel_heard: "The worker heard of the cancellation",
 };
-const MAX_SHOWN = 100;
+const STEP = 100; // events that are shown at first, and with each click
 
 /** Makes a timeline; `update` takes the events and the deliveries by event. */
 export function timeline() {
@@ -17,19 +17,19 @@ export function timeline() {
   const more = el("button.quiet", { type: "button" });
   const element = el("div", null, list, more);
   const known = new Map();
-  let showAll = false;
+  let limit = STEP;
   let last = [[], new Map()];
   const update = (events, deliveries) => {
     last = [events, deliveries];
     const newest = [...events].reverse();
-    const shown = showAll ? newest : newest.slice(0, MAX_SHOWN);
+    const shown = newest.slice(0, limit);
     keyed(list, known, shown, (event) => event.id, (event) => entry(event, deliveries));
     for (const event of shown) known.get(event.id).showDeliveries(deliveries.get(event.id) ?? []);
     more.hidden = newest.length <= shown.length;
     setText(more, `${count(newest.length - shown.length)} earlier events`);
   };
   more.addEventListener("click", () => {
-    showAll = true;
+    limit += 5 * STEP;
     update(...last);
   });
   return { element, update };

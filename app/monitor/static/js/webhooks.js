@@ -20,7 +20,7 @@ function showEndpoints({ data }) {
   keyed(list, rows, data, (webhook) => webhook.id, endpoint);
   fill(empty, data.length > 0, () => data.length === 0 && el("div.empty", null,
     el("h2", null, "No webhooks yet"),
-    el("p", null, "A webhook tells another service of every change of a job's status:"),
+    el("p", null, "A webhook informs another service of every change of a job's status:"),
     el("pre", null, `curl -X POST ${location.origin}/api/webhooks \\\n  -H "Content-Type: application/json" \\\n  -d '{"url": "https://example.com/hook"}'`)));
 }
 
