@@ -14,6 +14,7 @@ import { announce, notice, showConnection } from "./shell.js";
 import { STATUSES } from "./status.js";
 
 const LISTED = "id,domain_id,customer_config_id,domain,job_type,status,priority,retry_count,max_retries,started_at,completed_at,error_message,stats,created_at,updated_at,scheduled_for,allowed_transitions,lease_expires_at,worker_id";
+const MAX_DEPARTED = 20; // jobs that are read one by one, because they have left the filter
 const FILTERS = [...COUNTED_FILTERS, "status", "tag", "created_after", "created_before", "updated_after", "updated_before"];
 
 const asked = Object.fromEntries([...new URLSearchParams(location.search)].filter(([, value]) => value));
@@ -31,6 +32,7 @@ const marked = new Set();
 const fresh = new Map(); // id → a job that the list does not show yet
 let listed = []; // the jobs, in the order of the rows
 let hasMore = false;
+let hasPage = false; // false until the service has given one
 
 const counts = new TabCounts(filter);
 
@@ -40,6 +42,7 @@ const listPath = () => `/api/scrape-jobs${queryOf({ fields: LISTED, ...asked })}
 function showPage(answer) {
   listed = answer.data;
   hasMore = answer.pagination.has_more;
+  hasPage = true;
   fresh.clear();
   keyed(body, rows, listed, (job) => job.id, (job) => jobRow(job, canChange ? onMark : null));
   for (const id of marked) if (!rows.has(id)) marked.delete(id);
@@ -54,6 +57,23 @@ function showPage(answer) {
 function merge(jobs) {
   for (const job of jobs) take(job);
   showFresh();
+}
+
+/** Reads the page of the list again, and the listed jobs that are no longer on it. */
+async function readAgain() {
+  const { data } = await call(listPath());
+  const found = new Set(data.map((job) => job.id));
+  const departed = listed.filter((job) => !found.has(job.id)).slice(0, MAX_DEPARTED);
+  merge(data);
+  for (const { id } of departed) {
+    try {
+      merge([(await call(`/api/scrape-jobs/${id}`)).data]);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      rows.get(id)?.element.classList.add("departed"); // retention has removed it
+    }
+  }
+  await counts.refresh();
 }
 
 function take(job) {
@@ -206,8 +226,7 @@ async function bulk(action) {
       el("button.quiet", { type: "button", click: () => result.replaceChildren() }, "Dismiss")));
     marked.clear();
     showMarks();
-    merge((await call(listPath())).data);
-    await counts.refresh();
+    await readAgain();
   });
 }
 
@@ -237,9 +256,8 @@ function start() {
     path: `/api/scrape-jobs/events${queryOf(streamed)}`,
     onState: showConnection,
     refresh: async () => {
-      merge((await call(listPath())).data);
+      await (hasPage ? readAgain() : reload());
       notice("list", null);
-      await counts.refresh();
     },
     onEvent: (event) => {
       counts.change(event);
