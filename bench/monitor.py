@@ -11,7 +11,7 @@ import time
 from bench.ground import databases, print_result, show_progress, summarize
 from bench.statistics import BEGIN, History
 
-SIZES = (1_000, 1_000_000)
+SMALL, LARGE = 1_000, 1_000_000
 PAGES = ("/", "/?status=failed", "/?domain=d100.example", "/statistics?window=all")
 
 
@@ -33,14 +33,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, and few rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the many jobs, and few rounds"
+    )
     options = parser.parse_args()
     count, times, scale = (3, 10, 10) if options.quick else (9, 20, 1)
-    with databases(len(SIZES)) as urls:
+    sizes = (SMALL, LARGE // scale)
+    with databases(len(sizes)) as urls:
         histories = []
-        for url, size in zip(urls, SIZES, strict=True):
-            show_progress(f"filling: {size // scale:,} jobs")
-            histories.append(PagedHistory(url, size // scale, BEGIN, 30))
+        for url, size in zip(urls, sizes, strict=True):
+            show_progress(f"filling: {size:,} jobs")
+            histories.append(PagedHistory(url, size, BEGIN, 30))
             histories[-1].count()
         small, large = histories
         print_result(

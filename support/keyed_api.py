@@ -54,6 +54,12 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 ROUTE_CALLS: Mapping[tuple[str, str], RouteCall] = {
     ("GET", "/api/scrape-jobs"): RouteCall("GET", JOBS, READ),
     ("POST", "/api/scrape-jobs"): RouteCall("POST", JOBS, WRITE, {"domain": "example.com"}),
+    ("GET", "/api/scrape-jobs/events"): RouteCall("GET", JOBS + "/events", READ),
+    ("GET", "/api/scrape-jobs/<id>/events"): RouteCall("GET", JOBS + "/{job}/events", READ),
+    ("POST", "/api/scrape-jobs/cancel"): RouteCall(
+        "POST", JOBS + "/cancel", CANCEL, {"ids": [NO_ID]}
+    ),
+    ("POST", "/api/scrape-jobs/retry"): RouteCall("POST", JOBS + "/retry", WRITE, {"ids": [NO_ID]}),
     ("GET", "/api/scrape-jobs/<id>"): RouteCall("GET", JOBS + "/{job}", READ),
     ("PUT", "/api/scrape-jobs/<id>"): RouteCall("PUT", JOBS + "/{job}", WRITE, {"stats": {"a": 1}}),
     ("PATCH", "/api/scrape-jobs/<id>"): RouteCall(
@@ -131,7 +137,10 @@ class KeyedApi:
     ) -> TestResponse:
         headers = {**call.headers, **({} if key is None else {"Authorization": f"Bearer {key}"})}
         path = call.path.format(job=job, hook=hook)
-        return self.client.open(path, method=call.method, json=call.json, headers=headers)
+        answer = self.client.open(path, method=call.method, json=call.json, headers=headers)
+        if answer.mimetype == "text/event-stream":
+            answer.close()  # its body has no end
+        return answer
 
     def ask(
         self, method: str, path: str, key: str, json: Any = None, **headers: str

@@ -23,7 +23,9 @@ from app.http.fields import (
 )
 from app.http.pagination import Cursor
 from app.jobs import schemas as jobs
+from app.jobs.bulk_schemas import BULK_CANCEL, BULK_RETRY, BodyFilterSchema, Filter, Ids
 from app.jobs.schemas import Domain
+from app.live import schemas as live
 from app.queue import schemas as queue
 from app.statistics import schemas as statistics
 from app.webhooks import schemas as webhooks
@@ -37,19 +39,28 @@ JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class EndpointInput:
-    """The query and the body that an endpoint accepts; with `batches` also arrays of bodies."""
+    """The query and the body that an endpoint accepts.
+
+    With `batches` also arrays of bodies. An `endless` response has no end: generated requests ask
+    for its head only.
+    """
 
     query: Schema | None = None
     body: Schema | None = None
     media_type: str = JSON
     batches: bool = False
+    endless: bool = False
 
 
 JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
 ENDPOINTS: Mapping[tuple[str, str], EndpointInput] = {
     ("GET", JOBS): EndpointInput(jobs.LIST),
     ("POST", JOBS): EndpointInput(body=jobs.CREATE, batches=True),
-    ("GET", JOBS + "/<id>"): EndpointInput(),
+    ("GET", JOBS + "/events"): EndpointInput(live.LIST_STREAM, endless=True),
+    ("GET", JOBS + "/<id>/events"): EndpointInput(live.JOB_STREAM, endless=True),
+    ("POST", JOBS + "/cancel"): EndpointInput(body=BULK_CANCEL),
+    ("POST", JOBS + "/retry"): EndpointInput(body=BULK_RETRY),
+    ("GET", JOBS + "/<id>"): EndpointInput(jobs.SHOW),
     ("PUT", JOBS + "/<id>"): EndpointInput(body=jobs.UPDATE),
     ("PATCH", JOBS + "/<id>"): EndpointInput(body=jobs.PATCH, media_type=MERGE_PATCH),
     ("DELETE", JOBS + "/<id>"): EndpointInput(jobs.CANCEL),
@@ -95,7 +106,8 @@ def document() -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for (method, rule), accepted in ENDPOINTS.items():
         path = rule.replace("<", "{").replace(">", "}")
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, accepted)
+        verb = "head" if accepted.endless else method.lower()
+        paths.setdefault(path, {})[verb] = _operation(method, path, accepted)
     return {"openapi": "3.1.0", "info": {"title": "Scrape Job API", "version": "1"}, "paths": paths}
 
 
@@ -165,6 +177,10 @@ def _kind(field: fields.Field[Any]) -> dict[str, Any]:
     match field:
         case WholeNumber():
             return {"type": "integer", "minimum": field.low, "maximum": field.high}
+        case Ids():
+            return {"type": "array", "items": {"enum": KNOWN_IDS}, "minItems": 1, "maxItems": 5}
+        case Filter():
+            return {**_object(BodyFilterSchema()), "minProperties": 1}
         case Document():
             return {"type": "object"}
         case Id():

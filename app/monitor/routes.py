@@ -123,7 +123,7 @@ def statistics_page() -> Response:
     since = {} if length is None else {"from": (datetime.now(UTC) - length).isoformat()}
     return page(
         "statistics.html",
-        {"domains": _statistics({**asked, **since, "group_by": "domain"})},
+        {"figures": _statistics({**asked, **since})},
         asked=asked,
         window=window if window in WINDOWS else "24h",
         windows={

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ import requests
 from support.factories import new_domain
 from support.nginx import nginx
 from support.service import Service
+from support.streams import EventSource
 
 
 @pytest.fixture
@@ -118,6 +120,19 @@ def test_error_of_nginx_has_common_format(front: str) -> None:
             document = json.loads(response.read())
             assert response.status == status
             assert document["success"] is False
+
+
+def test_event_stream_passes_unbuffered(front: str, service: Service) -> None:
+    job = service.create()
+    with EventSource(f"{front}/api/scrape-jobs/{job['id']}/events").ready() as source:
+        assert source.response.headers["Server"] == "nginx"
+        began = time.monotonic()
+        service.change(job["id"], status="running")
+        source.wait_for_version(job["id"], 2)
+        assert time.monotonic() - began < 3
+        source.wait(lambda source: "heartbeat" in source.comments, 20)
+        service.change(job["id"], status="completed")
+        source.wait_for_version(job["id"], 3)
 
 
 class Dying:

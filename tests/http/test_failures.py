@@ -44,6 +44,7 @@ ENDPOINTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "Failed to update scrape job",
     ),
     "delete": ("DELETE", f"{JOBS}/{ID}", {}, "Failed to cancel scrape job"),
+    "job stream": ("GET", f"{JOBS}/{ID}/events", {}, "Failed to open the event stream"),
     "history": ("GET", f"{JOBS}/{ID}/history", {}, "Failed to fetch scrape job history"),
 }
 """A call of each endpoint that uses the database, and the error when the database fails."""

@@ -9,6 +9,7 @@ import { notice } from "./shell.js";
 import { STATUSES, statusChip } from "./status.js";
 
 const REFRESH_MS = 10_000;
+const COST = 30; // the pause between two reads is at least this many times their duration
 const HOURLY_SECONDS = 3 * 86400; // longer windows are shown by day
 const SHOWN_GROUPS = 15;
 
@@ -134,6 +135,13 @@ function showGroups(name, data) {
     })))));
 }
 
+/** Reads the figures again and again, more rarely where that is costly. */
+async function keepReading() {
+  const start = Date.now();
+  await refresh();
+  setTimeout(keepReading, Math.max(REFRESH_MS, COST * (Date.now() - start)));
+}
+
 async function refresh() {
   if (document.hidden) return;
   const from = windowStart();
@@ -156,14 +164,11 @@ async function refresh() {
 
 function start() {
   build();
-  const first = firstAnswer("domains");
-  if (first.success) {
-    showFigures(first.data);
-    showGroups("domain", first.data);
-  } else notice("statistics", first.error);
+  const first = firstAnswer("figures");
+  if (first.success) showFigures(first.data);
+  else notice("statistics", first.error);
   document.addEventListener("zone-changed", refresh);
-  refresh();
-  setInterval(refresh, REFRESH_MS);
+  keepReading();
 }
 
 start();
