@@ -1,4 +1,4 @@
-// The counts of the list's tabs: from the running totals of the statistics, changed by each event.
+// The counts of the list's tabs: from the running totals of the statistics, read again after transitions.
 
 import { call, queryOf } from "./api.js";
 import { setText } from "./dom.js";
@@ -6,6 +6,8 @@ import { count } from "./format.js";
 import { STATUSES } from "./status.js";
 
 const REFRESH_MS = 15_000;
+const SOON_MS = 500;
+const COST = 20; // the pause after a read is at least this many times its duration
 
 /** The filters of the list that the statistics know. */
 export const COUNTED_FILTERS = ["domain", "job_type", "customer_config_id"];
@@ -16,7 +18,8 @@ export class TabCounts {
     const { status, ...others } = filter;
     this.isKnown = Object.keys(others).every((name) => COUNTED_FILTERS.includes(name));
     this.path = `/api/scrape-jobs/stats${queryOf(others)}`;
-    this.counts = null;
+    this.isStale = false;
+    this.isReading = false;
   }
 
   /** Shows the counts of an answer that came with the page, and keeps them current. */
@@ -36,24 +39,29 @@ export class TabCounts {
     }
   }
 
-  /** Counts a transition. */
-  change({ old_status: from, new_status: to }) {
-    if (!this.counts || from === to) return;
-    if (from) this.counts[from] -= 1;
-    if (to) this.counts[to] += 1;
-    this.#paint();
+  /** Reads the counts soon after a transition. An event cannot be added: the counts may know it. */
+  async changed({ old_status: from, new_status: to }) {
+    if (from === to) return;
+    this.isStale = true;
+    if (this.isReading) return;
+    this.isReading = true;
+    while (this.isStale) {
+      await pause(SOON_MS);
+      this.isStale = false;
+      const start = Date.now();
+      await this.refresh();
+      await pause(COST * (Date.now() - start));
+    }
+    this.isReading = false;
   }
 
-  #show(answer) {
-    this.counts = { ...answer.data.by_status };
-    this.#paint();
-  }
-
-  #paint() {
-    const total = STATUSES.reduce((sum, status) => sum + (this.counts[status] ?? 0), 0);
+  #show({ data: { by_status: counts } }) {
+    const total = STATUSES.reduce((sum, status) => sum + counts[status], 0);
     for (const element of document.querySelectorAll("[data-count]")) {
       const { count: name } = element.dataset;
-      setText(element, count(Math.max(0, name === "all" ? total : (this.counts[name] ?? 0))));
+      setText(element, count(name === "all" ? total : counts[name]));
     }
   }
 }
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

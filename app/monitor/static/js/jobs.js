@@ -260,7 +260,7 @@ function start() {
       notice("list", null);
     },
     onEvent: (event) => {
-      counts.change(event);
+      counts.changed(event);
       announceChange(event);
       merge([event.job]);
       showEmpty();
