@@ -17,7 +17,7 @@ from app.jobs import list_queries
 from app.live import queries
 from app.live.changes import ChangedJob, JobChange
 
-OVERLAP = timedelta(seconds=2)
+OVERLAP = timedelta(seconds=0.5)
 """How far before its position each reading begins: a moment passes between the start of a
 transaction and the moment when others can see that it is open."""
 

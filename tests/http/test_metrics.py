@@ -34,7 +34,7 @@ def measured(server_url: str) -> Iterator[Service]:
         migrate(url)
         with Service(url, **ALLOW) as service:
             # Until both workers have started.
-            wait_until(lambda: value(metrics(service), LIMIT) == 2 * (4 + 2), 30)
+            wait_until(lambda: value(metrics(service), LIMIT) == 2 * (4 + 3), 30)
             yield service
 
 
@@ -107,7 +107,7 @@ def test_jobs_transitions_and_queue_are_measured(measured: Service) -> None:
     assert increase("scrape_jobs_queue_due_jobs") == 1
     assert value(after, "scrape_jobs_queue_oldest_due_seconds") > 0
     assert value(after, "scrape_jobs_database_up") == 1
-    assert value(after, LIMIT) == 2 * (4 + 2)
+    assert value(after, LIMIT) == 2 * (4 + 3)
 
 
 def test_expired_lease_is_counted(measured: Service) -> None:

@@ -57,7 +57,7 @@ def test_reload_keeps_counting(watched: Service) -> None:
         watched.master().send_signal(signal.SIGHUP)
         wait_until(lambda known=before: len(pids(watched)) == 2 and not pids(watched) & known, 30)  # type: ignore[misc]
     limit = "scrape_jobs_database_connections_limit"
-    wait_until(lambda: value(metrics(watched), limit) == 2 * (4 + 2), 20)
+    wait_until(lambda: value(metrics(watched), limit) == 2 * (4 + 3), 20)
 
 
 def test_killed_service_leaves_no_files(watched: Service, folder: Path) -> None:
