@@ -113,11 +113,11 @@ def test_hidden_page_closes_its_stream(page: Page, site: Service) -> None:
 def test_page_survives_a_restart_and_misses_nothing(browser: Browser, own_database: str) -> None:
     port = str(free_port())
     settings = {"PORT": port, "WEB_CONCURRENCY": "1", "THREADS": "4"}
-    with Service(own_database, **settings) as service:
-        job = service.create(domain=new_domain())
-        service.change(job["id"], status="running", stats={"pagesProcessed": 1, "totalPages": 50})
     with tab(browser, f"http://127.0.0.1:{port}") as page:
-        with Service(own_database, **settings):
+        with Service(own_database, **settings) as service:
+            job = service.create(domain=new_domain())
+            stats = {"pagesProcessed": 1, "totalPages": 50}
+            service.change(job["id"], status="running", stats=stats)
             page.goto(f"/jobs/{job['id']}")
             expect(page.locator("#connection")).to_have_text("Live")
         with Service(own_database, **settings) as service:
