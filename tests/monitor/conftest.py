@@ -28,7 +28,8 @@ def own_database(server_url: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(own_database: str) -> Iterator[Service]:
     """The service without keys, with its pages."""
-    with Service(own_database, WEB_CONCURRENCY="1", THREADS="8") as service:
+    settings = {"WEB_CONCURRENCY": "1", "THREADS": "8", "SCRAPE_JOBS_WEBHOOK_ALLOW": "127.0.0.0/8"}
+    with Service(own_database, **settings) as service:
         yield service
 
 
