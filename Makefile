@@ -48,6 +48,7 @@ bench: dev-environment  ## Run the benchmarks (ratios of paired rounds; ARGS=--q
 	@$(BIN)/python -m bench.queue $(ARGS)
 	@$(BIN)/python -m bench.statistics $(ARGS)
 	@$(BIN)/python -m bench.security $(ARGS)
+	@$(BIN)/python -m bench.streams $(ARGS)
 	@$(BIN)/python -m bench.monitor $(ARGS)
 
 lock:  ## Update the locked dependencies from setup.cfg (needs uv)

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app import database
-from app.errors import JobNotFound, LockTimeout, NotCancellable, NotTried, TransitionRefused
-from app.errors import ScrapeJobError as Refusal
+from app.errors import (
+    JobNotFound,
+    LockTimeout,
+    NotCancellable,
+    NotTried,
+    ScrapeJobError,
+    TransitionRefused,
+)
 from app.events.provenance import Provenance
 from app.jobs import leases, list_queries, service
 from app.jobs.change_request import Preconditions, Retry
@@ -41,7 +47,7 @@ class BulkOutcome:
 
     id: UUID
     status: str | None
-    refusal: Refusal | None = None
+    refusal: ScrapeJobError | None = None
 
 
 def cancel(job_ids: Collection[UUID], reason: str, provenance: Provenance) -> Sequence[BulkOutcome]:

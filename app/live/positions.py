@@ -6,6 +6,7 @@ changes again.
 """
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from app.errors import InvalidInput
 from app.http import pagination
@@ -16,6 +17,7 @@ MAX_AGE = timedelta(hours=1)
 _NAME = "events"
 
 
+@lru_cache(maxsize=64)  # the same for all streams of a process
 def encode(position: datetime) -> str:
     """Return the text of a position; it is opaque to clients."""
     return pagination.encode(_NAME, (position,))

@@ -12,8 +12,8 @@ HEARTBEAT_SECONDS = 15.0
 MAX_SECONDS = 15 * 60.0
 """A stream ends after this time. Its client opens it again, maybe in another process."""
 
-CHECK_SECONDS = 0.5
-"""Time between two checks whether the stream has to end."""
+CHECK_SECONDS = 0.8
+"""Time between two checks whether the stream has to end; less than a second, for a stop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,6 @@ MAX_MISSED_BYTES = 4 * 1024 * 1024
 again is cheaper."""
 
 
-def position_now() -> str:
-    """Return a position for ``last_event_id`` from which a stream misses nothing from now on.
-
-    A page of jobs takes it before it reads them.
-
-    Raises:
-        DatabaseFailure: If the database fails.
-    """
-    return positions.encode(list_queries.settled_before())
-
-
 def open_stream(
     reader: LogReader, selection: Selection, last_event_id: str, connection: ClientConnection
 ) -> tuple[Stream, bytes]:

@@ -55,7 +55,8 @@ class Stream:
                 self._kept.append((changes, position))
             elif not self._is_too_slow:
                 self._add(changes, position)
-                self._changed.notify()
+                if self._frames:
+                    self._changed.notify()
 
     def _add(self, changes: Sequence[JobChange], position: datetime) -> None:
         before, self._position = self._position, max(self._position, position)
