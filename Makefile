@@ -52,6 +52,7 @@ bench: dev-environment  ## Run the benchmarks (ratios of paired rounds; ARGS=--q
 	@$(BIN)/python -m bench.security $(ARGS)
 	@$(BIN)/python -m bench.requests $(ARGS)
 	@$(BIN)/python -m bench.streams $(ARGS)
+	@$(BIN)/python -m bench.monitor $(ARGS)
 
 lock:  ## Update the locked dependencies from setup.cfg (needs uv)
 	uv pip compile setup.cfg --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade \

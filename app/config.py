@@ -298,7 +298,7 @@ class Settings:
         "SCRAPE_JOBS_SECRETS_KEY",
         _ListOf(),
         (),
-        "Keys that encrypt stored secrets, comma-separated, newest first; unset: no encryption",
+        "Keys that encrypt stored secrets and sign sessions, comma-separated, newest first",
     )
 
     @classmethod

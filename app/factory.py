@@ -36,6 +36,8 @@ from app.jobs.commands import FurtherRows
 from app.jobs.commands import commands as job_commands
 from app.live import routes as live
 from app.live.slots import StreamSlots
+from app.monitor import routes as monitor
+from app.monitor.sessions import Sessions
 from app.periodic import DatabaseContext, PeriodicTask, PeriodicTasks
 from app.queue import commands as queue_commands
 from app.queue import routes as queue
@@ -76,8 +78,10 @@ def create_app(settings: Settings) -> Flask:
     webhook = webhook_settings.build(settings)
     keys = ApiKeyCache()
     _connect_database(app, settings)
-    _register_request_hooks(app, settings, keys)
+    sessions = Sessions(settings.secrets_keys, keys.caller_with_id, monitor.NAME)
+    _register_request_hooks(app, settings, keys, sessions)
     _register_endpoints(app, settings, webhook)
+    monitor.register(app, sessions, keys.caller if settings.auth == "keys" else None)
     _create_background_runners(app, webhook, keys)
     app.extensions["settings"] = settings
     for command in _commands(settings):
@@ -112,10 +116,13 @@ def _database_url(settings: Settings) -> str:
         raise ClickException(f"SCRAPE_JOBS_DATA_DIR: {error}") from error
 
 
-def _register_request_hooks(app: Flask, settings: Settings, keys: ApiKeyCache) -> None:
+def _register_request_hooks(
+    app: Flask, settings: Settings, keys: ApiKeyCache, sessions: Sessions
+) -> None:
     lifecycle.register(
         app,
         find_caller=keys.caller if settings.auth == "keys" else None,
+        find_session=sessions.find,
         rate_limiter=_rate_limiter(settings) if settings.rate_limit else None,
         cors_policy=_cors_policy(settings) if settings.cors_origins else None,
         trusted_proxies=settings.trusted_proxies,

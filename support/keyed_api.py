@@ -67,6 +67,9 @@ ROUTE_CALLS: Mapping[tuple[str, str], RouteCall] = {
     ),
     ("DELETE", "/api/scrape-jobs/<id>"): RouteCall("DELETE", JOBS + "/{job}", CANCEL),
     ("GET", "/api/scrape-jobs/<id>/history"): RouteCall("GET", JOBS + "/{job}/history", READ),
+    ("GET", "/api/scrape-jobs/<id>/deliveries"): RouteCall(
+        "GET", JOBS + "/{job}/deliveries", MANAGE
+    ),
     ("GET", "/api/scrape-jobs/<id>/queue"): RouteCall("GET", JOBS + "/{job}/queue", READ),
     ("POST", "/api/scrape-jobs/<id>/retry"): RouteCall("POST", JOBS + "/{job}/retry", WRITE),
     ("POST", "/api/scrape-jobs/<id>/release"): RouteCall("POST", JOBS + "/{job}/release", WORK),

@@ -66,6 +66,7 @@ ENDPOINTS: Mapping[tuple[str, str], EndpointInput] = {
     ("DELETE", JOBS + "/<id>"): EndpointInput(jobs.CANCEL),
     ("GET", JOBS + "/<id>/history"): EndpointInput(jobs.HISTORY),
     ("GET", JOBS + "/<id>/queue"): EndpointInput(),
+    ("GET", JOBS + "/<id>/deliveries"): EndpointInput(),
     ("POST", JOBS + "/<id>/retry"): EndpointInput(body=queue.RETRY),
     ("POST", JOBS + "/<id>/release"): EndpointInput(body=queue.EMPTY),
     ("POST", JOBS + "/<id>/heartbeat"): EndpointInput(body=queue.EMPTY),

@@ -145,6 +145,21 @@ class ApiKeyCache:
         stored = None if key is None else self._get(key.id)
         if key is None or stored is None or not key.matches(stored.digest):
             raise NotAuthenticated(INVALID_KEY)
+        return self._caller_of(stored)
+
+    def caller_with_id(self, key_id: str) -> Caller:
+        """Return the caller of the key with this id, which has proved the key before.
+
+        Raises:
+            NotAuthenticated: There is no valid key with this id.
+            DatabaseFailure: The key could not be read.
+        """
+        stored = self._get(key_id)
+        if stored is None:
+            raise NotAuthenticated(INVALID_KEY)
+        return self._caller_of(stored)
+
+    def _caller_of(self, stored: StoredKey) -> Caller:
         if not stored.is_valid:
             raise NotAuthenticated(INVALID_KEY, stored.id)
         self._used_ids.add(stored.id)

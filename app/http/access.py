@@ -13,20 +13,30 @@ from app.http.preconditions import LEASE_HEADER
 
 SCHEME = "bearer "
 
+FindSession = Callable[[], Callable[[], Caller] | None]
+"""Returns a function that finds the caller of the current request's session, even after the end of
+the request; None without a session. Both raise NotAuthenticated."""
 
-def authenticate(context: RequestContext, find_caller: CallerFinder | None) -> Caller:
+
+def authenticate(
+    context: RequestContext,
+    find_caller: CallerFinder | None,
+    find_session: FindSession = lambda: None,
+) -> Caller:
     """Find the caller of the request.
 
     Args:
         context: The context of the request, which keeps the caller.
         find_caller: Returns the caller that an API key belongs to, or raises NotAuthenticated.
             None if the service runs without keys.
+        find_session: Finds the session of a request without an API key.
 
     Raises:
         NotAuthenticated: The endpoint needs a key, and the request has no valid one.
     """
     is_open = context.operation is not None and context.operation.is_open
-    context.find_caller = None if is_open else find_caller
+    if find_caller is not None and not is_open:
+        context.find_caller = _caller_finder(context, find_caller, find_session)
     context.caller = _find_caller(context)
     return context.caller
 
@@ -79,17 +89,30 @@ def require_scope(scope: Scope) -> None:
         raise NotAllowed((scope,))
 
 
+def _caller_finder(
+    context: RequestContext, find_caller: CallerFinder, find_session: FindSession
+) -> Callable[[], Caller]:
+    """Return a function that finds the caller of the request, even after its end."""
+    header = context.request.headers.get("Authorization", "")
+    session = None if header else find_session()
+    return session or partial(_caller_of_key, find_caller, header)
+
+
 def _find_caller(context: RequestContext) -> Caller:
     if context.find_caller is None:
         return ANONYMOUS_CALLER
-    header = context.request.headers.get("Authorization", "")
-    if not header.lower().startswith(SCHEME):
-        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
     try:
-        return context.find_caller(header[len(SCHEME) :].strip())
+        return context.find_caller()
     except NotAuthenticated as error:
         context.former_key = error.key_id
         raise
+
+
+def _caller_of_key(find_caller: CallerFinder, header: str) -> Caller:
+    """Return the caller of an Authorization header. It needs no request."""
+    if not header.lower().startswith(SCHEME):
+        raise NotAuthenticated("Send a key: Authorization: Bearer <key>")
+    return find_caller(header[len(SCHEME) :].strip())
 
 
 def _sufficient_scopes(context: RequestContext, declared: Operation) -> Sequence[Scope]:

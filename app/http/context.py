@@ -50,7 +50,7 @@ class RequestContext:
         id: The id of the request.
         address: The address of the client. None if there is no valid one.
         subject_id: The id in the path, if it is a UUID and names the subject of the operation.
-        find_caller: Finds the caller that an API key belongs to. None if no key is needed.
+        find_caller: Finds the caller again, even after the end. None if no key is needed.
         caller: The authenticated caller. None before authentication, and without a view.
         former_key: The id of the revoked or expired key that the request was sent with.
         limit: The state of the limit that the request is closest to. None without a limit.
@@ -65,7 +65,7 @@ class RequestContext:
     id: str
     address: str | None
     subject_id: str | None
-    find_caller: CallerFinder | None = None
+    find_caller: Callable[[], Caller] | None = None
     caller: Caller | None = None
     former_key: str | None = None
     limit: LimitState | None = None

@@ -157,8 +157,8 @@ _HTTP_TEXTS: Mapping[int, tuple[str, str | None]] = {
 def register(app: Flask) -> None:
     """Make `app` answer every exception in the common form of failures."""
     app.register_error_handler(errors.ScrapeJobError, error_response)
-    app.register_error_handler(HTTPException, _http_error_response)
-    app.register_error_handler(Exception, _unexpected_error_response)
+    app.register_error_handler(HTTPException, http_error_response)
+    app.register_error_handler(Exception, unexpected_error_response)
 
 
 def error_response(error: errors.ScrapeJobError) -> Response:
@@ -180,15 +180,17 @@ def answer_to(error: errors.ScrapeJobError) -> ErrorResponse:
     return ERROR_RESPONSES[type(error)](error)
 
 
-def _http_error_response(error: HTTPException) -> Response:
+def http_error_response(error: HTTPException) -> Response:
+    """Return the answer to an exception of Werkzeug."""
     status = error.code or 500
     if status >= 500:
-        return _unexpected_error_response(error)
+        return unexpected_error_response(error)
     text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     return failure(status, text, details, headers)
 
 
-def _unexpected_error_response(error: Exception) -> Response:
+def unexpected_error_response(error: Exception) -> Response:
+    """Log an exception that the service does not expect, and return the answer to it."""
     log.error("unexpected error", exc_info=error)
     return failure(500, _failure_text(), "Internal error")

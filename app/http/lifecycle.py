@@ -62,12 +62,14 @@ class Lifecycle:
         self,
         app: Flask,
         find_caller: CallerFinder | None,
+        find_session: access.FindSession,
         rate_limiter: RateLimitSteps | None,
         *,
         varies_by_origin: bool,
     ) -> None:
         self._views = app.view_functions
         self._find_caller = find_caller
+        self._find_session = find_session
         self._rate_limiter = rate_limiter
         self._varies_by_origin = varies_by_origin
 
@@ -80,7 +82,7 @@ class Lifecycle:
         context = enter_context(request_ctx.request, self._views)
         if not context.has_view:
             return
-        caller = access.authenticate(context, self._find_caller)
+        caller = access.authenticate(context, self._find_caller, self._find_session)
         access.check_scope(context, caller)
         if self._rate_limiter is not None:
             self._rate_limiter.check(context, caller)
@@ -111,6 +113,7 @@ def register(
     app: Flask,
     *,
     find_caller: CallerFinder | None,
+    find_session: access.FindSession,
     rate_limiter: RateLimitSteps | None,
     cors_policy: CorsPolicy | None,
     trusted_proxies: int,
@@ -120,6 +123,7 @@ def register(
     Args:
         app: The application.
         find_caller: Returns the caller that an API key belongs to; None turns keys off.
+        find_session: Finds the session of a request without an API key.
         rate_limiter: Limits the requests of each caller; None turns rate limits off.
         cors_policy: The web pages that may call; None allows none of another origin.
         trusted_proxies: The number of proxies whose X-Forwarded-For is believed.
@@ -127,7 +131,9 @@ def register(
     address.trust_proxies(app, trusted_proxies)
     errors.register(app)
     app.session_interface = NoSessions()
-    lifecycle = Lifecycle(app, find_caller, rate_limiter, varies_by_origin=cors_policy is not None)
+    lifecycle = Lifecycle(
+        app, find_caller, find_session, rate_limiter, varies_by_origin=cors_policy is not None
+    )
     app.before_request(lifecycle.begin)
     app.after_request(lifecycle.finish)
     app.teardown_request(lifecycle.end)

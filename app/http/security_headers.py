@@ -5,7 +5,7 @@ from flask import Response
 from app.http.context import RequestContext
 
 POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""A browser that shows an answer as a page may load and run nothing."""
+"""A browser that shows an answer as a page may load and run nothing; pages set their own policy."""
 
 
 def add(context: RequestContext, response: Response) -> None:
@@ -13,9 +13,9 @@ def add(context: RequestContext, response: Response) -> None:
     headers = response.headers
     # `add` skips the search for an earlier value that setting would do; there is none yet.
     headers.add("X-Content-Type-Options", "nosniff")
-    headers.add("Content-Security-Policy", POLICY)
-    headers.add("Referrer-Policy", "no-referrer")
+    headers.setdefault("Content-Security-Policy", POLICY)
+    headers.setdefault("Referrer-Policy", "no-referrer")
     if context.request.method == "OPTIONS":
         del headers["Content-Type"]  # there is no content
     # A cache may keep an answer with an ETag if it revalidates each time, and no other answer.
-    headers.add("Cache-Control", "no-cache" if "ETag" in headers else "no-store")
+    headers.setdefault("Cache-Control", "no-cache" if "ETag" in headers else "no-store")

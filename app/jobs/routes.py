@@ -45,7 +45,11 @@ def register(app: Flask, waiting: WaitingRequests) -> None:
 @operation("Failed to list scrape jobs", Scope.JOBS_READ)
 def list_jobs() -> Response:
     """List jobs, page by page."""
-    parameters = query(schemas.LIST)
+    return list_answer(query(schemas.LIST))
+
+
+def list_answer(parameters: dict[str, Any]) -> Response:
+    """Answer the page of the list that `parameters`, as `ListSchema` returns them, ask for."""
     order = ORDERS[parameters["sort"]]
     return _resumable_page(parameters, order) if order.is_resumable else _page(parameters, order)
 

@@ -1,6 +1,7 @@
 """The endpoint of the statistics."""
 
 import json
+from typing import Any
 
 from flask import Blueprint, Response
 
@@ -17,7 +18,11 @@ blueprint = Blueprint("statistics", __name__, url_prefix="/api/scrape-jobs")
 @operation("Failed to fetch scrape job statistics", Scope.JOBS_READ)
 def show_statistics() -> Response:
     """Show the figures of a time window, of all or some jobs, together and by group."""
-    asked = query(schemas.STATISTICS)
+    return figures_answer(query(schemas.STATISTICS))
+
+
+def figures_answer(asked: dict[str, Any]) -> Response:
+    """Answer the figures that `asked`, as `StatisticsSchema` returns it, asks for."""
     start, end = schemas.window(asked)
     figures = service.statistics(
         start,

@@ -47,6 +47,24 @@ LIST_DELIVERIES = Statement(
     ),
 )
 
+MAX_OF_JOB = 200
+"""Deliveries of one job that a list shows."""
+
+LIST_JOB_DELIVERIES = Statement(
+    "list_job_deliveries",
+    promise="The deliveries of one job to endpoints that the caller sees, newest event first, at"
+    " most MAX_OF_JOB, by the primary key. Fewer if they do not fit a page.",
+    sql=fit_page(
+        f"""SELECT d.seq, d.id, {_delivery_json("d")} AS json FROM webhook_deliveries d
+        WHERE d.job_id = %(job_id)s::uuid
+            AND EXISTS (SELECT FROM scrape_jobs j WHERE j.id = d.job_id AND {visible_rows("j")})
+            AND EXISTS (
+                SELECT FROM webhook_endpoints w WHERE w.id = d.endpoint_id AND {visible_rows("w")})
+        ORDER BY d.seq DESC, d.id LIMIT {MAX_OF_JOB}""",
+        "seq DESC, id",
+    ),
+)
+
 MAX_COUNTED = 100_000
 """Rows that the metrics count; above that they show the estimate of PostgreSQL."""
 
@@ -246,6 +264,11 @@ def list_deliveries(
     }
     rows = database.run(LIST_DELIVERIES, parameters)
     return PageRows([ListedDelivery(text, (at, id)) for at, id, text, *_ in rows], is_cut(rows))
+
+
+def list_job_deliveries(job_id: UUID) -> Sequence[str]:
+    """Return the JSON of the newest deliveries of a job."""
+    return [row[2] for row in database.run(LIST_JOB_DELIVERIES, {"job_id": str(job_id)})]
 
 
 def redeliver(endpoint_id: UUID, delivery_id: UUID) -> str | None:

@@ -23,12 +23,14 @@ from app.webhooks.settings import WebhookSettings
 P = ParamSpec("P")
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
+job_blueprint = Blueprint("job_webhooks", __name__, url_prefix="/api/scrape-jobs")
 
 
 def register(app: Flask, settings: WebhookSettings) -> None:
     """Add the webhooks' API to an application."""
     app.extensions["webhooks"] = settings
     app.register_blueprint(blueprint)
+    app.register_blueprint(job_blueprint)
 
 
 def _settings() -> WebhookSettings:
@@ -121,6 +123,13 @@ def list_deliveries(id: str) -> Response:
         before = pagination.decode(asked["cursor"], name, (datetime, UUID))
     found = service.list_deliveries(webhook_id, asked.get("status"), before, limit + 1)
     return pagination.page(name, found.rows, limit, is_cut=found.is_cut)
+
+
+@job_blueprint.get("/<id>/deliveries")
+@operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE, subject="job")
+def list_job_deliveries(id: str) -> Response:
+    """List the newest deliveries of a job with their attempts, newest event first."""
+    return response.success(f"[{','.join(service.list_job_deliveries(parse_id(id)))}]")
 
 
 @blueprint.post("/<id>/deliveries/<delivery_id>/redeliver")

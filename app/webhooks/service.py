@@ -27,6 +27,7 @@ from app.errors import (
     WebhookLimitReached,
     WebhookNotFound,
 )
+from app.jobs import service as jobs
 from app.vault import SecretUnreadableError, Vault
 from app.webhooks import bulk, delivery_queries, queries, signing
 from app.webhooks.bulk import BulkProgress, EventPosition
@@ -164,6 +165,12 @@ def list_deliveries(
     get(endpoint_id)
     newest = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
     return delivery_queries.list_deliveries(endpoint_id, status, before or newest, limit)
+
+
+def list_job_deliveries(job_id: UUID) -> Sequence[str]:
+    """Return the JSON of the newest deliveries of a job. Raises JobNotFound."""
+    jobs.get(job_id)
+    return delivery_queries.list_job_deliveries(job_id)
 
 
 @limited_per_row

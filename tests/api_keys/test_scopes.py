@@ -18,12 +18,13 @@ from support.keyed_api import (
     RouteCall,
     refusal,
 )
+from support.routes import api_rules
 
 
 def test_every_route_declares_its_scopes(api: KeyedApi) -> None:
     routes = {
         (method, rule.rule): api.app.view_functions[rule.endpoint]
-        for rule in api.app.url_map.iter_rules()
+        for rule in api_rules(api.app)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert set(routes) == set(ROUTE_CALLS) | OPEN_ROUTES

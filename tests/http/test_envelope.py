@@ -23,7 +23,6 @@ CALLS = {
     "list": ("GET", JOBS, {}, 200),
     "created": ("POST", JOBS, {"json": {"domain": "example.com"}}, 201),
     "no route": ("GET", "/nothing", {}, 404),
-    "root": ("GET", "/", {}, 404),
     "no job": ("GET", f"{JOBS}/{ID}", {}, 404),
     "no id": ("GET", f"{JOBS}/x", {}, 400),
     "wrong method": ("DELETE", JOBS, {}, 405),
@@ -42,7 +41,6 @@ CALLS = {
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/api",
         "/api/",
         "/nothing",
@@ -74,7 +72,7 @@ def test_unknown_route_is_not_found(client: FlaskClient, method: str, path: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["//", "//api/scrape-jobs", "//api//scrape-jobs//", "/api//scrape-jobs", "//healthz"]
+    "path", ["//api/scrape-jobs", "//api//scrape-jobs//", "/api//scrape-jobs", "//healthz"]
 )
 def test_double_slashes_give_no_html_or_redirect(service: Service, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)

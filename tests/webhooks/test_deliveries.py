@@ -89,6 +89,28 @@ def test_a_delivery_shows_each_attempt(
     assert (second, third) == ("", "schön")
 
 
+def test_deliveries_of_a_job_are_listed(
+    app: Flask, client: FlaskClient, receiver: Receiver
+) -> None:
+    domain = new_domain()
+    hooks = [
+        create_webhook(client, url=f"{receiver.url}/{number}", domains=[domain], statuses=statuses)
+        for number, statuses in enumerate((None, ["completed"]))
+    ]
+    job, other = (make_job(client, "completed", domain=domain) for _ in range(2))
+    path = f"/api/scrape-jobs/{job['id']}/deliveries"
+    with dispatching(app, KEY):
+        wait_until(lambda: [one["status"] for one in data(client.get(path))] == ["delivered"] * 3)
+    found = data(client.get(path))
+    assert list(found[0]) == DELIVERY_FIELDS
+    assert {one["job_id"] for one in found} == {job["id"]}
+    assert [one["body"]["new_status"] for one in found] == ["completed", "completed", "running"]
+    assert {one["webhook_id"] for one in found[:2]} == {hook["id"] for hook in hooks}
+    missing = refusal(client.get(path.replace(job["id"], hooks[0]["id"])), 404)
+    assert missing == {"success": False, "error": "Job not found"}
+    assert len(data(client.get(path.replace(job["id"], other["id"])))) == 3
+
+
 def test_an_attempt_without_a_response_shows_its_error(app: Flask, client: FlaskClient) -> None:
     made = create_webhook(client, url="http://127.0.0.1:9/")
     data(client.post(f"{WEBHOOKS}/{made['id']}/test"), 202)

@@ -1,0 +1,1 @@
+"""The web monitor: pages that show jobs, the queue, webhooks and statistics, and sign-in."""
