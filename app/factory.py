@@ -32,6 +32,8 @@ from app.jobs import outages
 from app.jobs.commands import FurtherRows
 from app.jobs.commands import commands as job_commands
 from app.jobs.routes import blueprint as jobs
+from app.openapi import routes as openapi
+from app.openapi.commands import write_document
 from app.periodic import PeriodicTask, PeriodicTasks
 from app.queue import commands as queue_commands
 from app.queue import routes as queue
@@ -146,6 +148,7 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
         lambda: shared_metrics.shared() or REGISTRY,
         [job_metrics, queue_metrics, webhook_metrics],
     )
+    openapi.register(app)
 
 
 def _create_background_runners(app: Flask, webhook: WebhookSettings, keys: ApiKeyCache) -> None:
@@ -185,6 +188,7 @@ def _commands(settings: Settings) -> list[Command]:
         audit_commands.group,
         job_commands(further_rows),
         key_commands.group,
+        write_document,
         queue_commands.group,
         sql_commands(lambda: _database_url(settings)),
         server_commands.housekeeping,
