@@ -38,6 +38,8 @@ from app.live import routes as live
 from app.live.slots import StreamSlots
 from app.monitor import routes as monitor
 from app.monitor.sessions import Sessions
+from app.openapi import routes as openapi
+from app.openapi.commands import write_document
 from app.periodic import DatabaseContext, PeriodicTask, PeriodicTasks
 from app.queue import commands as queue_commands
 from app.queue import routes as queue
@@ -160,6 +162,7 @@ def _register_endpoints(app: Flask, settings: Settings, webhook: WebhookSettings
         lambda: shared_metrics.shared() or REGISTRY,
         [job_metrics, queue_metrics, webhook_metrics],
     )
+    openapi.register(app)
 
 
 def _background(app: Flask) -> DatabaseContext:
@@ -206,6 +209,7 @@ def _commands(settings: Settings) -> list[Command]:
         audit_commands.group,
         job_commands(further_rows),
         key_commands.group,
+        write_document,
         queue_commands.group,
         sql_commands(lambda: _database_url(settings)),
         server_commands.housekeeping,

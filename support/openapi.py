@@ -1,215 +1,191 @@
-"""An OpenAPI document of the API's requests, made from the schemas of the endpoints.
+"""The OpenAPI document in tests: its operations, its schemas, and requests by its examples."""
 
-It does not describe answers: tests generate valid and almost valid requests from it.
-"""
-
+import copy
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any
 
-from marshmallow import Schema, fields
+import jsonschema_rs
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from app.http.fields import (
-    Choice,
-    Choices,
-    Document,
-    Id,
-    ListOf,
-    ListOfInQuery,
-    Pattern,
-    StrictBoolean,
-    Timestamp,
-    WholeNumber,
-)
-from app.http.pagination import Cursor
-from app.jobs import schemas as jobs
-from app.jobs.bulk_schemas import BULK_CANCEL, BULK_RETRY, BodyFilterSchema, Filter, Ids
-from app.jobs.schemas import Domain
-from app.live import schemas as live
-from app.queue import schemas as queue
-from app.statistics import schemas as statistics
-from app.webhooks import schemas as webhooks
-from app.webhooks.schemas import Target
+from app.config import Settings
+from app.factory import create_app
+from app.openapi.document import document, documented_routes
+from app.openapi.operations import operation_id
 
-KNOWN_IDS = [f"0190f3a0-0000-7000-8000-{number:012x}" for number in range(1, 41)]
-"""Ids that paths are called with, beside random ones: each names a job and a webhook."""
-
-JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+NO_DATABASE = "postgresql://127.0.0.1:1/none"
+"""The URL of a database that does not exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointInput:
-    """The query and the body that an endpoint accepts.
+@dataclass
+class Call:
+    """A request by the document. `ids` replace the examples of the path."""
 
-    With `batches` also arrays of bodies. An `endless` response has no end: generated requests ask
-    for its head only.
-    """
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    media_type: str | None = None
+    body: bytes = b""
 
-    query: Schema | None = None
-    body: Schema | None = None
-    media_type: str = JSON
-    batches: bool = False
-    endless: bool = False
+    def send(self, client: FlaskClient) -> TestResponse:
+        return client.open(
+            self.path,
+            method=self.method,
+            query_string=self.query,
+            headers=self.headers,
+            data=self.body,
+            content_type=self.media_type,
+        )
 
-
-JOBS, HOOKS = "/api/scrape-jobs", "/api/webhooks"
-ENDPOINTS: Mapping[tuple[str, str], EndpointInput] = {
-    ("GET", JOBS): EndpointInput(jobs.LIST),
-    ("POST", JOBS): EndpointInput(body=jobs.CREATE, batches=True),
-    ("GET", JOBS + "/events"): EndpointInput(live.LIST_STREAM, endless=True),
-    ("GET", JOBS + "/<id>/events"): EndpointInput(live.JOB_STREAM, endless=True),
-    ("POST", JOBS + "/cancel"): EndpointInput(body=BULK_CANCEL),
-    ("POST", JOBS + "/retry"): EndpointInput(body=BULK_RETRY),
-    ("GET", JOBS + "/<id>"): EndpointInput(jobs.SHOW),
-    ("PUT", JOBS + "/<id>"): EndpointInput(body=jobs.UPDATE),
-    ("PATCH", JOBS + "/<id>"): EndpointInput(body=jobs.PATCH, media_type=MERGE_PATCH),
-    ("DELETE", JOBS + "/<id>"): EndpointInput(jobs.CANCEL),
-    ("GET", JOBS + "/<id>/history"): EndpointInput(jobs.HISTORY),
-    ("GET", JOBS + "/<id>/queue"): EndpointInput(),
-    ("GET", JOBS + "/<id>/deliveries"): EndpointInput(),
-    ("POST", JOBS + "/<id>/retry"): EndpointInput(body=queue.RETRY),
-    ("POST", JOBS + "/<id>/release"): EndpointInput(body=queue.EMPTY),
-    ("POST", JOBS + "/<id>/heartbeat"): EndpointInput(body=queue.EMPTY),
-    ("POST", JOBS + "/next"): EndpointInput(body=queue.NEXT),
-    ("GET", JOBS + "/next"): EndpointInput(queue.UPCOMING),
-    ("GET", JOBS + "/stats"): EndpointInput(statistics.STATISTICS),
-    ("POST", HOOKS): EndpointInput(body=webhooks.NEW_ENDPOINT),
-    ("GET", HOOKS): EndpointInput(webhooks.PAGE),
-    ("GET", HOOKS + "/<id>"): EndpointInput(),
-    ("PUT", HOOKS + "/<id>"): EndpointInput(body=webhooks.EndpointSchema()),
-    ("DELETE", HOOKS + "/<id>"): EndpointInput(),
-    ("POST", HOOKS + "/<id>/rotate-secret"): EndpointInput(),
-    ("POST", HOOKS + "/<id>/test"): EndpointInput(),
-    ("GET", HOOKS + "/<id>/deliveries"): EndpointInput(webhooks.DELIVERIES),
-    ("POST", HOOKS + "/<id>/deliveries/<delivery_id>/redeliver"): EndpointInput(),
-    ("POST", HOOKS + "/<id>/redeliver"): EndpointInput(body=webhooks.REDELIVER),
-    ("POST", HOOKS + "/<id>/replay"): EndpointInput(body=webhooks.REPLAY),
-    ("GET", "/metrics"): EndpointInput(),
-    ("GET", "/healthz"): EndpointInput(),
-    ("GET", "/readyz"): EndpointInput(),
-}
-"""All endpoints of the service, by method and route."""
-
-VERSIONS = {"anyOf": [{"enum": ["*", '"1"', 'W/"2", "1"']}, {"type": "string"}]}
-HEADERS: Mapping[str, Mapping[str, Any]] = {
-    "GET": {"If-None-Match": VERSIONS},
-    "POST": {},
-    "PUT": {"If-Match": VERSIONS},
-    "PATCH": {"If-Match": VERSIONS},
-    "DELETE": {"If-Match": VERSIONS},
-}
-"""The headers of requests with each method, beside those of all requests."""
+    def with_json(self, body: Any) -> "Call":
+        """Take another body."""
+        self.body = json.dumps(body).encode()
+        return self
 
 
-def document() -> dict[str, Any]:
-    """Return the OpenAPI document."""
-    paths: dict[str, dict[str, Any]] = {}
-    for (method, rule), accepted in ENDPOINTS.items():
-        path = rule.replace("<", "{").replace(">", "}")
-        verb = "head" if accepted.endless else method.lower()
-        paths.setdefault(path, {})[verb] = _operation(method, path, accepted)
-    return {"openapi": "3.1.0", "info": {"title": "Scrape Job API", "version": "1"}, "paths": paths}
+class Operation:
+    """An operation of the document."""
 
+    def __init__(self, described: "Described", path: str, method: str) -> None:
+        self.described = described
+        self.path, self.method = path, method.upper()
+        self.object: dict[str, Any] = described.document["paths"][path][method]
+        self.id: str = self.object["operationId"]
 
-def _operation(method: str, path: str, accepted: EndpointInput) -> dict[str, Any]:
-    one_of_many = {"anyOf": [{"enum": KNOWN_IDS}, {"type": "string", "format": "uuid"}]}
-    parameters = [
-        _parameter(name, "path", one_of_many)
-        for name in ("id", "delivery_id")
-        if f"{{{name}}}" in path
-    ]
-    headers = {"X-Request-ID": {"type": "string"}, **HEADERS[method]}
-    if path.endswith(("/heartbeat", "/release")):
-        headers["X-Lease-Token"] = {"type": "string", "format": "uuid"}
-    parameters += [_parameter(name, "header", value) for name, value in headers.items()]
-    if accepted.query is not None:
-        parameters += [
-            _parameter(name, "query", value) for name, value in _properties(accepted.query).items()
-        ]
-    operation: dict[str, Any] = {
-        "parameters": parameters,
-        "responses": {"default": {"description": "anything"}},
-    }
-    if accepted.body is not None:
-        schema = _object(accepted.body)
-        if accepted.batches:
-            schema = {
-                "anyOf": [schema, {"type": "array", "items": schema, "minItems": 1, "maxItems": 5}]
-            }
-        operation["requestBody"] = {
-            "content": {accepted.media_type: {"schema": schema}},
-            "required": True,
+    def __repr__(self) -> str:
+        return self.id
+
+    @cached_property
+    def parameters(self) -> list[dict[str, Any]]:
+        return [self.described.resolve(found) for found in self.object["parameters"]]
+
+    @cached_property
+    def responses(self) -> dict[int, dict[str, Any]]:
+        responses = self.object["responses"].items()
+        return {int(status): self.described.resolve(found) for status, found in responses}
+
+    @property
+    def bodies(self) -> dict[str, Any]:
+        """The examples of the body, by name."""
+        content = self.object.get("requestBody", {}).get("content", {})
+        return {
+            name: example["value"]
+            for one in content.values()
+            for name, example in one["examples"].items()
         }
-    return operation
+
+    def examples(self, status: int) -> dict[str, Any]:
+        """Return the examples of the response bodies with `status`, by name."""
+        content = self.responses[status].get("content", {}).get("application/json", {})
+        return {name: example["value"] for name, example in content.get("examples", {}).items()}
+
+    def call(self, name: str = "") -> Call:
+        """Return the request of the examples, with the body of this name, or the first one."""
+        path = self.path
+        for parameter in self.parameters:
+            if parameter["in"] == "path":
+                path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
+        call = Call(self.method, path)
+        if self.bodies:
+            (call.media_type,) = self.object["requestBody"]["content"]
+            call.with_json(self.bodies.get(name, next(iter(self.bodies.values()))))
+        return call
+
+    def check(self, answer: TestResponse) -> None:
+        """Check that the document has this answer: its status, headers, media type and body."""
+        assert answer.status_code in self.responses, (self.id, answer.status_code, answer.text)
+        response = self.responses[answer.status_code]
+        for name, header in response["headers"].items():
+            resolved = self.described.resolve(header)
+            assert name in answer.headers or not resolved["required"], (self.id, name)
+        if "content" not in response:
+            assert answer.data == b""
+            return
+        ((media_type, content),) = response["content"].items()
+        assert answer.headers["Content-Type"] == media_type
+        if media_type == "application/json":
+            self.described.validate(content["schema"], answer.get_json())
 
 
-def _parameter(name: str, place: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+class Described:
+    """The document of an application."""
+
+    def __init__(self, app: Flask) -> None:
+        self.document = document(app)
+        self.documentation = {
+            operation_id(route.view): route.documentation for route in documented_routes(app)
+        }
+        self._closed = closed(self.document)
+
+    @cached_property
+    def operations(self) -> dict[str, Operation]:
+        """The operations by their ids."""
+        found = [
+            Operation(self, path, method)
+            for path, item in self.document["paths"].items()
+            for method in item
+        ]
+        return {operation.id: operation for operation in found}
+
+    def resolve(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the component that `found` refers to, or `found` itself."""
+        value: Any = found
+        if "$ref" in found:
+            value = self.document
+            for part in found["$ref"].removeprefix("#/").split("/"):
+                value = value[part]
+        return dict(value)
+
+    def validate(self, schema: Mapping[str, Any], value: Any) -> None:
+        """Check that `value` is valid by `schema`, and has no field that the document lacks."""
+        whole = {**closed(schema), "components": self._closed["components"]}
+        jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(value)
 
 
-def _properties(schema: Schema) -> dict[str, Any]:
-    """Return the properties of `schema` without cursors.
+def closed(node: Any) -> Any:
+    """Return a copy in which objects with named properties have no others.
 
-    A generated cursor is always refused, and the other parameters would have no effect.
+    The document leaves answers open, because later versions may add fields.
     """
-    named = {field.data_key or name: field for name, field in schema.load_fields.items()}
-    return {name: _value(field) for name, field in named.items() if not isinstance(field, Cursor)}
+    if isinstance(node, list):
+        return [closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    copied = {name: closed(value) for name, value in node.items()}
+    if copied.get("type") == "object" and isinstance(copied.get("properties"), dict):
+        copied.setdefault("additionalProperties", False)
+    return copied
 
 
-def _object(schema: Schema) -> dict[str, Any]:
-    required = [
-        field.data_key or name for name, field in schema.load_fields.items() if field.required
-    ]
-    return {
-        "type": "object",
-        "properties": _properties(schema),
-        "required": required,
-        "additionalProperties": False,
-    }
+_VOLATILE = {
+    "<id>": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    "<time>": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"),
+    "<secret>": re.compile(r"whsec_[A-Za-z0-9+/=]+"),
+    "<key>": re.compile(r"[a-z0-9]{12}"),
+    "<token>": re.compile(r"[A-Za-z0-9_-]{32}"),
+}
 
 
-def _value(field: fields.Field[Any]) -> dict[str, Any]:
-    schema = _kind(field)
-    return {"anyOf": [schema, {"type": "null"}]} if field.allow_none else schema
+def folded(value: Any) -> Any:
+    """Return `value` without what differs in each run: ids, times, secrets."""
+    if isinstance(value, dict):
+        return {name: folded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [folded(one) for one in value]
+    if isinstance(value, str):
+        for name, pattern in _VOLATILE.items():
+            if pattern.fullmatch(value):
+                return name
+    return copy.copy(value)
 
 
-def _kind(field: fields.Field[Any]) -> dict[str, Any]:
-    match field:
-        case WholeNumber():
-            return {"type": "integer", "minimum": field.low, "maximum": field.high}
-        case Ids():
-            return {"type": "array", "items": {"enum": KNOWN_IDS}, "minItems": 1, "maxItems": 5}
-        case Filter():
-            return {**_object(BodyFilterSchema()), "minProperties": 1}
-        case Document():
-            return {"type": "object"}
-        case Id():
-            return {"type": "string", "format": "uuid"}
-        case Timestamp():
-            return {"type": "string", "format": "date-time"}
-        case statistics.TimeZone():
-            return {"enum": ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"]}
-        case Choices():
-            return {"enum": [*field.choices, ",".join(field.choices)]}
-        case Choice():
-            return {"enum": list(field.choices)}
-        case StrictBoolean():
-            return {"type": "boolean"}
-        case ListOfInQuery():
-            return _kind(field.item)
-        case ListOf():
-            return {"type": "array", "items": _kind(field.item), "minItems": 1, "maxItems": 5}
-        case Domain():
-            return {"type": "string", "format": "hostname"}
-        case Target():
-            return {
-                "enum": [
-                    "http://93.184.216.34/hook",
-                    "https://[2606:2800:21f:cb07::1]/hook",
-                    "http://127.0.0.1/",
-                ]
-            }
-        case Pattern():
-            return {"type": "string", "pattern": "^[a-z]{1,9}$"}
-        case _:
-            return {"type": "string"}
+@cache
+def described() -> Described:
+    """Return the document of an application that has no database."""
+    return Described(create_app(Settings(auth="off", database_url=NO_DATABASE)))

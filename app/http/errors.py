@@ -167,27 +167,32 @@ def error_response(error: errors.ScrapeJobError) -> Response:
     A view may return it instead of raising `error`: then an idempotent view keeps its work and
     its answer, which an exception would roll back.
     """
-    answer = answer_to(error)
     if isinstance(error, errors.DatabaseFailure):
         log_failure(
             log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__
         )
+    return _response(describe(error))
+
+
+def describe(error: errors.ScrapeJobError | HTTPException) -> ErrorResponse:
+    """Return the status, texts and headers of the answer to `error`, in the current request."""
+    if isinstance(error, errors.ScrapeJobError):
+        return ERROR_RESPONSES[type(error)](error)
+    status = error.code or 500
+    text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
+    headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
+    return ErrorResponse(status, text, details, headers)
+
+
+def _response(answer: ErrorResponse) -> Response:
     return failure(answer.status, answer.error, answer.details, answer.headers)
-
-
-def answer_to(error: errors.ScrapeJobError) -> ErrorResponse:
-    """Return the status and the texts of the answer to `error`."""
-    return ERROR_RESPONSES[type(error)](error)
 
 
 def http_error_response(error: HTTPException) -> Response:
     """Return the answer to an exception of Werkzeug."""
-    status = error.code or 500
-    if status >= 500:
+    if (error.code or 500) >= 500:
         return unexpected_error_response(error)
-    text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
-    headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
-    return failure(status, text, details, headers)
+    return _response(describe(error))
 
 
 def unexpected_error_response(error: Exception) -> Response:

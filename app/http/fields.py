@@ -1,11 +1,14 @@
-"""Marshmallow fields with the API's error texts, and the schema that reports faults in order."""
+"""Marshmallow fields with the API's error texts, and the schema that reports faults in order.
+
+The `metadata` of a field is its JSON Schema in the OpenAPI document.
+"""
 
 import functools
 import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, missing
 
@@ -28,8 +31,23 @@ def must(phrase: str) -> dict[str, Any]:
     )
 
 
+def with_schema(options: Mapping[str, Any], **json_schema: Any) -> dict[str, Any]:
+    """Return a field's `options` with its JSON Schema, which metadata of the options overrides."""
+    return {**options, "metadata": {**json_schema, **options.get("metadata", {})}}
+
+
+def about(description: str, **json_schema: Any) -> dict[str, Any]:
+    """Return the options of a field that describe it in the OpenAPI document."""
+    return {"metadata": {"description": description, **json_schema}}
+
+
 class StrictSchema(Schema):
-    """A schema that refuses unknown names and reports all faults in the order of its fields."""
+    """A schema that refuses unknown names and reports all faults in the order of its fields.
+
+    `title` is its name in the OpenAPI document; without one it has the name of the class.
+    """
+
+    title: ClassVar[str] = ""
 
     @functools.cached_property
     def sanitised(self) -> frozenset[str]:
@@ -87,7 +105,8 @@ class WholeNumber(fields.Field[int]):
 
     def __init__(self, low: int, high: int, *, phrase: str | None = None, **options: Any) -> None:
         super().__init__(
-            error_messages=must(phrase or f"be an integer from {low} to {high}"), **options
+            error_messages=must(phrase or f"be an integer from {low} to {high}"),
+            **with_schema(options, type="integer", minimum=low, maximum=high),
         )
         self.low = low
         self.high = high
@@ -111,7 +130,10 @@ class Document(fields.Field[dict[str, Any]]):
     """Any JSON object."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be an object"), **options)
+        super().__init__(
+            error_messages=must("be an object"),
+            **with_schema(options, type="object", additionalProperties=True),
+        )
 
     def _deserialize(
         self,
@@ -129,7 +151,10 @@ class Id(fields.Field[uuid.UUID]):
     """A UUID of any version, in the form of 36 characters."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be a UUID"), **options)
+        super().__init__(
+            error_messages=must("be a UUID"),
+            **with_schema(options, type="string", format="uuid"),
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> uuid.UUID:
         if not isinstance(value, str) or not _UUID.fullmatch(value):
@@ -143,7 +168,7 @@ class Timestamp(fields.Field[datetime]):
     def __init__(self, **options: Any) -> None:
         super().__init__(
             error_messages=must("be an ISO 8601 timestamp such as 2024-01-01T10:00:00.000Z"),
-            **options,
+            **with_schema(options, type="string", format="date-time"),
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
@@ -169,7 +194,11 @@ class Choice(fields.Field[str]):
     """One of a few strings."""
 
     def __init__(self, *choices: str, **options: Any) -> None:
-        super().__init__(error_messages=must(f"be one of {', '.join(choices)}"), **options)
+        values = [str(choice) for choice in choices] + [None] * bool(options.get("allow_none"))
+        super().__init__(
+            error_messages=must(f"be one of {', '.join(choices)}"),
+            **with_schema(options, type="string", enum=values),
+        )
         self.choices = choices
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -180,6 +209,12 @@ class Choice(fields.Field[str]):
 
 class Choices(Choice):
     """Several of a few strings, separated by commas."""
+
+    def __init__(self, *choices: str, **options: Any) -> None:
+        super().__init__(*choices, **options)
+        one = {name: self.metadata[name] for name in ("type", "enum")}
+        own = options.get("metadata", {})
+        self.metadata = {"type": "array", "items": one, "minItems": 1, **own}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         return [
@@ -192,7 +227,10 @@ class Pattern(fields.Field[str]):
     """A string that matches a regular expression and holds no credential."""
 
     def __init__(self, pattern: str, *, phrase: str, **options: Any) -> None:
-        super().__init__(error_messages=must(phrase), **options)
+        super().__init__(
+            error_messages=must(phrase),
+            **with_schema(options, type="string", pattern=f"^{pattern}$"),
+        )
         self.pattern = re.compile(pattern, re.ASCII)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -207,7 +245,10 @@ class StorableText(fields.Field[str]):
     """Any string that PostgreSQL can store; for comparison with stored values."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be UTF-8 text without NUL characters"), **options)
+        super().__init__(
+            error_messages=must("be UTF-8 text without NUL characters"),
+            **with_schema(options, type="string"),
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or _UNSTORABLE.search(value):
@@ -219,7 +260,9 @@ class StrictBoolean(fields.Field[bool]):
     """``true`` or ``false``; numbers that Python takes for equal are refused."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be true or false"), **options)
+        super().__init__(
+            error_messages=must("be true or false"), **with_schema(options, type="boolean")
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -232,7 +275,10 @@ class ListOf(fields.Field[list[str]]):
 
     def __init__(self, item: fields.Field[str], phrase: str, **options: Any) -> None:
         super().__init__(
-            error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"), **options
+            error_messages=must(f"be null or a list of 1 to {MAX_CHOICES} {phrase}"),
+            **with_schema(
+                options, type="array", items=item.metadata, minItems=1, maxItems=MAX_CHOICES
+            ),
         )
         self.item = item
 
@@ -261,7 +307,7 @@ class Message(fields.Field[str]):
     safe = staticmethod(sanitise)
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be a string"), **options)
+        super().__init__(error_messages=must("be a string"), **with_schema(options, type="string"))
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
@@ -275,7 +321,7 @@ class Name(Message):
     safe = staticmethod(one_line)
 
     def __init__(self, max_length: int = 200, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**with_schema(options, minLength=1, maxLength=max_length))
         self.error_messages.update(must(f"be 1 to {max_length} visible characters"))
         self.max_length = max_length
 

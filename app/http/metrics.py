@@ -11,7 +11,16 @@ from prometheus_client.registry import Collector
 
 from app.api_keys.scopes import Scope
 from app.errors import DatabaseFailure, DatabaseUnavailable
+from app.http.documentation import Content, documented
 from app.http.operation import operation
+
+_TEXT = Content(
+    "The metrics in the text format of Prometheus.",
+    media_type=CONTENT_TYPE_LATEST,
+    schema={"type": "string"},
+    example="# HELP scrape_jobs_database_up Whether the database answers\n"
+    "# TYPE scrape_jobs_database_up gauge\nscrape_jobs_database_up 1.0\n",
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +42,7 @@ def register(
 
     @blueprint.get("/metrics")
     @operation("Failed to read the metrics", Scope.METRICS_READ)
+    @documented(_TEXT)
     def metrics() -> Response:
         """Show all metrics as of now."""
         registry = CollectorRegistry()

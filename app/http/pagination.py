@@ -16,17 +16,20 @@ from marshmallow import ValidationError, fields
 
 from app.errors import InvalidInput
 from app.http import response
-from app.http.fields import QueryNumber
+from app.http.fields import QueryNumber, about
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_CURSOR_LENGTH = 500
 INVALID_CURSOR = "must be the next_cursor of a page of the same list"
+INVALID = InvalidInput(f"Invalid cursor: {INVALID_CURSOR}")
 
 
 def limit_field() -> QueryNumber:
     """Return the schema field for the size of a page."""
-    return QueryNumber(1, MAX_LIMIT, load_default=DEFAULT_LIMIT)
+    description = "The maximum number of rows on the page."
+    metadata = {"description": description}
+    return QueryNumber(1, MAX_LIMIT, load_default=DEFAULT_LIMIT, metadata=metadata)
 
 
 class Row(Protocol):
@@ -107,6 +110,18 @@ def _from_text(value: Any, kind: type) -> Any:
 
 class Cursor(fields.String):
     """A cursor in a query string."""
+
+    def __init__(self, example_list: str, *example_position: Any) -> None:
+        """Take the name of a list, and a position in it, for the example in the documentation."""
+        example = encode(example_list, example_position)
+        super().__init__(
+            **about(
+                "The next_cursor of the page before.",
+                minLength=1,
+                maxLength=MAX_CURSOR_LENGTH,
+                examples=[example],
+            )
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not value or len(value) > MAX_CURSOR_LENGTH:

@@ -9,7 +9,10 @@ POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 def add(context: RequestContext, response: Response) -> None:
-    """Add the headers that limit what browsers and caches do with an answer."""
+    """Add the headers that limit what browsers and caches do with an answer.
+
+    Those that the view has set stay.
+    """
     headers = response.headers
     # `add` skips the search for an earlier value that setting would do; there is none yet.
     headers.add("X-Content-Type-Options", "nosniff")

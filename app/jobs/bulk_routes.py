@@ -11,7 +11,7 @@ from app.api_keys.scopes import Scope
 from app.errors import JobNotFound
 from app.http import response
 from app.http.body import json_body
-from app.http.errors import answer_to
+from app.http.errors import describe
 from app.http.operation import operation
 from app.http.provenance import provenance
 from app.idempotency.decorator import idempotent_in_steps
@@ -74,7 +74,7 @@ def _shown(outcome: BulkOutcome, done: str) -> dict[str, Any]:
     """Return the JSON form of an outcome; its error is that of the request for one job."""
     shown: dict[str, Any] = {"id": str(outcome.id), "outcome": done}
     if outcome.refusal is not None:
-        answer = answer_to(outcome.refusal)
+        answer = describe(outcome.refusal)
         is_missing = isinstance(outcome.refusal, JobNotFound)
         shown.update(outcome="not_found" if is_missing else "refused", error=answer.error)
         if answer.details is not None:

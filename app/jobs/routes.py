@@ -7,18 +7,29 @@ from uuid import UUID
 from flask import Blueprint, Flask, Response, current_app
 
 from app.api_keys.scopes import Scope
+from app.errors import DocumentTooLarge, LeaseLost, NotCancellable, VersionMismatch
 from app.http import pagination, response
 from app.http.access import reauthenticate, require_scope
 from app.http.body import MERGE_PATCH, json_body
 from app.http.connection import client_disconnected
 from app.http.context import current_context
+from app.http.documentation import Body, Success, documented, invalid
+from app.http.documented_headers import (
+    ETAG,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LEASE_TOKEN,
+    LOCATION,
+    NOT_MODIFIED,
+)
 from app.http.fields import parse_id
 from app.http.operation import RateLimitClass, operation
 from app.http.preconditions import etag, is_known, known_tags, known_versions
 from app.http.provenance import provenance
 from app.http.query import query
 from app.idempotency.decorator import idempotent
-from app.jobs import schemas, service, watching
+from app.jobs import answers, schemas, service, watching
+from app.jobs.documents import MAX_DOCUMENT_BYTES
 from app.jobs.list_queries import ORDERS, ListOrder
 from app.jobs.responses import job_answer, preconditions
 from app.jobs.resuming import ResumePoint
@@ -28,6 +39,7 @@ from app.waiting import NothingYet, WaitingRequests
 blueprint = Blueprint("jobs", __name__, url_prefix="/api/scrape-jobs")
 
 UPDATED_MESSAGE = "Job updated successfully"
+CANCELLED_MESSAGE = "Job cancelled successfully"
 
 
 def register(app: Flask, waiting: WaitingRequests) -> None:
@@ -43,6 +55,17 @@ def register(app: Flask, waiting: WaitingRequests) -> None:
 
 @blueprint.get("")
 @operation("Failed to list scrape jobs", Scope.JOBS_READ)
+@documented(
+    Success(answers.JOB, is_page=True, name="jobs"),
+    Success(
+        answers.SELECTED_FIELDS,
+        is_page=True,
+        name="selected-fields",
+        query={"fields": "id,status"},
+    ),
+    query=schemas.LIST,
+    raises=(pagination.INVALID,),
+)
 def list_jobs() -> Response:
     """List jobs, page by page."""
     return list_answer(query(schemas.LIST))
@@ -80,6 +103,16 @@ def _resumable_page(parameters: dict[str, Any], order: ListOrder) -> Response:
 
 @blueprint.post("")
 @operation("Failed to create scrape job", Scope.JOBS_WRITE, rate_limit=RateLimitClass.CREATIONS)
+@documented(
+    Success(answers.JOB, 201, headers=(LOCATION, ETAG), changes=answers.CREATED, name="job"),
+    Success(answers.JOB, 201, is_list=True, changes=answers.CREATED, name="batch"),
+    body=Body(
+        schemas.CREATE,
+        {"job": answers.NEW_JOB, "batch": [answers.NEW_JOB]},
+        max_batch=schemas.MAX_BATCH,
+    ),
+    raises=(invalid(schemas.CREATE, "domain"), DocumentTooLarge("config", MAX_DOCUMENT_BYTES)),
+)
 @idempotent()
 def create_jobs() -> Response:
     """Create one job, or all jobs of an array."""
@@ -95,6 +128,11 @@ def create_jobs() -> Response:
 
 @blueprint.get("/<id>")
 @operation("Failed to fetch scrape job", Scope.JOBS_READ, subject="job")
+@documented(
+    Success(answers.JOB, headers=(ETAG,)),
+    NOT_MODIFIED,
+    headers=(IF_NONE_MATCH,),
+)
 def get_job(id: str) -> Response:
     """Show a job; with `wait_seconds`, when it is over or has changed, or when the time is up."""
     job_id = parse_id(id)
@@ -123,6 +161,12 @@ def _wait(job_id: UUID, parameters: Mapping[str, Any]) -> None:
 @operation(
     "Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
 )
+@documented(
+    Success(answers.JOB, message=UPDATED_MESSAGE, headers=(ETAG,), changes=answers.UPDATED),
+    body=Body(schemas.UPDATE, answers.UPDATE_EXAMPLES, echoes=answers.JOB),
+    headers=(IF_MATCH, LEASE_TOKEN),
+    raises=answers.REFUSED_UPDATES,
+)
 def update_job(id: str) -> Response:
     """Update a job: new stats replace the old ones, metadata is merged."""
     job_id, body = parse_id(id), json_body(sanitised=schemas.UPDATE.sanitised)
@@ -136,6 +180,12 @@ def update_job(id: str) -> Response:
 @blueprint.patch("/<id>")
 @operation(
     "Failed to update scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
+)
+@documented(
+    Success(answers.JOB, message=UPDATED_MESSAGE, headers=(ETAG,), changes=answers.MOVED),
+    body=Body(schemas.PATCH, {"move": {"priority": 9}}, MERGE_PATCH, echoes=answers.JOB),
+    headers=(IF_MATCH, LEASE_TOKEN),
+    raises=answers.REFUSED_PATCHES,
 )
 def patch_job(id: str) -> Response:
     """Update a job, or its place in the queue, by a JSON Merge Patch."""
@@ -156,16 +206,33 @@ def _authorised(fields: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.delete("/<id>")
 @operation("Failed to cancel scrape job", Scope.JOBS_CANCEL, subject="job")
+@documented(
+    Success(
+        answers.JOB,
+        message=CANCELLED_MESSAGE,
+        headers=(ETAG,),
+        changes=answers.CANCELLED,
+        query={"reason": "User requested cancellation"},
+    ),
+    query=schemas.CANCEL,
+    headers=(IF_MATCH, LEASE_TOKEN),
+    raises=(NotCancellable("completed"), LeaseLost(), VersionMismatch()),
+)
 def cancel_job(id: str) -> Response:
     """Cancel a job."""
     job_id, reason = parse_id(id), query(schemas.CANCEL)["reason"]
     return job_answer(
-        service.cancel(job_id, reason, preconditions(), provenance()), "Job cancelled successfully"
+        service.cancel(job_id, reason, preconditions(), provenance()), CANCELLED_MESSAGE
     )
 
 
 @blueprint.get("/<id>/history")
 @operation("Failed to fetch scrape job history", Scope.JOBS_READ, subject="job")
+@documented(
+    Success(answers.EVENT, is_page=True, query={"cursor": answers.EVENT_CURSOR}),
+    query=schemas.HISTORY,
+    raises=(pagination.INVALID,),
+)
 def job_history(id: str) -> Response:
     """Show the events of a job, oldest first."""
     job_id, parameters = parse_id(id), query(schemas.HISTORY)

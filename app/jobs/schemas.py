@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import uuid_utils.compat
@@ -24,8 +24,10 @@ from app.http.fields import (
     StrictSchema,
     Timestamp,
     WholeNumber,
+    about,
     must,
     object_of,
+    with_schema,
 )
 from app.jobs.comparisons import QUEUE_FIELDS
 from app.jobs.list_queries import ORDERS, JobFilters
@@ -35,9 +37,13 @@ from app.jobs.states import Status, allowed_transitions
 from app.jobs.watching import Until
 from app.text import hosts
 
+JOB_ID = "123e4567-e89b-12d3-a456-426614174000"
+"""The id of the job in examples."""
+
 MAX_BATCH = 1000
 MAX_WAIT_SECONDS = 20
 MAX_DELAY_SECONDS = 365 * 24 * 3600
+HOST = {"type": "string", "format": "host", "examples": ["example.com"]}
 JOB_TYPE = {
     "pattern": r"[A-Za-z0-9_.:-]{1,64}",
     "phrase": "be 1 to 64 letters, digits, '_', '.', ':' or '-'",
@@ -49,7 +55,7 @@ class Domain(fields.Field[str]):
 
     def __init__(self, **options: Any) -> None:
         rule = "be a host name such as example.com, without scheme, port or path"
-        super().__init__(error_messages=must(rule), **options)
+        super().__init__(error_messages=must(rule), **with_schema(options, **HOST))
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         host = hosts.normalise(value) if isinstance(value, str) else None
@@ -126,13 +132,15 @@ def _shown(value: Any) -> Any:
 class UpdateSchema(StrictSchema):
     """The body of PUT: UpdateScrapeJobOptions of the reference."""
 
+    title = "UpdateJob"
+
     status = Choice(*Status)
-    error_message = Message(allow_none=True)
-    stats = Document()
+    error_message = Message(allow_none=True, **about("Sanitised; null clears it."))
+    stats = Document(**about("Replaces the stats."))
     retry_count = WholeNumber(0, MAX_INTEGER, phrase="be a non-negative integer")
     started_at = Timestamp(allow_none=True)
     completed_at = Timestamp(allow_none=True)
-    metadata = Document()
+    metadata = Document(**about("Merged at the top level."))
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the fields to update, at least one.
@@ -161,10 +169,14 @@ class UpdateSchema(StrictSchema):
 class PatchSchema(UpdateSchema):
     """The body of PATCH: the fields of PUT, and the fields that decide when the job is claimed."""
 
-    priority = WholeNumber(1, MAX_PRIORITY)
+    title = "PatchJob"
+
+    stats = Document(**about("Merged in depth; null removes a key."))
+    metadata = Document(**about("Merged in depth; null removes a key."))
+    priority = WholeNumber(1, MAX_PRIORITY, **about("Higher comes first."))
     max_retries = WholeNumber(0, MAX_MAX_RETRIES)
-    config = Config()
-    scheduled_for = Timestamp(allow_none=True)
+    config = Config(**about("Merged in depth; null removes a key."))
+    scheduled_for = Timestamp(allow_none=True, **about("When the job becomes due; null for now."))
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the fields to update, at least one.
@@ -183,15 +195,21 @@ class PatchSchema(UpdateSchema):
 class CreateSchema(StrictSchema):
     """A new job."""
 
+    title = "NewJob"
+
     domain = Domain(required=True)
     job_type = Pattern(**JOB_TYPE, load_default="domain_scrape")
     priority = WholeNumber(1, MAX_PRIORITY, load_default=5)
     max_retries = WholeNumber(0, MAX_MAX_RETRIES, load_default=3)
     config = Config(load_default=dict)
     metadata = Document(load_default=dict)
-    domain_id = Id()
-    customer_config_id = Id(allow_none=True, load_default=None)
-    scheduled_for = Timestamp(allow_none=True, load_default=None)
+    domain_id = Id(**about("By default the UUIDv5 of the domain in the DNS namespace."))
+    customer_config_id = Id(
+        allow_none=True, load_default=None, **about("By default the customer of the API key.")
+    )
+    scheduled_for = Timestamp(
+        allow_none=True, load_default=None, **about("When the job becomes due; null for now.")
+    )
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the fields of the new job, with its ids, as JSON values.
@@ -220,21 +238,24 @@ class ShowSchema(StrictSchema):
 class CancelSchema(StrictSchema):
     """The query parameters of a cancellation."""
 
-    reason = Message(load_default="")
+    reason = Message(
+        load_default="",
+        **about("Becomes a part of error_message.", examples=["User requested cancellation"]),
+    )
 
 
 class FilterSchema(StrictSchema):
     """The query parameters that say which jobs are meant."""
 
-    status = Choices(*Status)
+    status = Choices(*Status, **about("Jobs in one of these statuses."))
     domain = Domain()
-    job_type = Pattern(**JOB_TYPE)
+    job_type = Pattern(**JOB_TYPE, **about("Jobs of this type.", examples=["domain_scrape"]))
     customer_config_id = Id()
-    tag = StorableText()
-    created_after = QueryTimestamp()
-    created_before = QueryTimestamp()
-    updated_after = QueryTimestamp()
-    updated_before = QueryTimestamp()
+    tag = StorableText(**about("Jobs with this text in metadata.tags.", examples=["ecommerce"]))
+    created_after = QueryTimestamp(**about("Created at this time or later."))
+    created_before = QueryTimestamp(**about("Created before this time."))
+    updated_after = QueryTimestamp(**about("Updated at this time or later."))
+    updated_before = QueryTimestamp(**about("Updated before this time."))
 
 
 class StatusChoices(Choices):
@@ -254,23 +275,24 @@ class ShownFields(Choices):
     """The names of the fields to show of each job, in the parameter ``fields``."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(*FIELDS, data_key="fields", **options)
+        shown = about("Answer with these fields alone.", examples=[["id", "status", "updated_at"]])
+        super().__init__(*FIELDS, data_key="fields", **shown, **options)
 
 
 class ListSchema(FilterSchema):
     """The query parameters of the list of jobs."""
 
     shown_fields = ShownFields(load_default=FIELDS)
-    sort = Choice(*ORDERS, load_default="-created_at")
+    sort = Choice(*ORDERS, load_default="-created_at", **about("A minus sign: newest first."))
     limit = pagination.limit_field()
-    cursor = pagination.Cursor()
+    cursor = pagination.Cursor("-created_at", datetime(2024, 1, 1, 10, tzinfo=UTC), JOB_ID)
 
 
 class HistorySchema(StrictSchema):
     """The query parameters of a job's history."""
 
     limit = pagination.limit_field()
-    cursor = pagination.Cursor()
+    cursor = pagination.Cursor(f"history {JOB_ID}", 1)
 
 
 FIXED = FixedSchema()

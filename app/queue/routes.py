@@ -10,11 +10,13 @@ from uuid import UUID
 from flask import Blueprint, Flask, Response, current_app
 
 from app.api_keys.scopes import Scope
-from app.errors import TransitionRefused
+from app.errors import LeaseLost, TransitionRefused, VersionMismatch
 from app.http import response
 from app.http.access import reauthenticate
 from app.http.body import json_body, optional_json_body
 from app.http.connection import client_disconnected
+from app.http.documentation import Body, Success, documented, invalid
+from app.http.documented_headers import ETAG, IF_MATCH, LEASE_TOKEN
 from app.http.errors import error_response
 from app.http.fields import object_of, parse_id
 from app.http.operation import operation
@@ -22,17 +24,23 @@ from app.http.preconditions import required_lease_token
 from app.http.provenance import provenance
 from app.http.query import query
 from app.idempotency.decorator import idempotent, once
+from app.jobs import answers as job_answers
 from app.jobs import leases
 from app.jobs.change_request import Retry
 from app.jobs.representation import Representation
 from app.jobs.responses import job_answer, preconditions
-from app.queue import schemas, service
+from app.queue import answers, schemas, service
 from app.queue.claims import ClaimedJob, ClaimFilter, ClaimRequest
 from app.queue.service import WaitingClient
 from app.vault import Vault
 from app.waiting import WaitingRequests
 
 blueprint = Blueprint("queue", __name__, url_prefix="/api/scrape-jobs")
+
+RETRIED_MESSAGE = "Job queued for retry"
+RELEASED_MESSAGE = "Job released successfully"
+
+_NO_TOKEN = LeaseLost("X-Lease-Token must carry the lease_token that came with the job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,11 @@ def _queue() -> _Queue:
 
 @blueprint.post("/next")
 @operation("Failed to take scrape jobs", Scope.QUEUE_WORK)
+@documented(
+    Success(answers.CLAIMED_JOB, is_list=True),
+    body=Body(schemas.NEXT, {"claim": {"worker_id": "worker-1", "lease_seconds": 60}}),
+    raises=(invalid(schemas.NEXT, "worker_id"),),
+)
 def claim_jobs() -> Response:
     """Claim the jobs that come next, or wait for some."""
     body = object_of(json_body(sanitised=schemas.NEXT.sanitised))
@@ -122,6 +135,9 @@ def _job_list(jobs: Sequence[str]) -> Response:
 
 @blueprint.get("/next")
 @operation("Failed to fetch the next scrape jobs", Scope.JOBS_READ, Scope.QUEUE_WORK)
+@documented(
+    Success(job_answers.JOB, is_list=True, changes=job_answers.PENDING), query=schemas.UPCOMING
+)
 def list_upcoming_jobs() -> Response:
     """List the jobs that come next, without claiming them."""
     fields = query(schemas.UPCOMING)
@@ -131,6 +147,7 @@ def list_upcoming_jobs() -> Response:
 
 @blueprint.get("/<id>/queue")
 @operation("Failed to fetch the place in the queue", Scope.JOBS_READ, subject="job")
+@documented(Success(answers.POSITION))
 def get_position(id: str) -> Response:
     """Show the position of a job in the queue, and why it has not started."""
     position = service.position(parse_id(id), _queue().settings.domain_limit)
@@ -139,6 +156,12 @@ def get_position(id: str) -> Response:
 
 @blueprint.post("/<id>/heartbeat")
 @operation("Failed to extend the lease", Scope.QUEUE_WORK, subject="job")
+@documented(
+    Success(job_answers.JOB, headers=(ETAG,), changes=answers.LEASED),
+    body=Body(schemas.EMPTY, {"nothing": {}}, is_optional=True),
+    headers=(LEASE_TOKEN,),
+    raises=(_NO_TOKEN,),
+)
 @idempotent()
 def heartbeat(id: str) -> Response:
     """Extend the lease of a job."""
@@ -151,6 +174,17 @@ def heartbeat(id: str) -> Response:
 @operation(
     "Failed to retry scrape job", Scope.JOBS_WRITE, with_lease=Scope.QUEUE_WORK, subject="job"
 )
+@documented(
+    Success(job_answers.JOB, message=RETRIED_MESSAGE, headers=(ETAG,), changes=answers.RETRIED),
+    body=Body(schemas.RETRY, {"later": {"delay_seconds": 300}}, is_optional=True),
+    headers=(IF_MATCH, LEASE_TOKEN),
+    raises=(
+        TransitionRefused("completed", "pending"),
+        TransitionRefused("failed", "pending", (3, 3)),
+        LeaseLost(),
+        VersionMismatch(),
+    ),
+)
 @idempotent()
 def retry_job(id: str) -> Response:
     """Return a failed job to pending; with the lease token, a running job."""
@@ -159,7 +193,7 @@ def retry_job(id: str) -> Response:
     outcome = _retry(job_id, fields)
     if isinstance(outcome, TransitionRefused):
         return error_response(outcome)  # not raised: the attempt stays ended as failed
-    return job_answer(outcome, "Job queued for retry")
+    return job_answer(outcome, RETRIED_MESSAGE)
 
 
 def _retry(job_id: UUID, fields: Mapping[str, Any]) -> Representation | TransitionRefused:
@@ -174,6 +208,12 @@ def _retry(job_id: UUID, fields: Mapping[str, Any]) -> Representation | Transiti
 
 @blueprint.post("/<id>/release")
 @operation("Failed to release scrape job", Scope.QUEUE_WORK, subject="job")
+@documented(
+    Success(job_answers.JOB, message=RELEASED_MESSAGE, headers=(ETAG,), changes=answers.RELEASED),
+    body=Body(schemas.EMPTY, {"nothing": {}}, is_optional=True),
+    headers=(IF_MATCH, LEASE_TOKEN),
+    raises=(_NO_TOKEN, VersionMismatch()),
+)
 @idempotent()
 def release_job(id: str) -> Response:
     """Return a running job to pending, unfinished and without counting a retry."""
@@ -181,4 +221,4 @@ def release_job(id: str) -> Response:
     schemas.EMPTY.parse(object_of(optional_json_body()))
     required_lease_token()
     job = leases.release(job_id, preconditions(), provenance())
-    return job_answer(job, "Job released successfully")
+    return job_answer(job, RELEASED_MESSAGE)

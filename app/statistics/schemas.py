@@ -7,7 +7,16 @@ from zoneinfo import ZoneInfo
 from marshmallow import fields
 
 from app.errors import InvalidInput
-from app.http.fields import Choice, Id, Pattern, QueryTimestamp, StrictSchema, must
+from app.http.fields import (
+    Choice,
+    Id,
+    Pattern,
+    QueryTimestamp,
+    StrictSchema,
+    about,
+    must,
+    with_schema,
+)
 from app.jobs.schemas import JOB_TYPE, Domain
 from app.statistics import time_zones
 from app.statistics.figures_sql import GROUPS
@@ -19,7 +28,8 @@ class TimeZone(fields.Field[ZoneInfo]):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            error_messages=must("be an IANA time zone such as Europe/Berlin"), **options
+            error_messages=must("be an IANA time zone such as Europe/Berlin"),
+            **with_schema(options, type="string", format="time-zone", examples=["Europe/Berlin"]),
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> ZoneInfo:
@@ -32,13 +42,15 @@ class TimeZone(fields.Field[ZoneInfo]):
 # Made from a dictionary because `from` is a reserved word in Python.
 StatisticsSchema: type[StrictSchema] = StrictSchema.from_dict(  # type: ignore[assignment]
     {
-        "from": QueryTimestamp(),
-        "to": QueryTimestamp(),
+        "from": QueryTimestamp(**about("The start of the window; without it, all time before.")),
+        "to": QueryTimestamp(
+            **about("The end of the window, exclusive.", examples=["2024-01-02T00:00:00.000Z"])
+        ),
         "domain": Domain(),
-        "job_type": Pattern(**JOB_TYPE),
+        "job_type": Pattern(**JOB_TYPE, **about("Jobs of this type.", examples=["domain_scrape"])),
         "customer_config_id": Id(),
-        "group_by": Choice(*GROUPS),
-        "timezone": TimeZone(),
+        "group_by": Choice(*GROUPS, **about("Answer the same figures for each group, too.")),
+        "timezone": TimeZone(**about("The zone of hours and days; by default UTC.")),
     },
     name="StatisticsSchema",
 )

@@ -11,19 +11,26 @@ from flask import Blueprint, Flask, Response, current_app
 from uuid_utils.compat import uuid7
 
 from app.api_keys.scopes import Scope
+from app.config import Settings
+from app.errors import DeliveryNotFound, InvalidInput, WebhookInactive, WebhookLimitReached
 from app.http import pagination, response
 from app.http.body import json_body
+from app.http.documentation import Body, Success, documented, invalid
+from app.http.documented_headers import LOCATION
 from app.http.fields import object_of, parse_id
 from app.http.operation import operation
 from app.http.query import query
 from app.idempotency.decorator import once
-from app.webhooks import schemas, service
+from app.webhooks import answers, schemas, service
 from app.webhooks.settings import WebhookSettings
 
 P = ParamSpec("P")
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/api/webhooks")
 job_blueprint = Blueprint("job_webhooks", __name__, url_prefix="/api/scrape-jobs")
+
+UPDATED_MESSAGE = "Webhook updated successfully"
+DELETED_MESSAGE = "Webhook deleted successfully"
 
 
 def register(app: Flask, settings: WebhookSettings) -> None:
@@ -50,6 +57,14 @@ def _idempotent(view: Callable[P, Response]) -> Callable[P, Response]:
 
 @blueprint.post("")
 @operation("Failed to create webhook", Scope.WEBHOOKS_MANAGE)
+@documented(
+    Success(answers.ENDPOINT_WITH_SECRET, 201, headers=(LOCATION,)),
+    body=Body(schemas.NEW_ENDPOINT, {"endpoint": answers.NEW_ENDPOINT}),
+    raises=(
+        invalid(schemas.NEW_ENDPOINT, "url"),
+        WebhookLimitReached(Settings().webhook_limit),
+    ),
+)
 @_idempotent
 def create_webhook() -> Response:
     """Create an endpoint; only this response and that of a rotation show its secret."""
@@ -63,6 +78,11 @@ def create_webhook() -> Response:
 
 @blueprint.get("")
 @operation("Failed to list webhooks", Scope.WEBHOOKS_MANAGE)
+@documented(
+    Success(answers.ENDPOINT, is_page=True),
+    query=schemas.PAGE,
+    raises=(pagination.INVALID,),
+)
 def list_webhooks() -> Response:
     """List the endpoints, oldest first."""
     asked = query(schemas.PAGE)
@@ -74,6 +94,7 @@ def list_webhooks() -> Response:
 
 @blueprint.get("/<id>")
 @operation("Failed to fetch webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(Success(answers.ENDPOINT))
 def get_webhook(id: str) -> Response:
     """Show an endpoint."""
     return response.success(service.get(parse_id(id)))
@@ -81,24 +102,34 @@ def get_webhook(id: str) -> Response:
 
 @blueprint.put("/<id>")
 @operation("Failed to update webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(
+    Success(answers.ENDPOINT, message=UPDATED_MESSAGE, changes={"active": False}),
+    body=Body(schemas.ENDPOINT, {"pause": {"active": False}}, echoes=answers.ENDPOINT_WITH_SECRET),
+    raises=(
+        InvalidInput("No updatable fields provided"),
+        invalid(schemas.ENDPOINT, "active"),
+    ),
+)
 def update_webhook(id: str) -> Response:
     """Change the fields of an endpoint that the request contains."""
     webhook_id, settings = parse_id(id), _settings()
     changes = schemas.parse_update(json_body(sanitised=schemas.NEW_ENDPOINT.sanitised))
     changed = service.update(webhook_id, changes, settings.policy, settings.vault)
-    return response.success(changed, message="Webhook updated successfully")
+    return response.success(changed, message=UPDATED_MESSAGE)
 
 
 @blueprint.delete("/<id>")
 @operation("Failed to delete webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(Success(None, message=DELETED_MESSAGE))
 def delete_webhook(id: str) -> Response:
     """Delete an endpoint with its deliveries."""
     service.delete(parse_id(id))
-    return response.success("null", message="Webhook deleted successfully")
+    return response.success("null", message=DELETED_MESSAGE)
 
 
 @blueprint.post("/<id>/rotate-secret")
 @operation("Failed to rotate webhook secret", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(Success(answers.ENDPOINT_WITH_SECRET, changes=answers.ROTATED))
 @_idempotent
 def rotate_secret(id: str) -> Response:
     """Replace the secret of an endpoint; the previous one stays valid for a day."""
@@ -107,6 +138,9 @@ def rotate_secret(id: str) -> Response:
 
 @blueprint.post("/<id>/test")
 @operation("Failed to test webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(
+    Success(answers.DELIVERY, 202, changes=answers.TEST_DELIVERY), raises=(WebhookInactive(None),)
+)
 @_idempotent
 def test_webhook(id: str) -> Response:
     """Send an endpoint a test event."""
@@ -115,6 +149,11 @@ def test_webhook(id: str) -> Response:
 
 @blueprint.get("/<id>/deliveries")
 @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(
+    Success(answers.DELIVERY, is_page=True),
+    query=schemas.DELIVERIES,
+    raises=(pagination.INVALID,),
+)
 def list_deliveries(id: str) -> Response:
     """List the deliveries of an endpoint with their attempts, newest first."""
     webhook_id, asked = parse_id(id), query(schemas.DELIVERIES)
@@ -134,6 +173,10 @@ def list_job_deliveries(id: str) -> Response:
 
 @blueprint.post("/<id>/deliveries/<delivery_id>/redeliver")
 @operation("Failed to redeliver webhook", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(
+    Success(answers.DELIVERY, 202, changes=answers.PENDING),
+    raises=(DeliveryNotFound(), WebhookInactive(None)),
+)
 @_idempotent
 def redeliver(id: str, delivery_id: str) -> Response:
     """Send a delivery again."""
@@ -143,6 +186,11 @@ def redeliver(id: str, delivery_id: str) -> Response:
 
 @blueprint.post("/<id>/redeliver")
 @operation("Failed to redeliver webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(
+    Success(answers.REDELIVERY_PROGRESS, 202),
+    body=Body(schemas.REDELIVER, {"since": {"failed_since": "2024-01-01T00:00:00.000Z"}}),
+    raises=(WebhookInactive(None),),
+)
 @_idempotent
 def redeliver_failed(id: str) -> Response:
     """Send failed deliveries again, in steps; `remaining` is whether a further call is needed."""
@@ -157,6 +205,11 @@ def redeliver_failed(id: str) -> Response:
 
 @blueprint.post("/<id>/replay")
 @operation("Failed to replay webhooks", Scope.WEBHOOKS_MANAGE, subject="webhook")
+@documented(
+    Success(answers.REPLAY_PROGRESS, 202),
+    body=Body(schemas.REPLAY, {"day": answers.REPLAYED_DAY}),
+    raises=(InvalidInput("Invalid to: must not be before from"), WebhookInactive(None)),
+)
 @_idempotent
 def replay(id: str) -> Response:
     """Send the status changes of a period again, in steps; the next call takes `next_cursor`."""

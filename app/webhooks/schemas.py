@@ -1,7 +1,7 @@
 """The schemas of requests about webhooks."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,16 +17,24 @@ from app.http.fields import (
     StrictBoolean,
     StrictSchema,
     Timestamp,
+    about,
     must,
     object_of,
+    with_schema,
 )
-from app.jobs.schemas import JOB_TYPE, Domain
+from app.jobs.schemas import JOB_ID, JOB_TYPE, Domain
 from app.jobs.states import Status
 from app.webhooks.bulk import EventPosition
 from app.webhooks.delivery_queries import DELIVERY_STATUSES
-from app.webhooks.headers import fault_of_headers
+from app.webhooks.headers import MAX_HEADERS, MAX_VALUE_LENGTH, fault_of_headers
 from app.webhooks.signing import is_secret
-from app.webhooks.targets import fault_of_url
+from app.webhooks.targets import MAX_URL_LENGTH, fault_of_url
+
+WEBHOOK_ID = "0190f3a0-0000-7000-8000-0000000000a1"
+DELIVERY_ID = "9b2f1c1e-8c1d-5e0a-9a59-5f3c2b7d6e01"
+"""The ids of the endpoint and of the delivery in examples."""
+
+_TIME = datetime(2024, 1, 1, 10, tzinfo=UTC)
 
 
 class Target(fields.Field[str]):
@@ -35,7 +43,7 @@ class Target(fields.Field[str]):
     def __init__(self, **options: Any) -> None:
         super().__init__(
             error_messages=must("be an http or https URL such as https://example.com/hook"),
-            **options,
+            **with_schema(options, type="string", format="uri", maxLength=MAX_URL_LENGTH),
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -51,7 +59,10 @@ class Secret(fields.Field[str]):
     """A secret that the caller chose."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must("be whsec_ and 24 to 64 bytes in base64"), **options)
+        super().__init__(
+            error_messages=must("be whsec_ and 24 to 64 bytes in base64"),
+            **with_schema(options, type="string", pattern="^whsec_[A-Za-z0-9+/]{32,88}={0,2}$"),
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not is_secret(value):
@@ -61,6 +72,13 @@ class Secret(fields.Field[str]):
 
 class Headers(fields.Field[dict[str, str]]):
     """Custom headers of an endpoint's requests."""
+
+    def __init__(self, **options: Any) -> None:
+        value = {"type": "string", "minLength": 1, "maxLength": MAX_VALUE_LENGTH}
+        number = {"minProperties": 1, "maxProperties": MAX_HEADERS}
+        super().__init__(
+            **with_schema(options, type="object", additionalProperties=value, **number)
+        )
 
     def _deserialize(
         self,
@@ -79,6 +97,8 @@ class Headers(fields.Field[dict[str, str]]):
 class EndpointSchema(StrictSchema):
     """The fields of an endpoint that an update may change."""
 
+    title = "UpdateWebhook"
+
     url = Target()
     statuses = ListOf(Choice(*Status), f"of {', '.join(Status)}", allow_none=True)
     job_types = ListOf(Pattern(**JOB_TYPE), "job types", allow_none=True)
@@ -90,6 +110,8 @@ class EndpointSchema(StrictSchema):
 
 class NewEndpointSchema(EndpointSchema):
     """The fields of a new endpoint."""
+
+    title = "NewWebhook"
 
     url = Target(required=True)
     statuses = ListOf(
@@ -106,14 +128,14 @@ class NewEndpointSchema(EndpointSchema):
 class RedeliverSchema(StrictSchema):
     """The body of a redelivery: the time since which the deliveries have failed."""
 
-    failed_since = Timestamp(required=True)
+    failed_since = Timestamp(required=True, **about("Deliveries that have failed since then."))
 
 
 ReplaySchema: type[StrictSchema] = StrictSchema.from_dict(  # `from` is a keyword of Python
     {
-        "from": Timestamp(required=True),
-        "to": Timestamp(required=True),
-        "cursor": pagination.Cursor(),
+        "from": Timestamp(required=True, **about("Status changes at this time or later.")),
+        "to": Timestamp(required=True, **about("Status changes before this time.")),
+        "cursor": pagination.Cursor(f"replay {WEBHOOK_ID}", _TIME, JOB_ID, 1),
     },
     name="ReplaySchema",
 )  # type: ignore[assignment]
@@ -123,13 +145,14 @@ class PageSchema(StrictSchema):
     """The query parameters of the list of endpoints."""
 
     limit = pagination.limit_field()
-    cursor = pagination.Cursor()
+    cursor = pagination.Cursor("webhooks", WEBHOOK_ID)
 
 
 class DeliveriesSchema(PageSchema):
     """The query parameters of the list of deliveries."""
 
-    status = Choice(*DELIVERY_STATUSES)
+    cursor = pagination.Cursor(f"deliveries {WEBHOOK_ID}", _TIME, DELIVERY_ID)
+    status = Choice(*DELIVERY_STATUSES, **about("Deliveries with this status."))
 
 
 READ_ONLY = frozenset(
@@ -145,13 +168,12 @@ REDELIVER = RedeliverSchema()
 REPLAY = ReplaySchema()
 PAGE = PageSchema()
 DELIVERIES = DeliveriesSchema()
-
-_ENDPOINT = EndpointSchema()
+ENDPOINT = EndpointSchema()
 
 
 def parse_update(body: Any) -> Mapping[str, Any]:
     """Return the changes of an endpoint, at least one. Raises InvalidInput."""
-    changes = _ENDPOINT.parse(
+    changes = ENDPOINT.parse(
         {name: value for name, value in object_of(body).items() if name not in READ_ONLY}
     )
     if not changes:
