@@ -3,7 +3,9 @@
 from flask import Flask
 from werkzeug.routing import Rule
 
-PAGES = ("monitor", "monitor_files", "sign_in")
+from app.openapi.document import PAGE_BLUEPRINTS
+
+PAGES = PAGE_BLUEPRINTS - {"documentation"}
 """The blueprints of the pages and of their files."""
 
 

@@ -63,6 +63,7 @@ class Success:
         changes: The fields by which `data` differs from the example of the schema.
         name: The name of the example.
         query: The query of the request that the example answers.
+        counts: The form of ``counts``, in an answer about many jobs. It has ``has_more``, too.
     """
 
     data: Schema | None
@@ -74,6 +75,7 @@ class Success:
     changes: Mapping[str, Any] | None = None
     name: str = "success"
     query: Mapping[str, str] = field(default_factory=dict)
+    counts: AnswerSchema | None = None
 
     def example(self) -> Any:
         """Return the example of `data`."""
@@ -94,6 +96,7 @@ class Content:
         schema: The JSON Schema of the body.
         example: An example of the body.
         headers: Response headers beside those that all answers have.
+        is_endless: Whether the body has no end: a client reads it piece by piece.
     """
 
     description: str
@@ -102,6 +105,7 @@ class Content:
     schema: Mapping[str, Any] | None = None
     example: Any = None
     headers: Sequence[Header] = ()
+    is_endless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,11 @@ class Documentation:
     body: Body | None
     headers: Sequence[Header]
     raises: Sequence[ScrapeJobError]
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether the body of a successful answer has no end."""
+        return any(isinstance(answer, Content) and answer.is_endless for answer in self.answers)
 
 
 def documented(

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import errors
 from app.http.context import current_context
+from app.http.operation import Operation
 from app.http.response import failure
 from app.observability.failure_log import log_failure
 
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 
 MAX_LISTED_FAULTS = 20
 """Maximum number of faults that `details` lists; the others are counted."""
+
+_SERVICE_FAILURE = "Internal server error"
+"""The ``error`` of a failure of the service itself. Endpoints have a text of their own for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +69,10 @@ def _too_large(error: errors.DocumentTooLarge) -> ErrorResponse:
     )
 
 
-def _failure_text() -> str:
-    """Return the ``error`` of an answer that reports a failure of the service itself."""
-    declared = current_context().operation
-    return declared.failure if declared else "Internal server error"
-
-
 def _database_failure(
     error: errors.DatabaseFailure, headers: Mapping[str, str] = MappingProxyType({})
 ) -> ErrorResponse:
-    return ErrorResponse(500, _failure_text(), error.details, headers)
+    return ErrorResponse(500, _SERVICE_FAILURE, error.details, headers)
 
 
 ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorResponse]] = {
@@ -113,7 +111,7 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
     ),
     errors.StoredResponseUnreadable: lambda _: ErrorResponse(
         500,
-        _failure_text(),
+        _SERVICE_FAILURE,
         "The first answer cannot be read: SCRAPE_JOBS_SECRETS_KEY lacks its key",
     ),
     errors.WebhookNotFound: lambda _: ErrorResponse(404, "Webhook not found"),
@@ -171,17 +169,32 @@ def error_response(error: errors.ScrapeJobError) -> Response:
         log_failure(
             log, logging.ERROR, "database failure: %s", error.details, cause=error.__cause__
         )
-    return _response(describe(error))
+    return _response(describe(error, current_context().operation))
 
 
-def describe(error: errors.ScrapeJobError | HTTPException) -> ErrorResponse:
-    """Return the status, texts and headers of the answer to `error`, in the current request."""
+def describe(
+    error: errors.ScrapeJobError | HTTPException, operation: Operation | None
+) -> ErrorResponse:
+    """Return the status, texts and headers of the answer to `error`.
+
+    Args:
+        error: The exception.
+        operation: The declaration of the endpoint, which has the text of a failure of the service
+            itself. None if there is no endpoint.
+    """
     if isinstance(error, errors.ScrapeJobError):
-        return ERROR_RESPONSES[type(error)](error)
+        return _with_failure_text(ERROR_RESPONSES[type(error)](error), operation)
     status = error.code or 500
     text, details = _HTTP_TEXTS.get(status, (error.name.capitalize(), None))
     headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
     return ErrorResponse(status, text, details, headers)
+
+
+def _with_failure_text(answer: ErrorResponse, operation: Operation | None) -> ErrorResponse:
+    """Return the answer with the endpoint's text, if it reports a failure of the service."""
+    if operation is None or answer.status != 500:
+        return answer
+    return replace(answer, error=operation.failure)
 
 
 def _response(answer: ErrorResponse) -> Response:
@@ -192,10 +205,11 @@ def http_error_response(error: HTTPException) -> Response:
     """Return the answer to an exception of Werkzeug."""
     if (error.code or 500) >= 500:
         return unexpected_error_response(error)
-    return _response(describe(error))
+    return _response(describe(error, current_context().operation))
 
 
 def unexpected_error_response(error: Exception) -> Response:
     """Log an exception that the service does not expect, and return the answer to it."""
     log.error("unexpected error", exc_info=error)
-    return failure(500, _failure_text(), "Internal error")
+    answer = ErrorResponse(500, _SERVICE_FAILURE, "Internal error")
+    return _response(_with_failure_text(answer, current_context().operation))

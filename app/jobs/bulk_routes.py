@@ -11,11 +11,14 @@ from app.api_keys.scopes import Scope
 from app.errors import JobNotFound
 from app.http import response
 from app.http.body import json_body
+from app.http.context import current_context
+from app.http.documentation import Body, Success, documented
 from app.http.errors import describe
 from app.http.operation import operation
 from app.http.provenance import provenance
 from app.idempotency.decorator import idempotent_in_steps
 from app.jobs import bulk
+from app.jobs import bulk_answers as answers
 from app.jobs.bulk import BulkOutcome
 from app.jobs.bulk_schemas import BULK_CANCEL, BULK_RETRY
 
@@ -24,6 +27,11 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/api/scrape-jobs")
 
 @blueprint.post("/cancel")
 @operation("Failed to cancel scrape jobs", Scope.JOBS_CANCEL)
+@documented(
+    Success(answers.CANCEL_OUTCOME, is_list=True, counts=answers.CANCEL_COUNTS),
+    body=Body(BULK_CANCEL, answers.CANCEL_EXAMPLES),
+    raises=answers.REFUSED,
+)
 @idempotent_in_steps
 def cancel_jobs() -> Response:
     """Cancel many jobs, and say what happened to each."""
@@ -38,6 +46,11 @@ def cancel_jobs() -> Response:
 
 @blueprint.post("/retry")
 @operation("Failed to retry scrape jobs", Scope.JOBS_WRITE)
+@documented(
+    Success(answers.RETRY_OUTCOME, is_list=True, counts=answers.RETRY_COUNTS),
+    body=Body(BULK_RETRY, answers.RETRY_EXAMPLES),
+    raises=answers.REFUSED,
+)
 @idempotent_in_steps
 def retry_jobs() -> Response:
     """Return many failed jobs to pending, and say what happened to each."""
@@ -74,7 +87,7 @@ def _shown(outcome: BulkOutcome, done: str) -> dict[str, Any]:
     """Return the JSON form of an outcome; its error is that of the request for one job."""
     shown: dict[str, Any] = {"id": str(outcome.id), "outcome": done}
     if outcome.refusal is not None:
-        answer = describe(outcome.refusal)
+        answer = describe(outcome.refusal, current_context().operation)
         is_missing = isinstance(outcome.refusal, JobNotFound)
         shown.update(outcome="not_found" if is_missing else "refused", error=answer.error)
         if answer.details is not None:

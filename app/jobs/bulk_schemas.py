@@ -7,7 +7,17 @@ from uuid import UUID
 from marshmallow import ValidationError, fields
 
 from app.errors import InvalidInput
-from app.http.fields import Message, StrictSchema, WholeNumber, is_id, must, object_of
+from app.http.fields import (
+    Id,
+    Message,
+    StrictSchema,
+    WholeNumber,
+    about,
+    is_id,
+    must,
+    object_of,
+    with_schema,
+)
 from app.jobs.list_queries import JobFilters
 from app.jobs.schemas import MAX_DELAY_SECONDS, FilterSchema, StatusChoices, filters
 
@@ -17,14 +27,21 @@ MAX_JOBS = 1000
 class BodyFilterSchema(FilterSchema):
     """The filters of the list, in a JSON object."""
 
-    status = StatusChoices()
+    title = "JobFilter"
+
+    status = StatusChoices(**about("Jobs in one of these statuses."))
 
 
 class Ids(fields.Field[list[UUID]]):
     """A list of distinct ids."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(error_messages=must(f"be a list of 1 to {MAX_JOBS} UUIDs"), **options)
+        super().__init__(
+            error_messages=must(f"be a list of 1 to {MAX_JOBS} UUIDs"),
+            **with_schema(
+                options, type="array", items=Id().metadata, minItems=1, maxItems=MAX_JOBS
+            ),
+        )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[UUID]:
         if not isinstance(value, list) or not 1 <= len(value) <= MAX_JOBS:
@@ -34,14 +51,16 @@ class Ids(fields.Field[list[UUID]]):
         return [UUID(one) for one in dict.fromkeys(text.lower() for text in value)]
 
 
-class Filter(fields.Field[JobFilters]):
+class Filter(fields.Nested):
     """Filters of the list, at least one: an empty filter would mean every job."""
 
     _schema = BodyFilterSchema()
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            error_messages=must("be an object with at least one filter of the list"), **options
+            self._schema,
+            error_messages=must("be an object with at least one filter of the list"),
+            **with_schema(options, minProperties=1),
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> JobFilters:
@@ -56,9 +75,11 @@ class Filter(fields.Field[JobFilters]):
 class BulkSchema(StrictSchema):
     """The body of an operation on many jobs: the jobs, by their ids or by a filter."""
 
-    ids = Ids()
-    filter = Filter()
-    limit = WholeNumber(1, MAX_JOBS)
+    ids = Ids(**about("The jobs, by their ids."))
+    filter = Filter(**about("Instead of ids: at least one filter of the list."))
+    limit = WholeNumber(
+        1, MAX_JOBS, **about(f"With a filter: the most jobs to change. By default {MAX_JOBS}.")
+    )
 
     def parse(self, values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
         """Return the fields, with either ``ids`` or ``filter`` and ``limit``.
@@ -80,13 +101,23 @@ class BulkSchema(StrictSchema):
 class BulkCancelSchema(BulkSchema):
     """The body of a cancellation of many jobs."""
 
-    reason = Message(load_default="")
+    title = "CancelJobs"
+
+    reason = Message(load_default="", **about("Becomes a part of error_message."))
 
 
 class BulkRetrySchema(BulkSchema):
     """The body of a retry of many jobs."""
 
-    delay_seconds = WholeNumber(0, MAX_DELAY_SECONDS, allow_none=True, load_default=None)
+    title = "RetryJobs"
+
+    delay_seconds = WholeNumber(
+        0,
+        MAX_DELAY_SECONDS,
+        allow_none=True,
+        load_default=None,
+        **about("Seconds until the jobs are due."),
+    )
 
 
 BULK_CANCEL = BulkCancelSchema()

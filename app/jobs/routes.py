@@ -131,6 +131,7 @@ def create_jobs() -> Response:
 @documented(
     Success(answers.JOB, headers=(ETAG,)),
     NOT_MODIFIED,
+    query=schemas.SHOW,
     headers=(IF_NONE_MATCH,),
 )
 def get_job(id: str) -> Response:

@@ -231,8 +231,17 @@ class CreateSchema(StrictSchema):
 class ShowSchema(StrictSchema):
     """The query parameters of a request for one job."""
 
-    wait_seconds = QueryNumber(0, MAX_WAIT_SECONDS, load_default=0)
-    until = Choice(*Until, load_default=Until.FINAL)
+    wait_seconds = QueryNumber(
+        0, MAX_WAIT_SECONDS, load_default=0, **about("How long to wait for the state of `until`.")
+    )
+    until = Choice(
+        *Until,
+        load_default=Until.FINAL,
+        **about(
+            "`final`: the job is completed, failed or cancelled. `change`: it has changed since the"
+            " version of If-None-Match, or since the request."
+        ),
+    )
 
 
 class CancelSchema(StrictSchema):

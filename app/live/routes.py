@@ -11,13 +11,14 @@ from app.api_keys.scopes import Scope
 from app.database import tenant_scope
 from app.http import access
 from app.http.connection import client_connection
+from app.http.documentation import documented
 from app.http.fields import parse_id
 from app.http.operation import operation
 from app.http.query import query
 from app.jobs import schemas as job_schemas
 from app.jobs import service as jobs
 from app.jobs.representation import FIELDS
-from app.live import schemas, service
+from app.live import answers, schemas, service
 from app.live.reader import LogReader
 from app.live.selection import Selection
 from app.live.sending import StreamClient, send
@@ -25,8 +26,6 @@ from app.live.slots import StreamSlots
 from app.periodic import DatabaseContext
 
 blueprint = Blueprint("live", __name__, url_prefix="/api/scrape-jobs")
-
-EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,12 @@ def register(
 
 @blueprint.get("/events")
 @operation("Failed to open the event stream", Scope.JOBS_READ)
+@documented(
+    answers.STREAM,
+    query=schemas.LIST_STREAM,
+    headers=(answers.LAST_EVENT_ID,),
+    raises=answers.REFUSED,
+)
 def stream_jobs() -> Response:
     """Stream the changes of all jobs that match the filters."""
     parameters = query(schemas.LIST_STREAM)
@@ -66,6 +71,12 @@ def stream_jobs() -> Response:
 
 @blueprint.get("/<id>/events")
 @operation("Failed to open the event stream", Scope.JOBS_READ, subject="job")
+@documented(
+    answers.STREAM,
+    query=schemas.JOB_STREAM,
+    headers=(answers.LAST_EVENT_ID,),
+    raises=answers.REFUSED,
+)
 def stream_job(id: str) -> Response:
     """Stream the changes of one job."""
     job_id, parameters = parse_id(id), query(schemas.JOB_STREAM)
@@ -94,7 +105,7 @@ def _stream(selection: Selection, parameters: Mapping[str, Any]) -> Response:
         cleanup.callback(live.reader.remove, stream)
         client = StreamClient(_key_check(live.context), connection.is_closed)
         body = send(opening, stream, client, live.is_stopping)
-        response = Response(body, mimetype=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        response = Response(body, mimetype=answers.MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
         response.call_on_close(cleanup.pop_all().close)
         return response
 

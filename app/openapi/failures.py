@@ -108,14 +108,11 @@ def _failures_of_access(operation: Operation, method: str) -> Iterator[Failure]:
         yield LockTimeout()
 
 
-def responses_of(failures: Sequence[Failure]) -> dict[int, dict[str, Any]]:
-    """Return the responses of `failures` by status, with an example of each text.
-
-    The text of a failure of the service itself is that of the current request's endpoint.
-    """
+def responses_of(failures: Sequence[Failure], operation: Operation) -> dict[int, dict[str, Any]]:
+    """Return the responses of an endpoint's failures by status, with an example of each text."""
     answers: dict[int, list[ErrorResponse]] = defaultdict(list)
     for failure in failures:
-        answer = describe(failure)
+        answer = describe(failure, operation)
         answers[answer.status].append(answer)
     return {status: _response(status, found) for status, found in sorted(answers.items())}
 

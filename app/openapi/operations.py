@@ -30,6 +30,7 @@ SECURITY_SCHEME = "apiKey"
 _IDS = {"job": JOB_ID, "webhook": WEBHOOK_ID, "delivery": DELIVERY_ID}
 """The ids of the examples, by what they name."""
 
+_HAS_MORE = {"type": "boolean", "description": "Whether more jobs match the filter."}
 
 PAGINATION_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -152,7 +153,7 @@ def _responses(
     found: dict[int, dict[str, Any]] = {}
     for answer in documentation.answers:
         _add_answer(found, answer, [*answer.headers, *on_success])
-    found |= responses_of(failures_of(operation, documentation, method, ids))
+    found |= responses_of(failures_of(operation, documentation, method, ids), operation)
     for response in found.values():
         headers = [*response["headers"], ANSWERED_REQUEST_ID]
         if operation.is_open:
@@ -195,6 +196,8 @@ def _envelope(answer: Success) -> dict[str, Any]:
         properties["message"] = {"type": "string", "const": answer.message}
     if answer.is_page:
         properties["pagination"] = {"$ref": "#/components/schemas/Pagination"}
+    if answer.counts is not None:
+        properties |= {"counts": answer.counts, "has_more": _HAS_MORE}
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
@@ -204,4 +207,6 @@ def _success_example(answer: Success) -> dict[str, Any]:
         example["message"] = answer.message
     if answer.is_page:
         example["pagination"] = {"limit": DEFAULT_LIMIT, "next_cursor": None, "has_more": False}
+    if answer.counts is not None:
+        example |= {"counts": dict(answer.counts.example), "has_more": False}
     return example

@@ -166,6 +166,7 @@ def list_deliveries(id: str) -> Response:
 
 @job_blueprint.get("/<id>/deliveries")
 @operation("Failed to list webhook deliveries", Scope.WEBHOOKS_MANAGE, subject="job")
+@documented(Success(answers.DELIVERY, is_list=True))
 def list_job_deliveries(id: str) -> Response:
     """List the newest deliveries of a job with their attempts, newest event first."""
     return response.success(f"[{','.join(service.list_job_deliveries(parse_id(id)))}]")
