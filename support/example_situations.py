@@ -32,6 +32,11 @@ def _replayable(api: ExampleApi) -> None:
     api.sql("UPDATE job_events SET at = '2024-01-01T12:30:00Z' WHERE new_status = 'completed'")
 
 
+def _delivered(api: ExampleApi) -> None:
+    api.job("running")
+    api.delivery()
+
+
 def _finished_jobs(api: ExampleApi) -> None:
     performance = {"memoryUsage": "150MB", "cpuUsage": 45.2, "networkLatency": 250}
     for status, message in (
@@ -54,14 +59,18 @@ SUCCESSES: Mapping[str, Prepare] = {
     "updateJob": _job("running"),
     "patchJob": _job("pending"),
     "cancelJob": _job("running"),
+    "cancelJobs": _job("pending"),
     "jobHistory": _started,
     "claimJobs": _job("pending"),
     "listUpcomingJobs": _job("pending"),
     "getPosition": _job("pending"),
     "heartbeat": nothing,
     "retryJob": _job("failed"),
+    "retryJobs": _job("failed"),
     "releaseJob": nothing,
     "showStatistics": _finished_jobs,
+    "streamJob": _job("running"),
+    "streamJobs": nothing,
     "createWebhook": nothing,
     "listWebhooks": ExampleApi.webhook,
     "getWebhook": ExampleApi.webhook,
@@ -70,6 +79,7 @@ SUCCESSES: Mapping[str, Prepare] = {
     "rotateSecret": ExampleApi.webhook,
     "testWebhook": ExampleApi.webhook,
     "listDeliveries": ExampleApi.delivery,
+    "listJobDeliveries": _delivered,
     "redeliver": ExampleApi.delivery,
     "redeliverFailed": ExampleApi.delivery,
     "replay": _replayable,
@@ -186,6 +196,8 @@ FAILURES: Mapping[str, Trigger] = {
     "Job was modified (releaseJob)": _modified_lease,
     "Job was modified": _header("If-Match", '"99"', _job("running")),
     "Job not found or cannot be cancelled": _state(_job("completed")),
+    "Invalid ids: must be a list of 1 to 1000 UUIDs": _body({"ids": []}),
+    "Invalid filter: must be given, or ids": _body({}),
     "Invalid worker_id: must be 1 to 200 visible characters": _body({"worker_id": ""}),
     "Invalid url: must be an http or https URL such as https://example.com/hook": _body({"url": 1}),
     "Invalid active: must be true or false": _body({"active": "yes"}),

@@ -56,6 +56,7 @@ def fuzzed_document() -> dict[str, Any]:
     """
     document: dict[str, Any] = closed(described().document)
     del document["components"]["securitySchemes"]
+    _remove_streams(document)
     for item in document["paths"].values():
         for operation in item.values():
             del operation["security"]
@@ -63,6 +64,19 @@ def fuzzed_document() -> dict[str, Any]:
             operation["parameters"] = list(map(_fuzzed, parameters))
     _shorten(document)
     return document
+
+
+def _remove_streams(document: dict[str, Any]) -> None:
+    """Remove the operations whose answers have no end, and the links to them."""
+    for operation in described().operations.values():
+        if operation.is_endless:
+            del document["paths"][operation.path][operation.method.lower()]
+    for item in document["paths"].values():
+        for operation in item.values():
+            for response in operation["responses"].values():
+                for name in set(response.get("links", ())):
+                    if described().operations[name].is_endless:
+                        del response["links"][name]
 
 
 def _has_effect(parameter: Mapping[str, Any]) -> bool:

@@ -25,7 +25,11 @@ class CancelOutcome(AnswerSchema):
     error = fields.String(**about("Why the job was not changed, as for one job."))
     details = fields.String(**about("More, where there is more to say."))
 
-    example = {"id": JOB_ID, "outcome": "cancelled", "status": "cancelled"}
+    example = {
+        "id": JOB_ID,
+        "outcome": "cancelled",
+        "status": "cancelled",
+    }
 
 
 class RetryOutcome(CancelOutcome):
@@ -68,12 +72,12 @@ CANCEL_COUNTS = CancelCounts()
 RETRY_COUNTS = RetryCounts()
 
 CANCEL_EXAMPLES: Mapping[str, Any] = {
-    "ids": {"ids": [JOB_ID], "reason": "User requested cancellation"},
     "filter": {"filter": {"domain": "example.com", "status": ["pending"]}, "limit": 100},
+    "ids": {"ids": [JOB_ID], "reason": "User requested cancellation"},
 }
 RETRY_EXAMPLES: Mapping[str, Any] = {
-    "ids": {"ids": [JOB_ID]},
     "filter": {"filter": {"domain": "example.com"}, "delay_seconds": 60},
+    "ids": {"ids": [JOB_ID]},
 }
 """Bodies by what names the jobs."""
 

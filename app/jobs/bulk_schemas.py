@@ -54,22 +54,22 @@ class Ids(fields.Field[list[UUID]]):
 class Filter(fields.Nested):
     """Filters of the list, at least one: an empty filter would mean every job."""
 
-    _schema = BodyFilterSchema()
-
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            self._schema,
+            BodyFilterSchema(),
             error_messages=must("be an object with at least one filter of the list"),
             **with_schema(options, minProperties=1),
         )
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> JobFilters:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Any, partial: Any = None, **kwargs: Any
+    ) -> JobFilters:
         if not isinstance(value, dict) or not value:
             raise self.make_error("invalid")
-        unknown = {name: ["is no filter"] for name in value if name not in self._schema.fields}
+        unknown = {name: ["is no filter"] for name in value if name not in self.schema.fields}
         if unknown:
             raise ValidationError(unknown)
-        return filters(self._schema.load(value))
+        return filters(self.schema.load(value))
 
 
 class BulkSchema(StrictSchema):

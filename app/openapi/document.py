@@ -40,8 +40,8 @@ GET route answers HEAD, too.
 _SECURITY = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key, made by `flask keys create`. Each operation names its scopes. The pages"
-    " of the monitor send the cookie of a session instead.",
+    "description": "An API key, made by `flask keys create`. Each operation names its scopes. The"
+    " pages of the monitor send the cookie of a session instead.",
 }
 
 

@@ -23,11 +23,12 @@ from support.openapi import NO_DATABASE, described
 DOCUMENT = described().document
 OPERATIONS = described().operations
 IDS = {
-    "cancelJob", "claimJobs", "createJobs", "createWebhook", "deleteWebhook", "getJob",
-    "getOpenApi", "getPosition", "getWebhook", "healthz", "heartbeat", "jobHistory",
-    "listDeliveries", "listJobs", "listUpcomingJobs", "listWebhooks", "metrics", "patchJob",
-    "readyz", "redeliver", "redeliverFailed", "releaseJob", "replay", "retryJob", "rotateSecret",
-    "showStatistics", "testWebhook", "updateJob", "updateWebhook",
+    "cancelJob", "cancelJobs", "claimJobs", "createJobs", "createWebhook", "deleteWebhook",
+    "getJob", "getOpenApi", "getPosition", "getWebhook", "healthz", "heartbeat", "jobHistory",
+    "listDeliveries", "listJobDeliveries", "listJobs", "listUpcomingJobs", "listWebhooks",
+    "metrics", "patchJob", "readyz", "redeliver", "redeliverFailed", "releaseJob", "replay",
+    "retryJob", "retryJobs", "rotateSecret", "showStatistics", "streamJob", "streamJobs",
+    "testWebhook", "updateJob", "updateWebhook",
 }  # fmt: skip
 """The ids of all operations. They are the names of functions in generated clients: keep them."""
 

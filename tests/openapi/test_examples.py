@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -93,9 +94,9 @@ def test_documented_parameters_are_accepted(
     if parameter["name"] == "timezone":
         call.query["group_by"] = "day"
     prepare(api, operation.id, call)
-    answer = api.send(call)
-    operation.check(answer)
-    assert answer.status_code == 200
+    with closing(api.send(call)) as answer:
+        operation.check(answer)
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("id", ["getJob", "getOpenApi"])
@@ -117,6 +118,18 @@ def test_other_contents_are_as_documented(api: ExampleApi) -> None:
     document = api.send(OPERATIONS["getOpenApi"].call())
     OPERATIONS["getOpenApi"].check(document)
     assert document.get_json() == DESCRIBED.document
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS.values() if one.is_endless])
+def test_streams_begin_as_documented(api: ExampleApi, operation: Operation) -> None:
+    call = operation.call()
+    prepare(api, operation.id, call)
+    with closing(api.send(call)) as answer:
+        operation.check(answer)
+        beginning = next(answer.iter_encoded()).decode()
+    (content,) = operation.responses[200]["content"].values()
+    assert beginning.split("\n")[1:] == content["example"].split("\n")[1:]
+    assert beginning.startswith("id: ")
 
 
 @given(400, 404, 409, 412)

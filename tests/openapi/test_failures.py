@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from flask import Flask
@@ -83,6 +84,23 @@ def test_failures_by_locks(api: ExampleApi, parallel_api: ExampleApi) -> None:
             assert answer.get_json() == operation.examples(500)["lock-timeout"]
             assert answer.headers["Retry-After"] == "1"
     assert len(operations) > 10
+
+
+def test_streams_past_the_limit(api: ExampleApi) -> None:
+    operations = [operation for operation in OPERATIONS if operation.is_endless]
+    api.job("running")
+    with ExitStack() as streams:
+        for _ in range(Settings().streams):
+            stream = api.send(described().operations["streamJobs"].call())
+            assert stream.status_code == 200
+            streams.callback(stream.close)
+        for operation in operations:
+            answer = api.send(operation.call())
+            operation.check(answer)
+            assert answer.status_code == 503
+            assert answer.get_json() in operation.examples(503).values()
+            assert answer.headers["Retry-After"] == "30"
+    assert operations
 
 
 def test_idempotency_keys_in_use(api: ExampleApi, parallel_api: ExampleApi) -> None:
