@@ -109,7 +109,14 @@ ROUTE_CALLS: Mapping[tuple[str, str], RouteCall] = {
 }
 
 
-OPEN_ROUTES = {("GET", "/healthz"), ("GET", "/readyz")}
+OPEN_ROUTES = {
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/api/openapi.json"),
+    ("GET", "/api/docs"),
+    ("GET", "/api/docs/<name>"),
+}
+"""The routes that need no API key."""
 
 
 OBJECT_CALLS = [call for (_, rule), call in ROUTE_CALLS.items() if "<id>" in rule]
