@@ -68,15 +68,14 @@ def fuzzed_document() -> dict[str, Any]:
 
 def _remove_streams(document: dict[str, Any]) -> None:
     """Remove the operations whose answers have no end, and the links to them."""
-    for operation in described().operations.values():
-        if operation.is_endless:
-            del document["paths"][operation.path][operation.method.lower()]
+    endless = {name: one for name, one in described().operations.items() if one.is_endless}
+    for one in endless.values():
+        del document["paths"][one.path][one.method.lower()]
     for item in document["paths"].values():
         for operation in item.values():
             for response in operation["responses"].values():
-                for name in set(response.get("links", ())):
-                    if described().operations[name].is_endless:
-                        del response["links"][name]
+                for name in endless:
+                    response.get("links", {}).pop(name, None)
 
 
 def _has_effect(parameter: Mapping[str, Any]) -> bool:

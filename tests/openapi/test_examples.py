@@ -237,7 +237,7 @@ def test_rate_limits_are_as_documented(
     api.clear()
     scope = Scope.METRICS_READ if operation.id == "metrics" else Scope.ALL
     key = api.make_key(scope)
-    api.send(operation.call(), key)
+    api.send(operation.call(), key).close()
     answer = api.send(operation.call(), key)
     amount = f"At most {answer.headers['RateLimit-Limit']} "
     details = re.sub(r"At most \d+ ", amount, example["details"])
