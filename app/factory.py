@@ -26,6 +26,7 @@ from app.events.models import JobEvent
 from app.events.signals import status_changed, work_available
 from app.http import body, health, lifecycle, metrics
 from app.http.cors import CorsPolicy
+from app.http.service_flask import ServiceFlask
 from app.http.shutdown import worker_is_stopping
 from app.idempotency import keys as idempotency_keys
 from app.jobs import outages
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> Flask:
     Raises:
         InvalidWebhookSettings: A webhook setting is invalid.
     """
-    app = Flask("app", static_folder=None)
+    app = ServiceFlask("app", static_folder=None)
     app.url_map.merge_slashes = False  # Flask would redirect, with an HTML page
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
     webhook = webhook_settings.build(settings)
