@@ -27,6 +27,7 @@ from app.events.signals import status_changed, work_available
 from app.http import body, health, lifecycle, metrics
 from app.http.concurrency import LimitedConcurrency
 from app.http.cors import CorsPolicy
+from app.http.service_flask import ServiceFlask
 from app.http.shutdown import worker_is_stopping
 from app.idempotency import keys as idempotency_keys
 from app.jobs import outages
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> Flask:
     Raises:
         InvalidWebhookSettings: A webhook setting is invalid.
     """
-    app = Flask("app", static_folder=None)
+    app = ServiceFlask("app", static_folder=None)
     app.url_map.merge_slashes = False  # Flask would redirect, with an HTML page
     app.config["MAX_CONTENT_LENGTH"] = body.MAX_BYTES
     app.wsgi_app = LimitedConcurrency(app.wsgi_app, settings.threads)  # type: ignore[method-assign]

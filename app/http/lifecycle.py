@@ -9,9 +9,8 @@ The body is drained after that, and the measured duration includes it.
 
 from typing import Protocol
 
-from flask import Flask, Request, Response
+from flask import Flask, Response
 from flask.globals import request_ctx
-from flask.sessions import NullSession, SessionInterface
 
 from app.api_keys.service import Caller
 from app.http import (
@@ -33,16 +32,6 @@ from app.http.context import (
     leave_context,
 )
 from app.http.cors import CorsPolicy
-
-
-class NoSessions(SessionInterface):
-    """The service keeps no sessions: all requests have the same, empty one."""
-
-    _empty = NullSession()
-
-    def open_session(self, _app: Flask, _request: Request) -> NullSession:
-        """Return the empty session, which Flask never saves."""
-        return self._empty
 
 
 class RateLimitSteps(Protocol):
@@ -130,7 +119,6 @@ def register(
     """
     address.trust_proxies(app, trusted_proxies)
     errors.register(app)
-    app.session_interface = NoSessions()
     lifecycle = Lifecycle(
         app, find_caller, find_session, rate_limiter, varies_by_origin=cors_policy is not None
     )

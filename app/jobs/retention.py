@@ -39,7 +39,10 @@ _OLD = f"""
             AND (j.updated_at, j.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
         ORDER BY j.updated_at, j.id LIMIT (SELECT %(limit)s::int)
     ), prunable AS MATERIALIZED (
-        SELECT o.id, o.updated_at, o.version FROM old o WHERE o.status IN ({_ENDED})
+        SELECT o.id, o.updated_at, o.version
+        FROM {rows_of("old", "id", "updated_at", "version", "status")}
+            AS o (id, updated_at, version, status)
+        WHERE o.status IN ({_ENDED})
             AND NOT EXISTS (SELECT FROM job_events e
                 WHERE e.job_id = o.id AND e.at >= %(cutoff)s::timestamptz)
             AND NOT EXISTS (SELECT FROM outbox x WHERE x.job_id = o.id)

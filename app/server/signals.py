@@ -46,11 +46,15 @@ def end_with_parent(parent: int) -> None:
 
 
 def announce_stop(arbiter: Any) -> None:
-    """Make gunicorn's master announce a stop to all processes before it stops its workers."""
+    """Make gunicorn's master announce a stop to all processes before it stops its workers.
+
+    A second master, which SIGUSR2 has started, serves the same listeners: then the server goes on.
+    """
     stop = arbiter.handle_term
 
     def announce_and_stop() -> None:
-        shutdown.announce_server_stop()
+        if not arbiter.reexec_pid:
+            shutdown.announce_server_stop()
         stop()
 
     arbiter.handle_term = announce_and_stop

@@ -15,7 +15,12 @@ WITH old AS MATERIALIZED (
 ),
 prunable AS MATERIALIZED (
     SELECT o.id, o.updated_at, o.version
-    FROM old o
+    FROM unnest(
+        ARRAY(SELECT id FROM old),
+        ARRAY(SELECT updated_at FROM old),
+        ARRAY(SELECT version FROM old),
+        ARRAY(SELECT status FROM old)
+    ) AS o (id, updated_at, version, status)
     WHERE o.status IN ('completed', 'cancelled', 'failed')
         AND NOT EXISTS (
             SELECT FROM job_events e WHERE e.job_id = o.id AND e.at >= %(cutoff)s::timestamptz

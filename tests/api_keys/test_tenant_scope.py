@@ -53,7 +53,7 @@ FILTERED_OTHERWISE = {
     "redeliver_webhook": "by an endpoint that the caller can see",
     "redeliver_failed_webhooks": "by an endpoint that the caller can see",
     "enqueue_test_webhook": "by an endpoint that the caller can see",
-    "take_job": "by a candidate that the caller can see",
+    "lease_job": "by a candidate that the caller can see",
     "count_running": "the service's limits count all jobs of a domain",
     "count_running_by_domain": "the service's limits count all jobs of a domain",
 }
