@@ -172,6 +172,10 @@ class TooManyStreams(ScrapeJobError):
         self.limit = limit
 
 
+class ProcessStopping(ScrapeJobError):
+    """This process is about to end, and begins no event stream."""
+
+
 class NotReady(ScrapeJobError):
     """The service cannot serve requests now; `reason` is safe to show."""
 

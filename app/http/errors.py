@@ -130,6 +130,12 @@ ERROR_RESPONSES: Mapping[type[errors.ScrapeJobError], Callable[[Any], ErrorRespo
         f"A process serves at most {error.limit} at a time; ask for the jobs meanwhile",
         {"Retry-After": "30"},
     ),
+    errors.ProcessStopping: lambda _: ErrorResponse(
+        503,
+        "Service is stopping",
+        "Another process serves event streams in a moment",
+        {"Retry-After": "1"},
+    ),
     errors.NotReady: lambda error: ErrorResponse(503, "Not ready", error.reason),
     errors.DatabaseFailure: _database_failure,
     errors.DatabaseUnavailable: _database_failure,

@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response, current_app, request
 
 from app.api_keys.scopes import Scope
 from app.database import tenant_scope
+from app.errors import ProcessStopping
 from app.http import access
 from app.http.connection import client_connection
 from app.http.documentation import documented
@@ -45,7 +46,7 @@ def register(
         app: The application.
         slots: The slots for streams of this process.
         context: A context in which the threads of streams may use the database.
-        is_stopping: Returns whether this process is about to end. Streams then end.
+        is_stopping: Returns whether this process is about to end: streams end, and none begins.
     """
     reader = LogReader(context, is_stopping)
     app.extensions["live"] = _Live(slots, reader, context, is_stopping)
@@ -93,8 +94,14 @@ def _stream(selection: Selection, parameters: Mapping[str, Any]) -> Response:
     """Answer with a stream, whose slot is free again when the response is closed.
 
     The end of the body's generator would be too late: the server does not start it for HEAD.
+
+    Raises:
+        ProcessStopping: The stream would end at once.
+        TooManyStreams: No slot is free.
     """
     live: _Live = current_app.extensions["live"]
+    if live.is_stopping():
+        raise ProcessStopping
     # A client that opens a stream again by itself repeats the URL, with a newer id in the header.
     last_event_id = request.headers.get("Last-Event-ID") or parameters["last_event_id"]
     with ExitStack() as cleanup:

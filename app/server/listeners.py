@@ -18,6 +18,9 @@ BPF_RETURN = 0x06
 ACCEPT_SECONDS = 1.0
 """Time in which the queued connections of a listener are accepted before it closes."""
 
+STALLED_SECONDS = 30
+"""Time after which a connection ends whose client takes no bytes that wait for it."""
+
 if sys.platform == "linux":
     KEEP_ALIVE = {
         socket.TCP_KEEPIDLE: 60,  # seconds without a byte
@@ -76,13 +79,16 @@ def divide(listener: socket.socket, count: int, backlog: int) -> list[socket.soc
 def notice_lost_clients(listeners: Iterable[socket.socket]) -> None:
     """Make the kernel end connections whose client no longer exists, within some two minutes.
 
-    Otherwise such a client may hold a thread that waits for the rest of its body.
+    Otherwise such a client may hold a thread that waits for the rest of its body. A client that
+    does not read would hold the thread of its stream: Granian gives no way to end a connection.
     """
     for listener in listeners:
         if sys.platform == "linux" and host_of(listener) is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
             for option, value in KEEP_ALIVE.items():
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
+            stalled = STALLED_SECONDS * 1000
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled)
 
 
 def refuse_new(file: int) -> None:

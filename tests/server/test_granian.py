@@ -1,5 +1,6 @@
 """The service under Granian, where it differs from gunicorn: bodies, connections, listeners."""
 
+import errno
 import importlib.util
 import json
 import socket
@@ -16,9 +17,11 @@ import requests
 
 from app.config import Settings
 from app.server import gunicorn_config, listeners
+from support.factories import new_domain
 from support.metrics import metrics, value
 from support.servers import SERVERS
-from support.service import ROOT, Service, environment
+from support.service import ROOT, Service, environment, wait_until
+from support.streams import EventSource
 
 MIB = 1024 * 1024
 POST = b"POST /api/scrape-jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -154,6 +157,34 @@ def test_killed_worker_is_replaced_without_refusals(database_url: str, server: s
         )
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_stream_begins_works_and_ends(database_url: str, server: str) -> None:
+    settings = {"SERVER": server, "WEB_CONCURRENCY": "1", "THREADS": "1"}
+    limits = {"SCRAPE_JOBS_STREAMS": "2", "SCRAPE_JOBS_DRAIN_SECONDS": "2"}
+    with Service(database_url, **settings, **limits) as service:
+        domain = new_domain()
+        url = f"{service.jobs}/events?domain={domain}"
+
+        def open_streams() -> float:
+            return value(metrics(service), "scrape_jobs_streams_open")
+
+        with EventSource(url).ready() as left, EventSource(url).ready() as source:
+            job = service.create(domain=domain)
+            for stream in (left, source):
+                stream.wait_for_version(job["id"], 1, seconds=2)
+            assert requests.get(url, timeout=5).status_code == 503
+            assert open_streams() == 2
+            left.close()
+            wait_until(lambda: open_streams() == 1, 3)  # without any further frame
+            assert requests.head(url, timeout=5).status_code == 200
+            wait_until(lambda: open_streams() == 1, 3)
+            service.master().terminate()
+            assert source.has_ended.wait(1.5)
+            refused = requests.get(url, timeout=5)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            assert refused.json()["error"] == "Service is stopping"
+
+
 def test_second_server_cannot_take_the_port(granian: Service, database_url: str) -> None:
     settings = {"DATABASE_URL": database_url, "SERVER": "granian", "PORT": str(granian.port)}
     second = subprocess.run(
@@ -176,6 +207,17 @@ def test_listener_with_fewest_workers_comes_first() -> None:
     assert listeners.least_served(2, [0]) == 1
     assert listeners.least_served(2, [0, 1]) == 0
     assert listeners.least_served(3, [0, 2, 0]) == 1
+
+
+def test_client_that_reads_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "STALLED_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listeners.notice_lost_clients([listener])
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
+            connection.settimeout(10)
+            with pytest.raises(TimeoutError) as failure:
+                connection.sendall(b"x" * 32 * MIB)
+            assert failure.value.errno == errno.ETIMEDOUT  # the kernel's, not that of Python
 
 
 def test_listener_accepts_its_queue_before_it_stops() -> None:

@@ -10,6 +10,7 @@ const SILENCE_MS = 40_000; // the service sends a comment every 15 s
 const LASTING_MS = 5_000; // a stream that lasts less has failed
 const POLL_MS = 5_000;
 const STREAM_RETRY_SECONDS = 15;
+const STOPPING_SECONDS = 1; // the Retry-After of a server that stops, and is back in a moment
 const MAX_DELAY_MS = 15_000;
 const POLLING = "No live stream is free: asks every 5 s";
 const MAX_KNOWN = 20_000;
@@ -58,7 +59,8 @@ export class Live {
       if (refusal?.status === 401) return signIn();
       // The service ends each stream after some minutes; one that ends at once is a server that stops.
       if (Date.now() - start >= LASTING_MS) this.failures = 0;
-      if (refusal?.status) await this.#poll(refusal.retryAfter ?? STREAM_RETRY_SECONDS);
+      const wait = refusal?.status ? (refusal.retryAfter ?? STREAM_RETRY_SECONDS) : 0;
+      if (wait > STOPPING_SECONDS) await this.#poll(wait);
       else if (refusal || this.failures || Date.now() - start < LASTING_MS) await this.#recover();
     }
   }
