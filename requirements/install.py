@@ -1,9 +1,9 @@
 """Install the locked requirements into .venv: python3 requirements/install.py run|dev|granian ...
 
 `run` stands for requirements/run.txt, `dev` for dev.txt as well, `granian` for the optional
-granian.txt as well. `make` calls this first, with the
-machine's Python, so it uses only the standard library. It may be interrupted at any moment: an
-incomplete environment is marked, and built again the next time.
+granian.txt as well. `make` calls this first, with the machine's Python, so it uses only the
+standard library. It may be interrupted at any moment: an incomplete environment is marked, and
+built again the next time.
 """
 
 from __future__ import annotations  # so that an older Python reaches the check of its version

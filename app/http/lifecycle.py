@@ -63,7 +63,7 @@ class Lifecycle:
         self._varies_by_origin = varies_by_origin
 
     def begin(self) -> None:
-        """Let the request reach its view, or refuse it by an exception.
+        """Prepare the request for its view, or refuse it by an exception.
 
         A request without a view passes: routes are no secret, and browsers send OPTIONS requests
         without credentials.

@@ -107,7 +107,7 @@ def refuse_new(file: int) -> None:
 
 
 def stop_accepting(file: int) -> None:
-    """Replace the listener `file` of this process by one to which nobody connects.
+    """Replace the listener `file` of this process by one that no client knows.
 
     Whatever accepts connections from `file` then waits for ever, and keeps those that it has. The
     listener itself goes on to queue connections for the other processes that have it. If there are
