@@ -91,7 +91,7 @@ def send_raw(
         lines.append(b"Content-Type: application/json")
     if body and own_length:
         lines.append(b"Content-Length: %d" % len(body))
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         connection.shutdown(socket.SHUT_WR)
         answer = b""

@@ -11,7 +11,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 def metrics(service: Service) -> Samples:
     """Return the current samples of the service."""
-    answer = requests.get(f"{service.url}/metrics", timeout=10)
+    answer = requests.get(f"{service.url}/metrics", timeout=30)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
     return {

@@ -84,12 +84,12 @@ def nginx(folder: Path, *upstreams: int, **changes: str) -> Iterator[str]:
             assert time.monotonic() < deadline
             with (
                 suppress(ConnectionRefusedError),
-                socket.create_connection(("127.0.0.1", port), timeout=5),
+                socket.create_connection(("127.0.0.1", port), timeout=30),
             ):
                 break
             time.sleep(0.02)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         print((folder / "error.log").read_text())

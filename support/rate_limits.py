@@ -184,7 +184,7 @@ def fallbacks(text: str) -> float:
 
 def fallbacks_of(service: Service) -> float:
     """Return how often the service's processes found Redis down."""
-    answer = requests.get(f"{service.url}/metrics", headers=new_client(), timeout=10)
+    answer = requests.get(f"{service.url}/metrics", headers=new_client(), timeout=30)
     assert answer.status_code == 200
     return fallbacks(answer.text)
 

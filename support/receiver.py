@@ -103,7 +103,7 @@ class Receiver:
         with self.arrived:
             return [one for one in self.received if one.path == path]
 
-    def wait_for(self, path: str, count: int, seconds: float = 10) -> list[Received]:
+    def wait_for(self, path: str, count: int, seconds: float = 30) -> list[Received]:
         """Wait until there were `count` requests to `path`, and return all of them."""
         with self.arrived:
             self.arrived.wait_for(

@@ -75,7 +75,7 @@ class Redis:
         """End it at once; from then on its port refuses connections."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     @contextmanager

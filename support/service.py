@@ -24,7 +24,7 @@ from app.database.tenant_scope import all_customers
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
-READY_SECONDS = 30
+READY_SECONDS = 60
 
 
 def free_port() -> int:
@@ -91,7 +91,7 @@ class Service:
     ) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
+        self.process.wait(60)
         self._log.close()
 
     def logs(self) -> str:
@@ -130,21 +130,21 @@ class Service:
 
     def create(self, **fields: Any) -> dict[str, Any]:
         """Create a job and return it."""
-        answer = requests.post(self.jobs, json={"domain": "example.com", **fields}, timeout=10)
+        answer = requests.post(self.jobs, json={"domain": "example.com", **fields}, timeout=30)
         assert answer.status_code == 201, answer.text
         job: dict[str, Any] = answer.json()["data"]
         return job
 
     def change(self, job_id: str, **fields: Any) -> dict[str, Any]:
         """Change a job and return it."""
-        answer = requests.put(f"{self.jobs}/{job_id}", json=fields, timeout=10)
+        answer = requests.put(f"{self.jobs}/{job_id}", json=fields, timeout=30)
         assert answer.status_code == 200, answer.text
         job: dict[str, Any] = answer.json()["data"]
         return job
 
     def webhook(self, url: str, **fields: Any) -> dict[str, Any]:
         """Create a webhook endpoint and return it, with its secret."""
-        answer = requests.post(f"{self.url}/api/webhooks", json={"url": url, **fields}, timeout=10)
+        answer = requests.post(f"{self.url}/api/webhooks", json={"url": url, **fields}, timeout=30)
         assert answer.status_code == 201, answer.text
         webhook: dict[str, Any] = answer.json()["data"]
         return webhook
@@ -217,7 +217,7 @@ def own_work(app: Flask) -> Iterator[None]:
         yield
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Wait until `condition` holds; fail after `seconds`.
 
     The checks become less frequent, because a condition may be expensive.

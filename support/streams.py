@@ -1,6 +1,7 @@
 """A client of event streams, by the WHATWG HTML standard."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class EventSource:
                     unfinished.data.append(value)
         return unfinished
 
-    def wait(self, condition: Callable[[Self], object], seconds: float = 10) -> None:
+    def wait(self, condition: Callable[[Self], object], seconds: float = 30) -> None:
         """Wait until `condition` holds; fail after `seconds`."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), seconds), self.frames
@@ -95,13 +96,16 @@ class EventSource:
             if frame.event == "job" and job_id in (None, frame.data["id"])
         ]
 
-    def wait_for_version(self, job_id: str, version: int, seconds: float = 10) -> dict[str, Any]:
+    def wait_for_version(self, job_id: str, version: int, seconds: float = 30) -> dict[str, Any]:
         """Wait for a frame of the job with at least this version, and return its data."""
         self.wait(lambda _: any(c["version"] >= version for c in self.changes(job_id)), seconds)
         return self.changes(job_id)[-1]
 
     def close(self) -> None:
         """Close the connection, as a page does that is left."""
+        # The thread that reads holds the response until more bytes or the end arrive.
+        with suppress(AttributeError, OSError):
+            self.response.raw.connection.sock.shutdown(socket.SHUT_RDWR)
         self.response.close()
 
     def __enter__(self) -> Self:

@@ -54,7 +54,7 @@ class Terminal:
             with suppress(psutil.Error):
                 process.kill()
         self.close()
-        self._shell.wait(10)
+        self._shell.wait(60)
 
     def processes(self) -> list[psutil.Process]:
         """Return the shell and all its descendants."""

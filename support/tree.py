@@ -143,7 +143,7 @@ class Run:
     def is_ready(self) -> bool:
         """Return whether the service can handle requests."""
         try:
-            return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return requests.get(f"{self.url}/readyz", timeout=30).status_code == 200
         except (requests.ConnectionError, requests.Timeout):
             return False
 
@@ -166,7 +166,7 @@ class Run:
         """Return whether a job can be created."""
         try:
             return (
-                requests.post(self.jobs, json={"domain": "example.com"}, timeout=10).status_code
+                requests.post(self.jobs, json={"domain": "example.com"}, timeout=30).status_code
                 == 201
             )
         except requests.ConnectionError:
@@ -178,6 +178,6 @@ class Run:
 
     def create(self) -> str:
         """Create a job and return its path."""
-        answer = requests.post(self.jobs, json={"domain": "example.com"}, timeout=10)
+        answer = requests.post(self.jobs, json={"domain": "example.com"}, timeout=30)
         assert answer.status_code == 201, answer.text
         return answer.headers["Location"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
 
 from app.config import Settings
 from app.factory import create_app
@@ -26,6 +27,10 @@ from support.service import Service
 from support.tree import Tree, end_processes_in
 
 SERVER = "TEST_DATABASE_URL"
+
+# Tests share the machine with others, so an example may take long.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,10 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the quick tests, and give each worker its share of the slow modules at the start."""
+    """Mark the quick tests, repeat timed ones, and give each worker its share of slow modules."""
     for item in items:
         if is_quick(item):
             item.add_marker("quick")
+        if item.get_closest_marker("timed"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = chain.from_iterable(deal(items, workers))
 

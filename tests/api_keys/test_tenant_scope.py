@@ -131,7 +131,7 @@ def test_a_background_thread_must_set_its_scope(tenants: SharedService) -> None:
     housekeeping = tenants.app.extensions["housekeeping"]
     housekeeping.start()
     try:
-        wait_until(lambda: tenants.a.data("GET", f"{JOBS}/{job['id']}")["status"] == "pending", 20)
+        wait_until(lambda: tenants.a.data("GET", f"{JOBS}/{job['id']}")["status"] == "pending", 30)
     finally:
         housekeeping.stop()
 

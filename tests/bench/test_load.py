@@ -70,6 +70,7 @@ def test_load_ends_at_its_limit() -> None:
     assert len(result.latencies) == len(server.requests) == 10
 
 
+@pytest.mark.timed
 def test_load_ends_after_its_time() -> None:
     with serving(OK) as server:
         result = run_load(server.port, load_of(limit=None), seconds=0.2, connections=2)

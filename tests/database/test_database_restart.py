@@ -17,7 +17,7 @@ from support.factories import new_domain
 from support.postgres import Postgres
 from support.service import Service
 
-SECONDS = 6
+SECONDS = 9
 DETAILS = ("Database unavailable", "Database connection timeout")
 
 
@@ -69,6 +69,7 @@ def timed(call: Callable[[Session], Response], session: Session) -> tuple[Respon
     return call(session), time.monotonic() - started
 
 
+@pytest.mark.timed
 def test_outage_is_reported_and_recovered_from(
     stoppable: StoppableDatabase,
 ) -> None:
@@ -127,6 +128,7 @@ def test_ended_idle_connections_are_replaced(
     connection.close()
 
 
+@pytest.mark.timed
 def test_frozen_server_delays_requests_briefly(stoppable: StoppableDatabase) -> None:
     service = stoppable.service
     job = service.create()

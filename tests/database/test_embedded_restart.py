@@ -62,7 +62,7 @@ def kill_owner_and_server(run: Run) -> None:
 
 
 def assert_no_processes(tree: Tree) -> None:
-    assert wait_for(lambda: not processes_in(tree.folder), 15), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 def was_restarted(run: Run, times: int) -> bool:
@@ -77,7 +77,7 @@ def test_dead_server_is_restarted_under_the_service(tree: Tree) -> None:
             os.kill(run.postmaster(), signal.SIGKILL)
             assert wait_for(partial(was_restarted, run, restarts), RESTART_SECONDS), run.output()
             assert wait_for(run.answers), run.output()
-            assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+            assert requests.get(f"{run.url}{job}", timeout=30).status_code == 200
         assert run.output().count("PostgreSQL has died") == 2
 
 
@@ -98,7 +98,7 @@ def test_crash_loop_backs_off_until_fixed(tree: Tree) -> None:
         time.sleep(8)
         assert 2 <= run.output().count("PostgreSQL has died") <= 6, run.output()
         assert "contains errors" in run.output()
-        assert requests.get(f"{run.url}/healthz", timeout=10).status_code == 200
+        assert requests.get(f"{run.url}/healthz", timeout=30).status_code == 200
         settings.write_text(good)
         assert wait_for(run.answers, RESTART_SECONDS), run.output()
 
@@ -112,16 +112,17 @@ def test_start_after_kill_of_service_and_server(tree: Tree) -> None:
         job = run.create()
         kill_owner_and_server(run)
     with Run(tree) as again:
-        assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
+        assert requests.get(f"{again.url}{job}", timeout=30).status_code == 200
     assert_no_processes(tree)
 
 
+@pytest.mark.timed
 def test_zombies_of_killed_service_do_not_prevent_start(tree: Tree) -> None:
     container = [sys.executable, "-c", REAPS_NOTHING]
     first = Run(tree, container, WEB_CONCURRENCY="1")
     assert wait_for(first.is_ready), first.output()
     kill_owner_and_server(first)
-    assert wait_for(lambda: psutil.Process(first.postmaster()).status() == psutil.STATUS_ZOMBIE, 10)
+    assert wait_for(lambda: psutil.Process(first.postmaster()).status() == psutil.STATUS_ZOMBIE, 30)
     second = Run(tree, container, WEB_CONCURRENCY="1")
     assert wait_for(second.is_ready), second.output()
     os.kill(gunicorn_in(tree), signal.SIGKILL)
@@ -130,7 +131,7 @@ def test_zombies_of_killed_service_do_not_prevent_start(tree: Tree) -> None:
         started = time.monotonic()
         third.interrupt()
         third.make.wait(SECONDS)
-        assert time.monotonic() - started < 10, third.output()
+        assert time.monotonic() - started < 20, third.output()
     for run in (first, second):
         run.make.kill()
         run.make.wait()
@@ -175,7 +176,7 @@ def test_slow_recovery_is_logged_and_awaited(tree: Tree) -> None:
     assert "PostgreSQL is recovering" in again.output()
     postmaster.resume()
     with again:
-        assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
+        assert requests.get(f"{again.url}{job}", timeout=30).status_code == 200
 
 
 def launched_after(killed: int, data: Path) -> psutil.Process:

@@ -37,7 +37,7 @@ def data(folder: Path) -> Iterator[Path]:
     ):
         cursor.execute("CREATE ROLE reader; CREATE TABLE kept (n) AS VALUES (1), (2), (3)")
     os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-    assert wait_for(lambda: not server.is_alive() and server.end_leftovers(), 15)
+    assert wait_for(lambda: not server.is_alive() and server.end_leftovers(), 30)
     yield data
     end_processes_in(folder)
 
@@ -64,15 +64,15 @@ def test_make_run_upgrades_older_data_and_keeps_it(tree: Tree) -> None:
         job = run.create()
         assert version_of(tree.folder / "var" / "postgres") == OLD
     with Run(tree, WEB_CONCURRENCY="1") as run:
-        assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+        assert requests.get(f"{run.url}{job}", timeout=30).status_code == 200
         kept = tree.folder / "var" / f"postgres-{OLD}"
         assert f"The old data is kept in {kept} and can be deleted" in run.output()
         assert version_of(tree.folder / "var" / "postgres") == NEW
         assert version_of(kept) == OLD
     with Run(tree, WEB_CONCURRENCY="1") as run:
-        assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+        assert requests.get(f"{run.url}{job}", timeout=30).status_code == 200
         assert "upgraded" not in run.output()
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
     code, lines = tree.finished(
         "make", "run", PORT=str(free_port()), PGSERVER_POSTGRES_VERSION=str(OLD)
     )

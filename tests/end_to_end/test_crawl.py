@@ -105,7 +105,7 @@ def crawl(job_url: str, start: str) -> dict[str, Any]:
     with requests.Session() as api, requests.Session() as web:
 
         def report(**fields: Any) -> None:
-            answer = api.put(job_url, json=fields, timeout=10)
+            answer = api.put(job_url, json=fields, timeout=30)
             assert answer.status_code == 200, answer.text
             assert answer.json()["message"] == "Job updated successfully"
 
@@ -122,7 +122,7 @@ def crawl(job_url: str, start: str) -> dict[str, Any]:
         while waiting:
             url = waiting.pop(0)
             asked = time.perf_counter()
-            answer = web.get(url, timeout=10)
+            answer = web.get(url, timeout=30)
             times.append((time.perf_counter() - asked) * 1000)
             if answer.ok:
                 page = Page(answer.text)
@@ -177,7 +177,7 @@ def test_crawl_is_recorded_exactly(service: Service, site: Site) -> None:
     assert sorted(site.requests) == sorted(
         ["/", *(f"/page/{number}" for number in range(1, PAGES))]
     )
-    job = requests.get(job_url, timeout=10).json()["data"]
+    job = requests.get(job_url, timeout=30).json()["data"]
     stats = job["stats"]
     assert stats == reported
     assert (stats["pagesProcessed"], stats["totalPages"]) == (PAGES, PAGES)
@@ -200,7 +200,7 @@ def test_crawl_is_recorded_exactly(service: Service, site: Site) -> None:
     assert job["created_at"] <= job["started_at"] < job["completed_at"] == job["updated_at"]
     assert job["allowed_transitions"] == []
 
-    events = requests.get(f"{job_url}/history?limit=200", timeout=10).json()["data"]
+    events = requests.get(f"{job_url}/history?limit=200", timeout=30).json()["data"]
     assert [event["id"] for event in events] == list(range(1, PAGES + 4))
     assert [event["at"] for event in events] == sorted(event["at"] for event in events)
     steps = [(event["action"], event["old_status"], event["new_status"]) for event in events]
@@ -217,7 +217,7 @@ def test_crawl_is_recorded_exactly(service: Service, site: Site) -> None:
     assert events[-1]["changes"]["completed_at"] == {"from": None, "to": job["completed_at"]}
     assert not [name for name in events[-1]["changes"] if name.startswith("stats.")]
 
-    listed = requests.get(service.jobs, params={"domain": domain}, timeout=10).json()
+    listed = requests.get(service.jobs, params={"domain": domain}, timeout=30).json()
     assert listed["data"] == [job]
     assert listed["pagination"] == {"limit": 50, "next_cursor": None, "has_more": False}
-    assert requests.delete(job_url, timeout=10).json()["details"] == "Job is already completed"
+    assert requests.delete(job_url, timeout=30).json()["details"] == "Job is already completed"

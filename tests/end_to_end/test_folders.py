@@ -63,14 +63,14 @@ def assert_runs(tree: Tree, **settings: str) -> None:
     """Start the service, use it by HTTP and by a command, and stop it."""
     with Run(tree, WEB_CONCURRENCY="1", **settings) as run:
         job = run.create()
-        assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+        assert requests.get(f"{run.url}{job}", timeout=30).status_code == 200
         code, lines = tree.finished(
             ".venv/bin/python", "-m", "flask", "--app", "wsgi", "db", "current", **settings
         )
         assert code == 0, lines
         assert any("(head)" in line for line in lines), lines
         assert "Traceback" not in run.output()
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 def test_run_with_spaces_locale_and_libpq_variables(anywhere: Path) -> None:

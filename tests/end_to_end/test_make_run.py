@@ -72,7 +72,7 @@ def test_every_stop_ends_all_and_keeps_data(tree: Tree) -> None:
     for how, stop in STOPS.items():
         with Run(tree) as run:
             for job in jobs:
-                assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200, how
+                assert requests.get(f"{run.url}{job}", timeout=30).status_code == 200, how
             jobs.append(run.create())
             assert any("postgres" in line for line in processes_in(tree.folder))
             stop(run)
@@ -83,9 +83,9 @@ def test_every_stop_ends_all_and_keeps_data(tree: Tree) -> None:
             assert wait_for(ended, seconds), (how, processes_in(tree.folder))
     with Run(tree) as again:
         for job in jobs:
-            assert requests.get(f"{again.url}{job}", timeout=10).status_code == 200
+            assert requests.get(f"{again.url}{job}", timeout=30).status_code == 200
         again.create()
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -98,7 +98,7 @@ def test_closed_terminal_ends_all_processes(tree: Tree, server: str) -> None:
         assert wait_for(lambda: any("postgres" in line for line in processes_in(tree.folder)))
         terminal.processes()
         terminal.close()
-        assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
+        assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 def test_terminal_closed_at_start_leaves_nothing(tree: Tree) -> None:
@@ -110,17 +110,18 @@ def test_terminal_closed_at_start_leaves_nothing(tree: Tree) -> None:
             terminal.output()
         )
         terminal.close()
-        assert wait_for(lambda: not processes_in(tree.folder), 20), processes_in(tree.folder)
+        assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
+@pytest.mark.timed
 def test_ctrl_c_during_worker_start_ends_soon(tree: Tree) -> None:
     run = Run(tree)
     assert wait_for(lambda: "Booting worker" in run.output())
     run.interrupt()
     started = time.monotonic()
     run.make.wait(SECONDS)
-    assert time.monotonic() - started < 10, run.output()
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert time.monotonic() - started < 20, run.output()
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 def test_sigterm_during_start_ends_postgresql(tree: Tree) -> None:
@@ -129,7 +130,7 @@ def test_sigterm_during_start_ends_postgresql(tree: Tree) -> None:
     assert wait_for(lambda: pid_file.exists() and "ready" in pid_file.read_text()), run.output()
     run.gunicorn().terminate()
     run.make.wait(SECONDS)
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 def test_second_run_is_rejected_but_migrations_work(tree: Tree) -> None:
@@ -151,14 +152,14 @@ def test_second_run_is_rejected_but_migrations_work(tree: Tree) -> None:
             ".venv/bin/python", "-m", "flask", "--app", "wsgi", "db", "current"
         )
         assert any("(head)" in line for line in lines), lines
-        assert requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+        assert requests.get(f"{run.url}{job}", timeout=30).status_code == 200
         run.create()
 
 
 def test_migrations_without_run_leave_no_processes(tree: Tree) -> None:
     code, lines = tree.finished("make", "migrate")
     assert code == 0, lines
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -169,7 +170,7 @@ def test_port_in_use_is_reported(tree: Tree, server: str) -> None:
     assert code != 0
     assert any(port in line and "in use" in line.lower() for line in lines), lines
     assert not any("Traceback" in line for line in lines), lines
-    assert wait_for(lambda: not processes_in(tree.folder), 10), processes_in(tree.folder)
+    assert wait_for(lambda: not processes_in(tree.folder), 30), processes_in(tree.folder)
 
 
 def test_database_url_replaces_embedded_postgresql(tree: Tree, empty_database: str) -> None:
@@ -200,7 +201,7 @@ def test_killed_postgresql_is_started_again(tree: Tree, server: str) -> None:
         postgres.kill()
 
         def answers() -> bool:
-            return requests.get(f"{run.url}{job}", timeout=10).status_code == 200
+            return requests.get(f"{run.url}{job}", timeout=30).status_code == 200
 
         assert wait_for(answers, 20), run.output()
 

@@ -32,23 +32,23 @@ def test_job_lifecycle_behind_nginx(front: str) -> None:
         )
         assert created.status_code == 201
         url = front + created.headers["Location"]
-        assert session.get(url, timeout=10).json()["data"] == created.json()["data"]
+        assert session.get(url, timeout=30).json()["data"] == created.json()["data"]
         for status in ("running", "completed"):
             assert (
-                session.put(url, json={"status": status}, timeout=10).json()["data"]["status"]
+                session.put(url, json={"status": status}, timeout=30).json()["data"]["status"]
                 == status
             )
-        assert session.delete(url, timeout=10).status_code == 409
-        assert session.get(url, timeout=10).headers["Server"] == "nginx"
+        assert session.delete(url, timeout=30).status_code == 409
+        assert session.get(url, timeout=30).headers["Server"] == "nginx"
 
 
 def test_weakened_etag_works_in_preconditions(front: str, service: Service) -> None:
     url = f"{front}/api/scrape-jobs/{service.create()['id']}"
-    first = requests.get(url, headers={"Accept-Encoding": "gzip"}, timeout=10)
+    first = requests.get(url, headers={"Accept-Encoding": "gzip"}, timeout=30)
     assert first.headers["Content-Encoding"] == "gzip"
     tag = first.headers["ETag"]
     assert tag.startswith("W/")
-    known = requests.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": tag}, timeout=10)
+    known = requests.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": tag}, timeout=30)
     assert (known.status_code, known.content) == (304, b"")
     assert (
         requests.put(
@@ -62,7 +62,7 @@ def test_weakened_etag_works_in_preconditions(front: str, service: Service) -> N
         ).status_code
         == 412
     )
-    assert requests.get(url, headers={"If-None-Match": tag}, timeout=10).json()["data"][
+    assert requests.get(url, headers={"If-None-Match": tag}, timeout=30).json()["data"][
         "stats"
     ] == {"a": 1}
 
@@ -72,7 +72,7 @@ def test_request_id_is_passed_on_or_generated(front: str, service: Service) -> N
         f"{front}/api/scrape-jobs", headers={"X-Request-ID": "through-nginx.1"}, timeout=10
     )
     assert given.headers["X-Request-ID"] == "through-nginx.1"
-    made = requests.get(f"{front}/api/scrape-jobs", timeout=10).headers["X-Request-ID"]
+    made = requests.get(f"{front}/api/scrape-jobs", timeout=30).headers["X-Request-ID"]
     assert f'"request_id": "{made}"' in service.logs()
 
 
@@ -102,7 +102,7 @@ def test_rejected_body_does_not_harm_other_requests(front: str) -> None:
         refused = requests.post(
             f"{front}/api/scrape-jobs", data=b"x" * 1_060_000, headers=headers, timeout=10
         )
-        other = requests.get(f"{front}/healthz", timeout=10)
+        other = requests.get(f"{front}/healthz", timeout=30)
         assert (refused.status_code, other.status_code) == (413, 200)
 
 
@@ -113,7 +113,7 @@ def test_error_of_nginx_has_common_format(front: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\nX-Large: " + b"a" * 40_000 + b"\r\n\r\n", 400),
         (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
             connection.sendall(head)
             response = http.client.HTTPResponse(connection)
             response.begin()
@@ -184,9 +184,9 @@ def test_change_with_lost_response_is_not_repeated(folder: Path, dying: Dying, m
     with nginx(folder, dying.port) as front:
         for _ in range(3):
             # nginx would repeat a request on a kept-alive connection to the upstream.
-            assert requests.get(f"{front}/healthz", timeout=10).status_code == 200
+            assert requests.get(f"{front}/healthz", timeout=30).status_code == 200
             dying.heads.clear()
-            answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=10)
+            answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=30)
             assert answer.status_code == 502
             assert answer.json()["error"] == "Bad gateway"
             assert [head.split()[0] for head in dying.heads] == [method]

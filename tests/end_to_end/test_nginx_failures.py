@@ -118,7 +118,7 @@ def test_example_of_limits_answers_429(folder: Path, service: Service) -> None:
         line.replace("100r/s", "1r/m").replace("burst=200", "burst=1") for line in limits
     )
     with nginx(folder, service.port, server="\n".join(rest), http=zone) as front:
-        answers = [requests.get(f"{front}/healthz", timeout=10) for _ in range(4)]
+        answers = [requests.get(f"{front}/healthz", timeout=30) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
     assert answers[-1].json() == {"success": False, "error": "Too many requests"}
 
@@ -126,7 +126,7 @@ def test_example_of_limits_answers_429(folder: Path, service: Service) -> None:
 def test_server_that_is_down_is_502(folder: Path) -> None:
     with nginx(folder, free_port()) as front:
         for method in ("GET", "PUT", "POST", "DELETE"):
-            answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=10)
+            answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=30)
             assert (answer.status_code, answer.json()["details"]) == (
                 502,
                 "The service does not answer",
@@ -139,7 +139,7 @@ def test_server_that_is_silent_is_504(folder: Path, method: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         threading.Thread(target=_collect, args=(silent, received), daemon=True).start()
         with nginx(folder, silent.getsockname()[1], proxy_read_timeout="1s") as front:
-            answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=10)
+            answer = requests.request(method, f"{front}/api/scrape-jobs/1", json={}, timeout=30)
     assert answer.status_code == 504
     assert answer.json()["details"] == "The service does not answer in time"
     assert [data.split()[0].decode() for data in received] == [method]

@@ -75,7 +75,7 @@ def test_unknown_route_is_not_found(client: FlaskClient, method: str, path: str)
     "path", ["//api/scrape-jobs", "//api//scrape-jobs//", "/api//scrape-jobs", "//healthz"]
 )
 def test_double_slashes_give_no_html_or_redirect(service: Service, path: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
     connection.request("GET", path)
     answer = connection.getresponse()
     assert answer.status in (200, 404)
@@ -200,7 +200,7 @@ def test_answers_to_changes_have_the_request_id(client: FlaskClient) -> None:
 
 
 def test_malformed_http_is_answered_in_common_form(service: Service) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nBad Header: x\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         received = b""

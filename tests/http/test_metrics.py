@@ -49,7 +49,7 @@ def parse(text: str) -> Samples:
 
 def metrics(service: Service) -> Samples:
     """Return the service's metrics."""
-    answer = requests.get(f"{service.url}/metrics", timeout=10)
+    answer = requests.get(f"{service.url}/metrics", timeout=30)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
     return parse(answer.text)
@@ -73,11 +73,11 @@ def test_requests_to_all_workers_are_counted_together(
 
     def get(number: int) -> int:
         job_id = job["id"] if number % 4 else "0190f3a0-0000-7000-8000-000000000000"
-        return requests.get(f"{measured.jobs}/{job_id}", timeout=10).status_code
+        return requests.get(f"{measured.jobs}/{job_id}", timeout=30).status_code
 
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(get, range(80)))
-    requests.request("BREW", f"{measured.url}/no/such/route", timeout=10)
+    requests.request("BREW", f"{measured.url}/no/such/route", timeout=30)
 
     after = metrics(measured)
     route = "/api/scrape-jobs/<id>"
@@ -114,9 +114,9 @@ def test_expired_lease_is_counted(measured: Service) -> None:
     domain = "expiring.example"
     measured.create(domain=domain)
     ask = {"worker_id": "w", "domains": [domain], "lease_seconds": 5}
-    (job,) = requests.post(f"{measured.jobs}/next", json=ask, timeout=10).json()["data"]
+    (job,) = requests.post(f"{measured.jobs}/next", json=ask, timeout=30).json()["data"]
     wait_until(
-        lambda: requests.get(f"{measured.jobs}/{job['id']}", timeout=10).json()["data"][
+        lambda: requests.get(f"{measured.jobs}/{job['id']}", timeout=30).json()["data"][
             "retry_count"
         ],
         15,
@@ -165,11 +165,11 @@ def test_counts_of_a_killed_worker_stay(measured: Service) -> None:
     for worker in psutil.Process(measured.process.pid).children():
         os.kill(worker.pid, signal.SIGKILL)
     time.sleep(0.2)
-    wait_until(lambda: _answers(measured), 20)
+    wait_until(lambda: _answers(measured), 30)
     after = metrics(measured)
     name, labels = "scrape_jobs_transitions_total", {"old": "none", "new": "pending"}
     assert value(after, name, **labels) == value(before, name, **labels)
-    wait_until(lambda: value(metrics(measured), LIMIT) == value(before, LIMIT), 20)
+    wait_until(lambda: value(metrics(measured), LIMIT) == value(before, LIMIT), 30)
 
 
 def _answers(service: Service) -> bool:

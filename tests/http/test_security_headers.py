@@ -62,7 +62,7 @@ def test_caches_may_keep_only_revalidated_jobs(
     ],
 )
 def test_answers_of_gunicorn_are_safe(service: Service, request_bytes: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(request_bytes)
         response = HTTPResponse(connection)
         response.begin()

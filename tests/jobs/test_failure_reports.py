@@ -143,7 +143,7 @@ def test_raw_bytes_in_a_reason_are_dropped(service: Service) -> None:
     session = requests.Session()
     request = requests.Request("DELETE", f"{service.jobs}/{job['id']}").prepare()
     request.url = f"{service.jobs}/{job['id']}?reason=a\u00fcb%FFc"
-    answer = session.send(request, timeout=10)
+    answer = session.send(request, timeout=30)
     assert answer.json()["data"]["error_message"] == "Cancelled via API: aübc"
 
 

@@ -218,7 +218,7 @@ def test_the_application_s_clock_decides_nothing(jobs: Jobs, folder: Path, shift
         service.create(domain="clock.example", scheduled_for=soon)
         due = service.create(domain="clock.example", scheduled_for=past)
         body = {"worker_id": "w", "domains": ["clock.example"], "limit": 9}
-        (taken,) = requests.post(f"{service.jobs}/next", json=body, timeout=10).json()["data"]
+        (taken,) = requests.post(f"{service.jobs}/next", json=body, timeout=30).json()["data"]
         assert taken["id"] == due["id"]
         headers = {"X-Lease-Token": taken["lease_token"]}
         left = "SELECT extract(epoch FROM lease_expires_at - now())::float8 FROM scrape_jobs WHERE id = %s"

@@ -87,7 +87,7 @@ def test_no_job_is_repeated_during_inserts(app: Flask, client: FlaskClient, sort
     adder = threading.Thread(target=add)
     adder.start()
     try:
-        assert one_is_there.wait(10)
+        assert one_is_there.wait(60)
         shown = [
             job["id"] for page in pages(client, domain=domain, sort=sort, limit=3) for job in page
         ]

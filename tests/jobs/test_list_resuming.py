@@ -79,11 +79,11 @@ def open_creation(app: Flask, domain: str) -> Iterator[str]:
                 str(service.create(schemas.parse_new_jobs({"domain": domain}), PROVENANCE)[0].id)
             )
             made.set()
-            may_commit.wait(30)
+            may_commit.wait(60)
 
     thread = threading.Thread(target=create)
     thread.start()
-    assert made.wait(10)
+    assert made.wait(60)
     try:
         yield ids[0]
     finally:
@@ -137,11 +137,11 @@ def test_update_committed_late_is_not_missed(app: Flask, client: FlaskClient) ->
         with app.app_context(), all_customers(), database.transaction():
             service.update(UUID(old), {"stats": {"n": 1}}, Preconditions(), PROVENANCE)
             changed.set()
-            may_commit.wait(30)
+            may_commit.wait(60)
 
     thread = threading.Thread(target=change)
     thread.start()
-    assert changed.wait(10)
+    assert changed.wait(60)
     newer = make_job(client, domain=domain)["id"]
     ids, cursor = traverse(client, domain, "updated_at")
     assert ids == [old, newer]

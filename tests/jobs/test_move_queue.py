@@ -145,7 +145,7 @@ def test_claim_sees_the_move_or_refuses_it(service: Service, body: dict[str, Any
     (field, value), *_ = body.items()
     assert {answer.status_code for answer in moves.values()} <= {200, 400}
     for job_id, answer in moves.items():
-        now = requests.get(f"{service.jobs}/{job_id}", timeout=10).json()["data"]
+        now = requests.get(f"{service.jobs}/{job_id}", timeout=30).json()["data"]
         if answer.status_code == 400:
             assert answer.json()["error"].endswith(
                 "can only be changed while the job is pending or failed"
@@ -166,5 +166,5 @@ def test_moves_at_once_are_all_kept(service: Service) -> None:
         for number in range(30)
     ]
     assert [answer.status_code for answer in service.at_once(*moves)] == [200] * 30
-    found = requests.get(f"{service.jobs}/{job['id']}", timeout=10).json()["data"]
+    found = requests.get(f"{service.jobs}/{job['id']}", timeout=30).json()["data"]
     assert found["config"] == {f"key{number}": number for number in range(30)}

@@ -29,7 +29,7 @@ def test_either_completion_or_cancellation_wins(
     with Session() as session:
         batch = [{"domain": "race.example"}] * RACES
         ids = [
-            job["id"] for job in session.post(service.jobs, json=batch, timeout=10).json()["data"]
+            job["id"] for job in session.post(service.jobs, json=batch, timeout=30).json()["data"]
         ]
         for job_id in ids:
             assert session.put(
@@ -43,7 +43,7 @@ def test_either_completion_or_cancellation_wins(
         for job_id in ids:
             start.wait()
             answers.append(
-                session.put(f"{service.jobs}/{job_id}", json={"status": "completed"}, timeout=10)
+                session.put(f"{service.jobs}/{job_id}", json={"status": "completed"}, timeout=30)
             )
         return answers
 
@@ -51,7 +51,7 @@ def test_either_completion_or_cancellation_wins(
         answers = []
         for job_id in ids:
             start.wait()
-            answers.append(session.delete(f"{service.jobs}/{job_id}", timeout=10))
+            answers.append(session.delete(f"{service.jobs}/{job_id}", timeout=30))
         return answers
 
     completions, cancellations = service.at_once(complete, cancel)
@@ -76,7 +76,7 @@ def test_either_completion_or_cancellation_wins(
                 "error": "Cannot transition from 'cancelled' to 'completed'",
             }
         assert (
-            requests.get(f"{service.jobs}/{job_id}", timeout=10).json()["data"]["status"] == final
+            requests.get(f"{service.jobs}/{job_id}", timeout=30).json()["data"]["status"] == final
         )
         endings = [
             event["new_status"]
@@ -89,7 +89,7 @@ def test_either_completion_or_cancellation_wins(
 def test_one_of_many_writers_with_same_etag_succeeds(service: Service) -> None:
     job = service.create()
     url = f"{service.jobs}/{job['id']}"
-    tag = requests.get(url, timeout=10).headers["ETag"]
+    tag = requests.get(url, timeout=30).headers["ETag"]
 
     def write(number: int, session: Session) -> Response:
         body = {"stats": {"writer": number}}
@@ -103,7 +103,7 @@ def test_one_of_many_writers_with_same_etag_succeeds(service: Service) -> None:
         if answer.status_code == 412
     )
     (winner,) = (number for number, answer in enumerate(answers) if answer.ok)
-    now = requests.get(url, timeout=10)
+    now = requests.get(url, timeout=30)
     assert now.json()["data"]["stats"] == {"writer": winner}
     assert now.headers["ETag"] == answers[winner].headers["ETag"] != tag
     assert [event["id"] for event in history(service, job["id"])] == [1, 2]
@@ -124,7 +124,7 @@ def test_concurrent_creations_with_one_key_create_one_job(service: Service) -> N
     assert [answer.headers.get("Idempotent-Replayed") for answer in answers].count(
         "true"
     ) == CLIENTS - 1
-    listed = requests.get(service.jobs, params={"domain": domain}, timeout=10).json()["data"]
+    listed = requests.get(service.jobs, params={"domain": domain}, timeout=30).json()["data"]
     assert listed == [answers[0].json()["data"]]
     assert len(history(service, listed[0]["id"])) == 1
 
@@ -138,7 +138,7 @@ def test_concurrent_merges_of_metadata_are_all_kept(service: Service) -> None:
 
     answers = service.at_once(*(partial(merge, number) for number in range(CLIENTS)))
     assert [answer.status_code for answer in answers] == [200] * CLIENTS
-    found = requests.get(f"{service.jobs}/{job['id']}", timeout=10)
+    found = requests.get(f"{service.jobs}/{job['id']}", timeout=30)
     assert found.json()["data"]["metadata"] == {
         "kept": True,
         **{f"key{number}": number for number in range(CLIENTS)},
@@ -150,7 +150,7 @@ def test_concurrent_patches_of_one_document_are_all_kept(
     service: Service,
 ) -> None:
     job = service.create()
-    requests.put(f"{service.jobs}/{job['id']}", json={"stats": {"pages": {"start": 0}}}, timeout=10)
+    requests.put(f"{service.jobs}/{job['id']}", json={"stats": {"pages": {"start": 0}}}, timeout=30)
 
     def patch(number: int, session: Session) -> Response:
         return session.patch(
@@ -162,7 +162,7 @@ def test_concurrent_patches_of_one_document_are_all_kept(
 
     answers = service.at_once(*(partial(patch, number) for number in range(CLIENTS)))
     assert [answer.status_code for answer in answers] == [200] * CLIENTS
-    found = requests.get(f"{service.jobs}/{job['id']}", timeout=10).json()["data"]["stats"]
+    found = requests.get(f"{service.jobs}/{job['id']}", timeout=30).json()["data"]["stats"]
     assert found == {
         "pages": {"start": 0, **{f"page{number}": number for number in range(CLIENTS)}}
     }

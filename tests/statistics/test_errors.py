@@ -107,6 +107,7 @@ def test_failure_without_message_counts(api: StatisticsApi) -> None:
     assert pattern_counts(api.of(domain)) == {"No error message": 1}
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "text",
     ["9" * 4096, "a1-" * 1365, "x" * 4096, "1.1," * 1024, "://" * 1365, " \n" * 2048, "ab:" * 1365],

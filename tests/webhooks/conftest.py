@@ -108,10 +108,10 @@ def domain(service: Service) -> Iterator[str]:
     """A test's own domain; the endpoints with a filter for it are deleted afterwards."""
     domain = new_domain()
     yield domain
-    listed = requests.get(f"{service.url}/api/webhooks?limit=200", timeout=10).json()["data"]
+    listed = requests.get(f"{service.url}/api/webhooks?limit=200", timeout=30).json()["data"]
     for webhook in listed:
         if webhook["domains"] == [domain]:
-            requests.delete(f"{service.url}/api/webhooks/{webhook['id']}", timeout=10)
+            requests.delete(f"{service.url}/api/webhooks/{webhook['id']}", timeout=30)
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def deliver_all(app: Flask, webhook_database: WebhookDatabase) -> None:
     webhook_database.rows("UPDATE webhook_deliveries SET status = 'delivered', finished_at = now()")
 
 
+@pytest.mark.timed
 def test_a_large_redelivery_takes_several_calls(
     client: FlaskClient, webhook_database: WebhookDatabase
 ) -> None:

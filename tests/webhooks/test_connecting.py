@@ -53,6 +53,7 @@ def test_address_families_alternate() -> None:
     assert interleave([]) == []
 
 
+@pytest.mark.timed
 def test_an_address_that_drops_packets_is_passed_over() -> None:
     with black_hole("127.0.0.11") as port, socket.create_server(("127.0.0.12", port)):
         began = time.monotonic()
@@ -63,6 +64,7 @@ def test_an_address_that_drops_packets_is_passed_over() -> None:
         made.close()
 
 
+@pytest.mark.timed
 def test_a_refused_address_is_passed_over_at_once() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.13", port)):
@@ -98,6 +100,7 @@ def test_a_slow_address_may_still_win() -> None:
         thread.join()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_deadline_ends_the_wait(count: int) -> None:
     with black_hole("127.0.0.17") as port:
@@ -132,6 +135,7 @@ print(json.dumps([answer.status_code, answer.error, answer.seconds]))
 """
 
 
+@pytest.mark.timed
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare for a name"
 )
@@ -155,4 +159,4 @@ def test_a_dead_first_address_is_passed_over(tmp_path: Path) -> None:
         )
     status, error, seconds = json.loads(done.stdout)
     assert (status, error) == (204, None)
-    assert seconds < 5
+    assert seconds < 10

@@ -84,7 +84,7 @@ def drive(service: Service, job_id: str, chance: random.Random) -> list[str]:
         while True:
             assert time.monotonic() < deadline
             try:
-                answer = requests.put(f"{service.jobs}/{job_id}", json=body, timeout=10)
+                answer = requests.put(f"{service.jobs}/{job_id}", json=body, timeout=30)
                 if answer.status_code == 200:
                     acknowledged.append(status)
                     break
@@ -113,7 +113,7 @@ def read(service: Service, job_id: str) -> dict[str, dict[str, int]]:
 
 def changes_of(service: Service, job_id: str) -> list[Change]:
     """Return the status changes in the job's history."""
-    events = requests.get(f"{service.jobs}/{job_id}/history?limit=200", timeout=10).json()["data"]
+    events = requests.get(f"{service.jobs}/{job_id}/history?limit=200", timeout=30).json()["data"]
     return [
         (event["old_status"], event["new_status"], event["at"])
         for event in events

@@ -34,14 +34,14 @@ def test_each_status_change_is_posted_once(
     service.change(job["id"], status="failed", error_message="it broke")
     service.change(job["id"], status="pending")
     merge = {"Content-Type": "application/merge-patch+json"}
-    assert requests.patch(url, data='{"stats": {"again": true}}', headers=merge, timeout=10).ok
-    assert requests.patch(url, data='{"status": "running"}', headers=merge, timeout=10).ok
-    assert requests.delete(url, params={"reason": "enough"}, timeout=10).ok
+    assert requests.patch(url, data='{"stats": {"again": true}}', headers=merge, timeout=30).ok
+    assert requests.patch(url, data='{"status": "running"}', headers=merge, timeout=30).ok
+    assert requests.delete(url, params={"reason": "enough"}, timeout=30).ok
 
     received = receiver.wait_for("/ok", 5)
     changes = [
         event
-        for event in requests.get(f"{url}/history?limit=200", timeout=10).json()["data"]
+        for event in requests.get(f"{url}/history?limit=200", timeout=30).json()["data"]
         if event["old_status"] not in (None, event["new_status"])
     ]
     stats: list[dict[str, Any]] = [{}, {"pagesProcessed": 4}, {}, {"again": True}, {"again": True}]
@@ -126,14 +126,14 @@ def test_an_endpoint_receives_what_its_filters_match(
             assert len(receiver.at(f"/ok/{name}")) == len(wanted)
     finally:
         for webhook in webhooks.values():
-            requests.delete(f"{service.url}/api/webhooks/{webhook['id']}", timeout=10)
+            requests.delete(f"{service.url}/api/webhooks/{webhook['id']}", timeout=30)
 
 
 def test_messages_have_two_signatures_during_a_rotation(
     service: Service, receiver: Receiver, domain: str
 ) -> None:
     webhook = service.webhook(f"{receiver.url}/ok", domains=[domain])
-    answer = requests.post(f"{service.url}/api/webhooks/{webhook['id']}/rotate-secret", timeout=10)
+    answer = requests.post(f"{service.url}/api/webhooks/{webhook['id']}/rotate-secret", timeout=30)
     rotated = answer.json()["data"]
     assert rotated["secret"] != webhook["secret"]
     until = datetime.fromisoformat(rotated["previous_secret_until"]) - datetime.now(UTC)
@@ -147,7 +147,7 @@ def test_messages_have_two_signatures_during_a_rotation(
 
 def test_a_test_event_is_signed(service: Service, receiver: Receiver, domain: str) -> None:
     webhook = service.webhook(f"{receiver.url}/ok", domains=[domain], statuses=["cancelled"])
-    answer = requests.post(f"{service.url}/api/webhooks/{webhook['id']}/test", timeout=10)
+    answer = requests.post(f"{service.url}/api/webhooks/{webhook['id']}/test", timeout=30)
     assert answer.status_code == 202
     (received,) = receiver.wait_for("/ok", 1)
     body: Any = Webhook(webhook["secret"]).verify(received.body, received.headers)
@@ -167,7 +167,7 @@ def test_a_redelivery_has_the_same_id_and_bytes(
     service.change(job["id"], stats={"later": True})
     (delivery,) = service.deliveries(webhook["id"])
     url = f"{service.url}/api/webhooks/{webhook['id']}/deliveries/{delivery['id']}/redeliver"
-    assert requests.post(url, timeout=10).status_code == 202
+    assert requests.post(url, timeout=30).status_code == 202
     first, again = receiver.wait_for("/ok", 2)
     assert (again.id, again.body) == (first.id, first.body)
     assert first.id == delivery["id"]

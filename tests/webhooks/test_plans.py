@@ -169,6 +169,7 @@ def test_a_statement_reads_only_its_rows(
     assert max(rows_read.values()) <= most + 1, rows_read
 
 
+@pytest.mark.timed
 def test_pending_deliveries_are_counted_in_bounded_time(webhook_database: WebhookDatabase) -> None:
     started = time.monotonic()
     ((number, oldest),) = webhook_database.rows(COUNT_PENDING.sql)
