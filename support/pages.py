@@ -16,7 +16,7 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
 
-SECONDS = 8
+SECONDS = 20
 """How long an expectation waits for the page."""
 
 

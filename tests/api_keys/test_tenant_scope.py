@@ -46,6 +46,7 @@ FILTERED_OTHERWISE = {
     "claim_idempotency_key": "by the key's id",
     "read_idempotency_key": "by the key's id",
     "remember_answer": "by the key's id",
+    "release_idempotency_key": "by the key's id",
     "get_api_key": "by the key's id",
     "record_use_of_api_keys": "by the keys' ids",
     "drop_webhook_deliveries": "by an endpoint that the caller could delete",

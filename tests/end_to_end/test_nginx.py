@@ -129,8 +129,8 @@ def test_event_stream_passes_unbuffered(front: str, service: Service) -> None:
         began = time.monotonic()
         service.change(job["id"], status="running")
         source.wait_for_version(job["id"], 2)
-        assert time.monotonic() - began < 3
-        source.wait(lambda source: "heartbeat" in source.comments, 20)
+        assert time.monotonic() - began < 8  # nginx would hold it until the heartbeat, or longer
+        source.wait(lambda source: "heartbeat" in source.comments, 40)
         service.change(job["id"], status="completed")
         source.wait_for_version(job["id"], 3)
 

@@ -1,5 +1,6 @@
 """Every change of a job appends one event with its provenance."""
 
+import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class ChangeCase:
         state: The state of the job before: its status, or ``leased``, or ``revoked`` (cancelled
             while leased).
         events: The events that the request appends.
-        body: The body of the request.
+        body: The body of the request; ``<id>`` stands for the job's id in it, as in the path.
         status: The status of the response.
         headers: The headers of the request.
         with_token: Whether the request has the job's lease token.
@@ -154,6 +155,13 @@ CHANGE_CASES = [
     ChangeCase("cancel", "DELETE", ONE + "?reason=Enough", "running",
         [("cancelled", "running", "cancelled",
             {"completed_at": (None, TIME), "error_message": (None, "Cancelled via API: Enough")})]),
+    ChangeCase("cancel many", "POST", "/cancel", "pending",
+        [("cancelled", "pending", "cancelled",
+            {"completed_at": (None, TIME), "error_message": (None, "Cancelled via API: Enough")})],
+        {"ids": ["<id>"], "reason": "Enough"}),
+    ChangeCase("retry many", "POST", "/retry", "failed",
+        [("retried", "failed", "pending", COUNTED_RETRY)],
+        {"ids": ["<id>"]}),
     ChangeCase("retry", "POST", RETRY, "failed",
         [("retried", "failed", "pending", COUNTED_RETRY)]),
     ChangeCase("retry later", "POST", RETRY, "failed",
@@ -237,8 +245,9 @@ def test_every_change_is_recorded_with_its_provenance(
         **({"X-Lease-Token": token or ""} if case.with_token else {}),
     }
     since = datetime.now(UTC)
+    body = json.loads(json.dumps(case.body).replace("<id>", job))
     answer = audited.call(
-        case.method, JOBS + case.path.replace("<id>", job), case.body, actor_key, **headers
+        case.method, JOBS + case.path.replace("<id>", job), body, actor_key, **headers
     )
     assert answer.status_code == case.status, answer.text
     assert (

@@ -48,7 +48,7 @@ def test_job_that_is_over_is_answered_at_once(service: Service, status: str) -> 
 
 def test_wait_ends_at_the_next_change(service: Service) -> None:
     job = service.create()
-    tag = requests.get(f"{service.jobs}/{job['id']}", timeout=5).headers["ETag"]
+    tag = requests.get(f"{service.jobs}/{job['id']}", timeout=30).headers["ETag"]
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ask, service, job["id"], "wait_seconds=15&until=change", tag)
         time.sleep(0.6)
@@ -62,7 +62,7 @@ def test_wait_ends_at_the_next_change(service: Service) -> None:
 
 def test_unchanged_job_is_a_304_at_the_end(service: Service) -> None:
     job = service.create()
-    tag = requests.get(f"{service.jobs}/{job['id']}", timeout=5).headers["ETag"]
+    tag = requests.get(f"{service.jobs}/{job['id']}", timeout=30).headers["ETag"]
     seconds, answer = ask(service, job["id"], "wait_seconds=1&until=change", tag)
     assert (1 <= seconds < 4, answer.status_code) == (True, 304)
     seconds, answer = ask(service, job["id"], "wait_seconds=1&until=change")

@@ -15,7 +15,7 @@ from support.streams import EventSource
 
 
 def history(service: Service, job_id: str) -> list[dict[str, object]]:
-    answer = requests.get(f"{service.jobs}/{job_id}/history?limit=200", timeout=10)
+    answer = requests.get(f"{service.jobs}/{job_id}/history?limit=200", timeout=30)
     events: list[dict[str, object]] = answer.json()["data"]
     return events
 
@@ -47,7 +47,7 @@ def test_reconnect_shows_what_was_missed(service: Service) -> None:
 @pytest.mark.parametrize("position", ["nonsense", "W10", "é", "x" * 5000])
 def test_unreadable_position_makes_client_reload(service: Service, position: str) -> None:
     headers = {"Last-Event-ID": position.encode().decode("latin-1")}
-    with requests.get(f"{service.jobs}/events", headers=headers, stream=True, timeout=10) as answer:
+    with requests.get(f"{service.jobs}/events", headers=headers, stream=True, timeout=30) as answer:
         lines = answer.iter_lines(chunk_size=1)
         assert b"event: resync" in [next(lines) for _ in range(4)]
 

@@ -23,7 +23,7 @@ def test_marked_jobs_are_cancelled_with_outcomes(page: Page, site: Service) -> N
     expect(page.locator("#result")).to_contain_text("1 cancelled, 1 already completed")
     expect(status_of(page, gone["id"])).to_have_text("cancelled")
     expect(status_of(page, kept["id"])).to_have_text("pending")
-    job = requests.get(f"{site.jobs}/{gone['id']}", timeout=10).json()["data"]
+    job = requests.get(f"{site.jobs}/{gone['id']}", timeout=30).json()["data"]
     assert job["error_message"] == "Cancelled via API: season over"
 
 

@@ -46,7 +46,7 @@ def test_cancel_waits_for_the_worker(page: Page, site: Service) -> None:
     domain = new_domain()
     job = site.create(domain=domain)
     claim = {"worker_id": "w1", "domains": [domain]}
-    (claimed,) = requests.post(f"{site.jobs}/next", json=claim, timeout=10).json()["data"]
+    (claimed,) = requests.post(f"{site.jobs}/next", json=claim, timeout=30).json()["data"]
     page.goto(f"/jobs/{job['id']}")
     page.get_by_role("button", name="Cancel…").click()
     page.get_by_role("button", name="Keep it").click()
@@ -59,7 +59,7 @@ def test_cancel_waits_for_the_worker(page: Page, site: Service) -> None:
     expect(page.locator("#remarks")).to_contain_text("Waiting for the worker")
     expect(page.get_by_role("button", name="Cancel…")).to_be_hidden()
     lease = {"X-Lease-Token": claimed["lease_token"]}
-    requests.post(f"{site.jobs}/{job['id']}/heartbeat", headers=lease, timeout=10)
+    requests.post(f"{site.jobs}/{job['id']}/heartbeat", headers=lease, timeout=30)
     expect(page.locator("#remarks")).to_contain_text("The worker heard it at")
 
 

@@ -15,7 +15,7 @@ def test_example_job_is_created_from_the_empty_list(page: Page, site: Service) -
     expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
     page.get_by_role("button", name="Create an example job").click()
     expect(page.locator("[data-row]")).to_have_count(1)
-    (job,) = requests.get(site.jobs, timeout=10).json()["data"]
+    (job,) = requests.get(site.jobs, timeout=30).json()["data"]
     expect(page.get_by_role("link", name="example.com")).to_have_attribute(
         "href", f"/jobs/{job['id']}"
     )
@@ -67,7 +67,7 @@ def test_tabs_count_jobs_by_status(page: Page, site: Service) -> None:
 def test_pages_follow_each_other_without_gaps(page: Page, site: Service) -> None:
     domain = new_domain()
     batch = [{"domain": domain}] * 7
-    ids = {job["id"] for job in requests.post(site.jobs, json=batch, timeout=10).json()["data"]}
+    ids = {job["id"] for job in requests.post(site.jobs, json=batch, timeout=30).json()["data"]}
     page.goto(f"/?domain={domain}&limit=3")
     seen: list[str] = []
     for size in (3, 3, 1):
@@ -101,7 +101,7 @@ def test_keys_move_and_mark_but_change_nothing(page: Page, site: Service) -> Non
     page.get_by_label("Domain").blur()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
-    statuses = requests.get(f"{site.jobs}?domain={domain}", timeout=10).json()["data"]
+    statuses = requests.get(f"{site.jobs}?domain={domain}", timeout=30).json()["data"]
     assert {job["status"] for job in statuses} == {"pending"}
 
 

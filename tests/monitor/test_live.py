@@ -35,6 +35,7 @@ def test_progress_moves_while_the_page_is_open(page: Page, site: Service) -> Non
     expect(page.locator(".chart canvas")).to_be_visible()
 
 
+@pytest.mark.timed
 def test_two_browsers_see_the_same_change(page: Page, other_page: Page, site: Service) -> None:
     domain = new_domain()
     job = site.create(domain=domain)
@@ -44,8 +45,8 @@ def test_two_browsers_see_the_same_change(page: Page, other_page: Page, site: Se
     site.change(job["id"], status="running")
     changed = time.monotonic()
     for one in (page, other_page):
-        expect(status_of(one, job["id"])).to_have_text("running", timeout=3_000)
-    assert time.monotonic() - changed < 1 + 0.5  # the second look may come that much later
+        expect(status_of(one, job["id"])).to_have_text("running")
+    assert time.monotonic() - changed < 3  # a second on an idle machine; without the stream 5 s
 
 
 def test_rows_keep_their_place_and_marks(page: Page, site: Service) -> None:
@@ -125,6 +126,6 @@ def test_page_survives_a_restart_and_misses_nothing(browser: Browser, own_databa
                 service.change(job["id"], stats={"pagesProcessed": pages, "totalPages": 50})
             expect(page.locator("#connection")).to_have_text("Live", timeout=20_000)
             expect(page.locator(".progress-text")).to_contain_text("5 of 50", timeout=20_000)
-            stored = requests.get(f"{service.jobs}/{job['id']}/history", timeout=10).json()["data"]
+            stored = requests.get(f"{service.jobs}/{job['id']}/history", timeout=30).json()["data"]
             expect(page.locator(".timeline > li")).to_have_count(len(stored))
             assert len(stored) == 6

@@ -13,7 +13,7 @@ def test_queue_explains_why_jobs_wait(page: Page, site: Service) -> None:
     limited = {"domain": domain, "priority": 10, "config": {"maxConcurrent": 1}}
     running, waiting = site.create(**limited), site.create(**limited)
     claim = {"worker_id": "w-queue", "domains": [domain], "lease_seconds": 600}
-    requests.post(f"{site.jobs}/next", json=claim, timeout=10)
+    requests.post(f"{site.jobs}/next", json=claim, timeout=30)
     page.goto("/queue")
     row = page.locator(f'[data-row="{waiting["id"]}"]')
     expect(row).to_contain_text(f"1 job of {domain} is running, and config.maxConcurrent allows 1")

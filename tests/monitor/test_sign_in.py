@@ -118,18 +118,18 @@ def test_page_of_another_site_cannot_use_the_session(
         {},
     ]
     for headers in forged:
-        answer = requests.delete(path, cookies=cookies, headers=headers, timeout=10)
+        answer = requests.delete(path, cookies=cookies, headers=headers, timeout=30)
         assert answer.status_code == 401, headers
-    read = requests.get(path, cookies=cookies, headers={"Sec-Fetch-Site": "cross-site"}, timeout=10)
+    read = requests.get(path, cookies=cookies, headers={"Sec-Fetch-Site": "cross-site"}, timeout=30)
     assert read.status_code == 401
-    link = requests.get(site.url, cookies=cookies, headers=forged[0], timeout=10)
+    link = requests.get(site.url, cookies=cookies, headers=forged[0], timeout=30)
     assert (link.status_code, link.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    own = requests.delete(path, cookies=cookies, headers={"Origin": site.url}, timeout=10)
+    own = requests.delete(path, cookies=cookies, headers={"Origin": site.url}, timeout=30)
     assert own.status_code == 200
 
 
 def test_forged_and_old_cookies_are_refused(site: Service, api: KeyedApi) -> None:
     key_id = api.admin.split("_")[1]
     for cookie in (key_id, f"{key_id}.x.y", ""):
-        answer = requests.get(site.jobs, cookies={"scrape_jobs_session": cookie}, timeout=10)
+        answer = requests.get(site.jobs, cookies={"scrape_jobs_session": cookie}, timeout=30)
         assert answer.status_code == 401

@@ -27,7 +27,7 @@ def sent(empty_database: str) -> Iterator[dict[str, Received]]:
         job = service.create()
         service.change(job["id"], status="running")
         service.change(job["id"], status="completed", stats=STATS)
-        tested = requests.post(f"{service.url}/api/webhooks/{hook['id']}/test", timeout=10)
+        tested = requests.post(f"{service.url}/api/webhooks/{hook['id']}/test", timeout=30)
         assert tested.status_code == 202
         found = receiver.wait_for("/ok", 2, seconds=30)
         yield {json.loads(one.body)["event"]: one for one in found}

@@ -170,15 +170,15 @@ def test_stream_begins_works_and_ends(database_url: str, server: str) -> None:
             job = service.create(domain=domain)
             for stream in (left, source):
                 stream.wait_for_version(job["id"], 1, seconds=2)
-            assert requests.get(url, timeout=5).status_code == 503
+            assert requests.get(url, timeout=30).status_code == 503
             assert open_streams() == 2
             left.close()
             wait_until(lambda: open_streams() == 1, 3)  # without any further frame
-            assert requests.head(url, timeout=5).status_code == 200
+            assert requests.head(url, timeout=30).status_code == 200
             wait_until(lambda: open_streams() == 1, 3)
             service.master().terminate()
             assert source.has_ended.wait(1.5)
-            refused = requests.get(url, timeout=5)
+            refused = requests.get(url, timeout=30)
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             assert refused.json()["error"] == "Service is stopping"
 

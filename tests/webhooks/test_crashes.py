@@ -178,7 +178,7 @@ def test_kills_lose_and_reorder_no_delivery(
                 assert [new for _, new, _ in changes[job]] == list(STEPS)
             # Deliveries of a killed dispatcher are due again when their lease has expired.
             for receiver in (one, two):
-                wait_until(partial(has_all, receiver), LEASE_SECONDS + 15)
+                wait_until(partial(has_all, receiver), LEASE_SECONDS + 60)
             for receiver in (one, two):
                 received = receiver.at("/answer")
                 assert first_arrivals(received) == changes
