@@ -259,7 +259,7 @@ def faults_of_log(log: str) -> list[str]:
             if "forged" in (facts["message"], facts["level"]):
                 found.append(f"{where}: {line}")
         elif line and not line.startswith(
-            ("Scrape Job API on ", "  data: ", "  authentication: ", "  try: ")
+            ("Scrape Job API on ", "  data: ", "  authentication: ", "  monitor: ", "  try: ")
         ):
             found.append(f"a line that the log cannot contain: {line!a}")
     return found

@@ -104,8 +104,10 @@ class EventSource:
     def close(self) -> None:
         """Close the connection, as a page does that is left."""
         # The thread that reads holds the response until more bytes or the end arrive.
-        with suppress(AttributeError, OSError):
-            self.response.raw.connection.sock.shutdown(socket.SHUT_RDWR)
+        connection = self.response.raw.connection
+        with suppress(OSError):
+            if connection is not None and connection.sock is not None:
+                connection.sock.shutdown(socket.SHUT_RDWR)
         self.response.close()
 
     def __enter__(self) -> Self:

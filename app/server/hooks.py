@@ -103,6 +103,7 @@ def _banner(url: str) -> str:
         f"Scrape Job API on {url}\n"
         f"  data:           PostgreSQL, {data}\n"
         f"  authentication: {authentication}\n"
+        f"  monitor:        {url} in a browser\n"
         f"  try:            curl -X POST {url}/api/scrape-jobs{key}"
         """ -H 'Content-Type: application/json' -d '{"domain": "example.com"}'"""
     )

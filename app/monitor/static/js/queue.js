@@ -9,6 +9,7 @@ import { notice } from "./shell.js";
 const REFRESH_MS = 5_000;
 const EXPLAINED = 25;
 const AT_ONCE = 4;
+const SHOWN_LEASES = 8;
 const FIELDS = "id,domain,job_type,status,priority,created_at,updated_at,scheduled_for,worker_id,lease_expires_at";
 
 const pendingPath = `/api/scrape-jobs${queryOf({ status: "pending", sort: "priority", limit: EXPLAINED, fields: FIELDS })}`;
@@ -16,7 +17,7 @@ const recentPath = `/api/scrape-jobs${queryOf({ sort: "-updated_at", limit: 200,
 const runningPath = `/api/scrape-jobs${queryOf({ status: "running", sort: "-updated_at", limit: 200, fields: FIELDS })}`;
 
 const upcoming = el("tbody");
-const upcomingTable = table(["Position", "Job", "Priority", "Waiting", "Why it waits"], upcoming);
+const upcomingTable = table(["Position", "Job", "Priority", "Created", "Why it waits"], upcoming);
 const upcomingMore = el("p.muted");
 const workers = el("tbody");
 const workersTable = table(["Worker", "Last change", "Running jobs and their leases"], workers);
@@ -49,7 +50,7 @@ function upcomingRow(job) {
     position,
     el("td.name", null, el("a", { href: `/jobs/${job.id}` }, own(job.domain)), el("span.under", null, own(job.job_type), " · ", el("code", { title: job.id }, shortId(job.id)))),
     el("td.number", { "data-label": "Priority" }, String(job.priority)),
-    el("td", { "data-label": "Waiting" }, time(job.created_at, "ago")),
+    el("td", { "data-label": "Created" }, time(job.created_at, "ago")),
     reason);
   const update = () => {
     const found = positions.get(job.id);
@@ -113,9 +114,10 @@ function workerRow(worker) {
     setTime(seen, now.at);
     fill(leases, now.running.map((job) => [job.id, job.lease_expires_at]), () => now.running.length === 0
       ? el("span.muted", null, "none")
-      : el("ul.leases", null, now.running.map((job) => el("li", null,
+      : el("ul.leases", null, now.running.slice(0, SHOWN_LEASES).map((job) => el("li", null,
           el("a", { href: `/jobs/${job.id}` }, own(job.domain)), " ",
-          el("span.muted", null, job.lease_expires_at ? ["lease ends ", time(job.lease_expires_at, "ago")] : "without a lease")))));
+          el("span.muted", null, job.lease_expires_at ? ["lease ends ", time(job.lease_expires_at, "ago")] : "without a lease"))),
+        now.running.length > SHOWN_LEASES && el("li", null, el("a.muted", { href: "/?status=running" }, `and ${count(now.running.length - SHOWN_LEASES)} more`))));
   };
   update(worker);
   return { element: el("tr", { "data-row": worker.id }, el("td.name", null, own(worker.id)), el("td", { "data-label": "Last change" }, seen), leases), update };
