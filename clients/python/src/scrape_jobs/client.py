@@ -1,0 +1,463 @@
+"""The client of the Scrape Job API."""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, Literal, overload
+
+from scrape_jobs.caller import MERGE_PATCH, Caller, Result, path_part
+from scrape_jobs.errors import ConfigurationError, Conflict, NotFound
+from scrape_jobs.handling import Isolation
+from scrape_jobs.jobs import Event, Job, Status
+from scrape_jobs.paging import items
+from scrape_jobs.retrying import RetryPolicy
+from scrape_jobs.transport import RequestsTransport, Timeout, Transport
+from scrape_jobs.watching import wait_for_end, watch
+from scrape_jobs.webhook_endpoints import WebhookEndpoints
+from scrape_jobs.worker import Worker
+
+URL_VARIABLE = "SCRAPE_JOBS_URL"
+KEY_VARIABLE = "SCRAPE_JOBS_KEY"
+
+JOBS = "/api/scrape-jobs"
+MAX_PAGE = 200
+
+LEASE_HEADER = "X-Lease-Token"
+
+
+class _Unset(Enum):
+    UNSET = "unset"
+
+
+UNSET: Final = _Unset.UNSET
+"""The value of a field that a change leaves as it is. None sets a field to null."""
+
+Unset = Literal[_Unset.UNSET]
+
+
+class ScrapeJobs:
+    """A client of the Scrape Job API. One object serves any number of threads.
+
+    Attributes:
+        webhooks: The operations on webhook endpoints.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: Timeout = (5.0, 30.0),
+        retry: RetryPolicy | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        """Use the service at `base_url`.
+
+        Args:
+            base_url: The address, such as `http://localhost:3000`; default: SCRAPE_JOBS_URL.
+            key: The API key; default: SCRAPE_JOBS_KEY. Without both no key is sent.
+            timeout: Seconds to connect, and seconds between two parts of an answer.
+            retry: When requests are repeated; default: up to six attempts.
+            transport: Sends the requests; default: a `requests.Session` for each thread.
+
+        Raises:
+            ConfigurationError: No address is given, or it is not an http(s) URL.
+        """
+        url = base_url or os.environ.get(URL_VARIABLE, "")
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"Set base_url or {URL_VARIABLE} to the service's URL, such as"
+                f" http://localhost:3000 (found {url!r})"
+            )
+        self._caller = Caller(
+            url.rstrip("/"),
+            key or os.environ.get(KEY_VARIABLE) or None,
+            transport or RequestsTransport(),
+            timeout,
+            retry or RetryPolicy(),
+        )
+        self.webhooks = WebhookEndpoints(self._caller)
+
+    def with_options(
+        self, *, timeout: Timeout | None = None, retry: RetryPolicy | None = None
+    ) -> "ScrapeJobs":
+        """Return a client with other options that shares the connections of this one.
+
+        It serves single calls: `api.with_options(timeout=(1, 2)).get(job_id)`.
+        """
+        caller = self._caller.with_options(timeout, retry)
+        return ScrapeJobs(
+            caller.base_url,
+            caller.key,
+            timeout=caller.timeout,
+            retry=caller.retry,
+            transport=caller.transport,
+        )
+
+    # Creating and reading
+
+    def create(self, domain: str, *, idempotency_key: str | None = None, **fields: Any) -> Job:
+        """Create a job.
+
+        Args:
+            domain: The host to scrape, such as `example.com`.
+            idempotency_key: Makes two calls with the same key create one job. Without it each
+                call has a key of its own.
+            fields: Further fields: job_type, priority, max_retries, config, metadata, domain_id,
+                customer_config_id, scheduled_for (a datetime or ISO 8601 text).
+        """
+        body = _document({"domain": domain, **fields})
+        return _job(self._caller.call("POST", JOBS, body=body, headers=_key(idempotency_key)))
+
+    def create_many(
+        self, jobs: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> Sequence[Job]:
+        """Create up to 1,000 jobs, all or none, and return them in the same order."""
+        body = [_document(job) for job in jobs]
+        result = self._caller.call("POST", JOBS, body=body, headers=_key(idempotency_key))
+        return [Job.from_json(document) for document in result.document["data"]]
+
+    @overload
+    def get(self, job_id: str) -> Job | None: ...
+
+    @overload
+    def get(self, job_id: str, *, required: Literal[True]) -> Job: ...
+
+    @overload
+    def get(self, job_id: str, *, required: bool) -> Job | None: ...
+
+    def get(self, job_id: str, *, required: bool = False) -> Job | None:
+        """Return a job, or None if it does not exist.
+
+        Args:
+            job_id: The id of the job.
+            required: Raise NotFound instead of returning None.
+        """
+        try:
+            return _job(self._caller.call("GET", _path(job_id)))
+        except NotFound:
+            if required:
+                raise
+            return None
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        page_size: int = 50,
+        sort: str = "-created_at",
+        status: Status | Sequence[Status] | None = None,
+        **filters: Any,
+    ) -> Iterator[Job]:
+        """Return an iterator over the jobs that match, over all pages.
+
+        Args:
+            limit: Maximum number of jobs in total; None returns all.
+            page_size: Number of jobs to request at once, 1 to 200.
+            sort: created_at, -created_at, updated_at, -updated_at or priority.
+            status: One status, or several.
+            filters: Further filters: domain, job_type, customer_config_id, tag, created_after,
+                created_before, updated_after, updated_before.
+
+        Raises:
+            RepeatedCursor: The service returned the same cursor twice.
+        """
+        statuses = [status] if isinstance(status, str) else status
+        query = {
+            **{name: _plain(value) for name, value in filters.items()},
+            "sort": sort,
+            "status": ",".join(statuses) if statuses is not None else None,
+        }
+        for document in items(self._caller, JOBS, query, limit=limit, page_size=page_size):
+            yield Job.from_json(document)
+
+    def history(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:
+        """Return an iterator over the changes of a job, oldest first."""
+        path = f"{_path(job_id)}/history"
+        for document in items(self._caller, path, limit=limit, page_size=MAX_PAGE):
+            yield Event.from_json(document)
+
+    def stats(self, **query: Any) -> dict[str, Any]:
+        """Return statistics.
+
+        Args:
+            query: from_ and to (datetime or text), domain, job_type, customer_config_id, group_by
+                (domain, job_type, hour or day), timezone.
+        """
+        values = {name.rstrip("_"): _plain(value) for name, value in query.items()}
+        data: dict[str, Any] = self._caller.call("GET", f"{JOBS}/stats", query=values).document[
+            "data"
+        ]
+        return data
+
+    def queue_position(self, job_id: str) -> dict[str, Any]:
+        """Return the position of a job in the queue, and the reason why it waits."""
+        data: dict[str, Any] = self._caller.call("GET", f"{_path(job_id)}/queue").document["data"]
+        return data
+
+    # Changing
+
+    def update(
+        self,
+        job_id: str,
+        *,
+        status: Status | Unset = UNSET,
+        stats: Mapping[str, Any] | Unset = UNSET,
+        metadata: Mapping[str, Any] | Unset = UNSET,
+        error_message: str | Unset | None = UNSET,
+        retry_count: int | Unset = UNSET,
+        started_at: datetime | str | Unset | None = UNSET,
+        completed_at: datetime | str | Unset | None = UNSET,
+        if_match: str | None = None,
+        lease_token: str | None = None,
+    ) -> Job:
+        """Change the given fields of a job; stats replace the old ones, metadata is merged.
+
+        Args:
+            job_id: The id of the job.
+            status: The new status. The other fields are those of the job.
+            if_match: The `etag` that the job must still have.
+            lease_token: The token of the lease under which the caller works; extends the lease.
+
+        Raises:
+            TransitionRefused: The job's status does not allow the new status.
+            JobModified: The job was changed since `if_match`.
+            LeaseLost: The job is no longer leased under the token.
+        """
+        fields = {
+            "status": status,
+            "stats": stats,
+            "metadata": metadata,
+            "error_message": error_message,
+            "retry_count": retry_count,
+            "started_at": started_at,
+            "completed_at": completed_at,
+        }
+        given = {name: value for name, value in fields.items() if value is not UNSET}
+        headers = _preconditions(if_match, lease_token)
+        return _job(self._caller.call("PUT", _path(job_id), body=_document(given), headers=headers))
+
+    def patch(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any],
+        *,
+        if_match: str | None = None,
+        lease_token: str | None = None,
+    ) -> Job:
+        """Change a job by a JSON Merge Patch (RFC 7396); null removes a key of a document.
+
+        While the job is pending or failed, it also changes priority, scheduled_for, max_retries
+        and config.
+        """
+        return _job(
+            self._caller.call(
+                "PATCH",
+                _path(job_id),
+                body=_document(changes),
+                media_type=MERGE_PATCH,
+                headers=_preconditions(if_match, lease_token),
+            )
+        )
+
+    def cancel(self, job_id: str, reason: str | None = None, *, if_match: str | None = None) -> Job:
+        """Cancel a pending, running or failed job.
+
+        If a repeated request finds the job cancelled, the first one has had its effect: the job
+        is returned.
+
+        Raises:
+            Conflict: The job was completed or cancelled before.
+        """
+        try:
+            return _job(
+                self._caller.call(
+                    "DELETE",
+                    _path(job_id),
+                    query={"reason": reason},
+                    headers=_preconditions(if_match, None),
+                )
+            )
+        except Conflict as conflict:
+            if conflict.attempts > 1 and conflict.details == "Job is already cancelled":
+                return self.get(job_id, required=True)
+            raise
+
+    def retry(
+        self,
+        job_id: str,
+        *,
+        delay_seconds: float | None = None,
+        reset_retry_count: bool = False,
+    ) -> Job:
+        """Send a failed job back to pending.
+
+        Args:
+            job_id: The id of the job.
+            delay_seconds: Seconds until the job is due; None makes it due at once.
+            reset_retry_count: Whether the retries are counted from 0 again.
+
+        Raises:
+            TransitionRefused: The job has not failed, or no retries are left.
+        """
+        body: dict[str, Any] = {}
+        if delay_seconds is not None:
+            body["delay_seconds"] = delay_seconds
+        if reset_retry_count:
+            body["reset_retry_count"] = True
+        return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body))
+
+    # Working
+
+    def claim(
+        self,
+        worker_id: str,
+        *,
+        job_types: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
+        limit: int = 1,
+        lease_seconds: float = 60,
+        wait_seconds: float = 0,
+        stop: threading.Event | None = None,
+    ) -> Sequence[Job]:
+        """Claim the next jobs for a worker; each is running and has a `lease_token`.
+
+        If the answer is lost, the repeated request returns the same jobs.
+
+        Args:
+            worker_id: The name of the worker, which the job shows.
+            job_types: Claim only jobs of these types; None claims all.
+            domains: Claim only jobs of these domains; None claims all.
+            limit: Maximum number of jobs, 1 to 100.
+            lease_seconds: How long a lease lasts without a heartbeat, 5 to 3,600.
+            wait_seconds: How long to wait for work, 0 to 20.
+            stop: Ends the repetition after failures when it is set.
+        """
+        body = {
+            "worker_id": worker_id,
+            "job_types": job_types,
+            "domains": domains,
+            "limit": limit,
+            "lease_seconds": lease_seconds,
+            "wait_seconds": wait_seconds,
+        }
+        result = self._caller.call(
+            "POST", f"{JOBS}/next", body=body, extra_seconds=wait_seconds, stop=stop
+        )
+        return [Job.from_json(document) for document in result.document["data"]]
+
+    def heartbeat(self, job_id: str, lease_token: str) -> Job:
+        """Extend the lease and return the job; it may be cancelled. Raises LeaseLost."""
+        headers = {LEASE_HEADER: lease_token}
+        return _job(self._caller.call("POST", f"{_path(job_id)}/heartbeat", headers=headers))
+
+    def release(self, job_id: str, lease_token: str) -> Job:
+        """Give a job back: it is due at once, and no retry is counted. Raises LeaseLost."""
+        headers = {LEASE_HEADER: lease_token}
+        return _job(self._caller.call("POST", f"{_path(job_id)}/release", headers=headers))
+
+    def give_up(
+        self, job_id: str, lease_token: str, error_message: str, delay_seconds: float | None = None
+    ) -> Job:
+        """Fail a leased job and send it back to pending in one step; a retry is counted.
+
+        Raises:
+            TransitionRefused: No retries are left; the job stays failed.
+            LeaseLost: The job is no longer leased under the token.
+        """
+        body: dict[str, Any] = {"error_message": error_message}
+        if delay_seconds is not None:
+            body["delay_seconds"] = delay_seconds
+        headers = {LEASE_HEADER: lease_token}
+        return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body, headers=headers))
+
+    def worker(
+        self,
+        *,
+        job_types: Sequence[str] | None = None,
+        domains: Sequence[str] | None = None,
+        concurrency: int = 1,
+        lease: float = 60,
+        grace: float = 25,
+        poll: int = 5,
+        isolate: Isolation = "thread",
+        worker_id: str | None = None,
+    ) -> Worker:
+        """Return a worker that claims jobs and runs a handler for each.
+
+        Args:
+            job_types: Claim only jobs of these types; None claims all.
+            domains: Claim only jobs of these domains; None claims all.
+            concurrency: Maximum number of jobs at the same time.
+            lease: Seconds without a heartbeat after which the service gives a job to another
+                worker, 5 to 3,600. Heartbeats are sent three times as often.
+            grace: Seconds that running jobs have to end after SIGTERM; the others are given back.
+            poll: Seconds that a claim waits for work, 0 to 20.
+            isolate: `process` runs each handler in a process of its own. It is for handlers that
+                may hang or crash: after a cancel the process gets SIGTERM, then SIGKILL.
+            worker_id: The name that the jobs show; default: the host name and the process id.
+        """
+        return Worker(
+            self,
+            job_types=job_types,
+            domains=domains,
+            concurrency=concurrency,
+            lease=lease,
+            grace=grace,
+            poll=poll,
+            isolate=isolate,
+            worker_id=worker_id,
+        )
+
+    # Waiting
+
+    def wait(self, job_id: str, *, deadline: float | None = None) -> Job:
+        """Wait until a job is completed, failed or cancelled, and return it.
+
+        Args:
+            job_id: The id of the job.
+            deadline: Maximum number of seconds to wait; None waits without a limit.
+
+        Raises:
+            DeadlineExceeded: The job is not over in time.
+            NotFound: The job does not exist.
+        """
+        return wait_for_end(self._caller, _path(job_id), deadline)
+
+    def watch(self, job_id: str) -> Iterator[Job]:
+        """Yield a job now and after each change, until it is completed, failed or cancelled.
+
+        It reads the service's event stream. While no stream is available, it polls.
+
+        Raises:
+            NotFound: The job does not exist.
+        """
+        return watch(self._caller, _path(job_id))
+
+
+def _path(job_id: str) -> str:
+    return f"{JOBS}/{path_part(job_id)}"
+
+
+def _job(result: Result) -> Job:
+    return Job.from_json(result.document["data"], result.etag)
+
+
+def _key(idempotency_key: str | None) -> dict[str, str]:
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+
+
+def _preconditions(if_match: str | None, lease_token: str | None) -> dict[str, str]:
+    headers = {"If-Match": if_match, LEASE_HEADER: lease_token}
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+def _document(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields as JSON values."""
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

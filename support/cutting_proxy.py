@@ -1,0 +1,70 @@
+"""A TCP proxy in front of the service that cuts connections off before the answer arrives."""
+
+import re
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+
+class CuttingProxy:
+    """Forwards requests, and drops the answers for which `cuts` returns True; a context manager.
+
+    The service has received such a request and carries it out: only its answer is lost.
+    """
+
+    def __init__(self, port: int, cuts: Callable[[bytes], bool]) -> None:
+        """Forward to `port` of this machine; `cuts` gets the first bytes of each request."""
+        self._target = port
+        self._cuts = cuts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.cut: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener is closed
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as up:
+            while request := _read_message(client):
+                up.sendall(request)
+                answer = _read_message(up)
+                if self._cuts(request):
+                    self.cut[request.split(b" ", 1)[0].decode()] += 1
+                    return
+                client.sendall(answer)
+
+
+def _read_message(connection: socket.socket) -> bytes:
+    """Return one whole request or answer, or nothing at the end of the connection."""
+    data = b""
+    while (end := data.find(b"\r\n\r\n")) < 0 or len(data) < end + 4 + _length(data[:end]):
+        part = connection.recv(1024 * 1024)
+        if not part:
+            return b""
+        data += part
+    return data
+
+
+def _length(head: bytes) -> int:
+    found = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head)
+    return int(found[1]) if found else 0
