@@ -21,7 +21,7 @@ from scrape_jobs.errors import (
 )
 from scrape_jobs.handling import Handler, LeasedJob
 from scrape_jobs.jobs import Event, Job, Status
-from scrape_jobs.outcomes import Cancelled, Fatal, Released, Retry
+from scrape_jobs.outcomes import Cancelled, Failed, Fatal, Released, Retry
 from scrape_jobs.retrying import NO_RETRY, RetryPolicy
 from scrape_jobs.transport import Answer, NoAnswer, Request, RequestsTransport, Transport
 from scrape_jobs.webhooks import InvalidWebhook, verify
@@ -40,6 +40,7 @@ __all__ = [
     "ConnectionFailed",
     "DeadlineExceeded",
     "Event",
+    "Failed",
     "Fatal",
     "Handler",
     "InvalidRequest",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from scrape_jobs.errors import LeaseLost, ScrapeJobsError
 from scrape_jobs.jobs import Job
 from scrape_jobs.lease import Lease
-from scrape_jobs.outcomes import Cancelled, Fatal, Released, Retry
+from scrape_jobs.outcomes import Cancelled, Failed, Fatal, Released, Retry
 
 Isolation = Literal["thread", "process"]
 
@@ -151,9 +151,8 @@ def call(handler: Handler, job: LeasedJob) -> HandlerRun:
 def _last_line(failure: BaseException) -> str:
     """Return the last line of the traceback: the type and the message."""
     name, text = type(failure).__name__, str(failure)
-    return (text if isinstance(failure, Fatal) and text else f"{name}: {text}".rstrip(": "))[
-        :MAX_MESSAGE
-    ]
+    line = text if isinstance(failure, Failed) and text else f"{name}: {text}".rstrip(": ")
+    return line[:MAX_MESSAGE]
 
 
 def run_in_thread(handler: Handler, lease: Lease) -> HandlerRun:

@@ -19,7 +19,14 @@ class Retry(Exception):
         self.delay = delay
 
 
-class Fatal(Exception):
+class Failed(Exception):
+    """Raise it in a handler to fail the attempt with exactly this message.
+
+    Any other exception fails the attempt, too, with its type and its message.
+    """
+
+
+class Fatal(Failed):
     """Raise it in a handler to fail the job for good: all its retries are used up."""
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scrape_jobs.caller import Caller
@@ -134,3 +134,37 @@ class _Watcher:
             self._version = frame["version"]
             self._etag = None
             yield Job.from_json(frame["job"])
+
+
+def status_changes(
+    caller: Caller, filters: Mapping[str, str | None]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the frame of each status change from now on, without an end.
+
+    After an interruption the stream goes on where it ended.
+
+    Args:
+        caller: Calls the API.
+        filters: Query parameters of the stream; those with the value None are left out.
+
+    Raises:
+        APIError: The service refuses the stream for good, for example because of the key.
+    """
+    position: str | None = None
+    while True:
+        headers = {"Accept": "text/event-stream"}
+        if position:
+            headers["Last-Event-ID"] = position
+        try:
+            with caller.stream(
+                "/api/scrape-jobs/events", query=filters, headers=headers, seconds=SILENCE_SECONDS
+            ) as parts:
+                for event in parse_events(parts):
+                    position = event.id or position
+                    if event.type == "job":
+                        frame: Mapping[str, Any] = json.loads(event.data)
+                        if frame["old_status"] not in (None, frame["new_status"]):
+                            yield frame
+        except (ServerError, NoAnswer):
+            pass  # no stream is free, or the connection broke
+        time.sleep(POLL_SECONDS)
