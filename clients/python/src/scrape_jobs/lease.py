@@ -1,13 +1,14 @@
-"""The lease of one claimed job: heartbeats, progress reports and the final report.
+"""The reports of one running job: heartbeats, progress and the result, with or without a lease.
 
-One thread for each lease sends everything, so that a late report cannot overwrite a newer one.
+One thread for each job sends everything, so that a late report cannot overwrite a newer one.
 """
 
 import json
 import logging
+import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +47,21 @@ TEMPORARY = (ConnectionFailed, ServerError, TooManyRequests)
 class Lease:
     """Keeps the lease of one job, from the claim to the final report.
 
+    A job without a lease token, is reported in the same way. Instead
+    of heartbeats the job is read, to notice a cancel.
+
     Attributes:
         job: The job as it was claimed.
     """
 
-    def __init__(self, api: "ScrapeJobs", job: Job, seconds: float, claimed_at: float) -> None:
+    def __init__(
+        self,
+        api: "ScrapeJobs",
+        job: Job,
+        seconds: float,
+        claimed_at: float,
+        may_extend: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Keep the lease of `job`.
 
         Args:
@@ -59,8 +70,9 @@ class Lease:
             seconds: The length of the lease.
             claimed_at: The time of `time.monotonic` before the claim was sent: the service counts
                 the lease from a later moment, so the client never relies on it for too long.
+            may_extend: Whether the program still works on the job. While it returns False, no
+                heartbeat is sent.
         """
-        assert job.lease_token is not None
         self.job = job
         self._api = api
         self._quick_api = api.with_options(
@@ -68,7 +80,8 @@ class Lease:
         )
         self._token = job.lease_token
         self._seconds = seconds
-        self._held_until = claimed_at + seconds
+        self._may_extend = may_extend
+        self._held_until = claimed_at + seconds if job.lease_token else math.inf
         self._sent_at = claimed_at
         self._stats: dict[str, Any] = dict(job.stats)
         self._has_news = False
@@ -106,6 +119,12 @@ class Lease:
             self._changed.notify()
         self.check()
 
+    def merge(self, stats: Mapping[str, Any]) -> None:
+        """Merge `stats` into the job's statistics, for the final report."""
+        with self._changed:
+            self._stats.update(stats)
+            self._has_news = True
+
     def check(self) -> None:
         """Raise the verdict, if there is one."""
         if self._verdict is not None:
@@ -142,14 +161,16 @@ class Lease:
         self._finish(status="failed", error_message=message, stats=self._stats, **further)
 
     def retry(self, message: str, delay_seconds: float | None) -> None:
-        """Report that the attempt failed, and send the job back to pending."""
+        """Report that the attempt failed, and send the job back to pending. Needs a lease."""
+        assert self._token is not None
         try:
             self._api.give_up(self.job.id, self._token, message, delay_seconds)
         except TransitionRefused as refusal:
             log.info("job %s stays failed: %s", self.job.id, refusal.details or refusal.error)
 
     def release(self) -> None:
-        """Give the job back without counting a retry."""
+        """Give the job back without counting a retry. Needs a lease."""
+        assert self._token is not None
         self._api.release(self.job.id, self._token)
 
     def acknowledge_cancel(self) -> None:
@@ -173,15 +194,18 @@ class Lease:
         while self._wait_until_due():
             sent_at = time.monotonic()
             try:
-                job = self._send()
+                job = self._send() if self._may_extend() else None
             except TEMPORARY as failure:
                 self._after_failure(failure)
             except APIError as refusal:
                 lost = isinstance(refusal, (LeaseLost, NotFound))
                 self.interrupt(refusal if not lost else _lost(refusal.error))
             else:
-                self._held_until = sent_at + self._seconds
                 self._sent_at = sent_at
+                if job is None:
+                    continue
+                if self._token is not None:
+                    self._held_until = sent_at + self._seconds
                 if job.status == "cancelled":
                     self.interrupt(Cancelled(job.error_message or "The job was cancelled"))
 
@@ -201,6 +225,8 @@ class Lease:
             stats = dict(self._stats) if self._has_news else None
             self._has_news = False
         if stats is None:
+            if self._token is None:
+                return self._quick_api.get(self.job.id, required=True)
             return self._quick_api.heartbeat(self.job.id, self._token)
         try:
             return self._quick_api.update(self.job.id, stats=stats, lease_token=self._token)

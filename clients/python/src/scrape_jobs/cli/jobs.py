@@ -24,7 +24,7 @@ from scrape_jobs.jobs import Job
 STATUSES = ("pending", "running", "completed", "failed", "cancelled")
 
 
-class JSONObject(click.ParamType[dict[str, Any]]):
+class JSONObject(click.ParamType):  # type: ignore[type-arg]  # older versions are not generic
     """A JSON object, or `@FILE` for the object in a file."""
 
     name = "json"
