@@ -318,8 +318,8 @@ class ScrapeJobs:
         job_types: Sequence[str] | None = None,
         domains: Sequence[str] | None = None,
         limit: int = 1,
-        lease_seconds: float = 60,
-        wait_seconds: float = 0,
+        lease_seconds: int = 60,
+        wait_seconds: int = 0,
         stop: threading.Event | None = None,
     ) -> Sequence[Job]:
         """Claim the next jobs for a worker; each is running and has a `lease_token`.
@@ -379,7 +379,7 @@ class ScrapeJobs:
         job_types: Sequence[str] | None = None,
         domains: Sequence[str] | None = None,
         concurrency: int = 1,
-        lease: float = 60,
+        lease: int = 60,
         grace: float = 25,
         poll: int = 5,
         isolate: Isolation = "thread",

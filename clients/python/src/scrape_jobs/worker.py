@@ -52,7 +52,7 @@ class Worker:
         job_types: Sequence[str] | None = None,
         domains: Sequence[str] | None = None,
         concurrency: int = 1,
-        lease: float = 60,
+        lease: int = 60,
         grace: float = 25,
         poll: int = 5,
         isolate: Isolation = "thread",

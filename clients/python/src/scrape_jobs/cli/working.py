@@ -42,7 +42,7 @@ MAX_ERROR_LINE = 2000
 )
 @click.option(
     "--lease",
-    type=click.FloatRange(5, 3600),
+    type=click.IntRange(5, 3600),
     default=60,
     show_default=True,
     help="Seconds without a heartbeat after which another worker gets the job.",

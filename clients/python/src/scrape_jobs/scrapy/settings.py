@@ -30,7 +30,7 @@ class ReportingSettings:
     job_types: Sequence[str]
     domains: Sequence[str]
     worker_id: str | None
-    lease_seconds: float
+    lease_seconds: int
     completed_reasons: Sequence[str]
 
     @classmethod
@@ -44,6 +44,6 @@ class ReportingSettings:
             job_types=settings.getlist("SCRAPE_JOBS_JOB_TYPES"),
             domains=settings.getlist("SCRAPE_JOBS_DOMAINS"),
             worker_id=settings.get("SCRAPE_JOBS_WORKER_ID"),
-            lease_seconds=settings.getfloat("SCRAPE_JOBS_LEASE", 60.0),
+            lease_seconds=settings.getint("SCRAPE_JOBS_LEASE", 60),
             completed_reasons=settings.getlist("SCRAPE_JOBS_COMPLETED_REASONS"),
         )
