@@ -88,13 +88,13 @@ SUCCESSES: Mapping[str, Prepare] = {
     "readyz": nothing,
     "metrics": nothing,
 }
-"""What is there before the successful request, by operation."""
+"""The state before the successful request, by operation."""
 
 UNDER_LEASE = ("heartbeat", "releaseJob")
 
 
 def prepare(api: ExampleApi, operation: str, call: Call) -> None:
-    """Make what the operation needs to succeed; under a lease, add its token to `call`."""
+    """Create the state in which the operation succeeds; under a lease, add its token to `call`."""
     if operation in UNDER_LEASE:
         call.headers["X-Lease-Token"] = api.claim()
     SUCCESSES[operation](api)
@@ -221,9 +221,9 @@ FAILURES: Mapping[str, Trigger] = {
     "Job not found": _state(nothing),
     "Webhook not found": _state(nothing),
 }
-"""What makes a request fail, by error text; where operations differ, with the operation's id."""
+"""The situation in which a request fails, by error text; where operations differ, with the operation's id."""
 
 
 def trigger(error: str, operation: str) -> Trigger:
-    """Return what makes the operation fail with `error`."""
+    """Return the situation in which the operation fails with `error`."""
     return FAILURES.get(f"{error} ({operation})") or FAILURES[error]

@@ -37,7 +37,7 @@ RETRYABLE = sources(Status.PENDING)
 
 @dataclass(frozen=True, slots=True)
 class BulkOutcome:
-    """What happened to one job.
+    """The outcome for one job.
 
     Attributes:
         id: The id of the job.

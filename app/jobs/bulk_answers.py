@@ -14,7 +14,7 @@ from app.jobs.states import Status
 
 
 class CancelOutcome(AnswerSchema):
-    """What a cancellation of many jobs did to one of them."""
+    """The outcome for one job of a cancellation of many."""
 
     title = "CancelOutcome"
     optional = frozenset({"status", "error", "details"})
@@ -33,7 +33,7 @@ class CancelOutcome(AnswerSchema):
 
 
 class RetryOutcome(CancelOutcome):
-    """What a retry of many jobs did to one of them."""
+    """The outcome for one job of a retry of many."""
 
     title = "RetryOutcome"
 
@@ -79,7 +79,7 @@ RETRY_EXAMPLES: Mapping[str, Any] = {
     "filter": {"filter": {"domain": "example.com"}, "delay_seconds": 60},
     "ids": {"ids": [JOB_ID]},
 }
-"""Bodies by what names the jobs."""
+"""Bodies by the way in which they name the jobs."""
 
 REFUSED = (
     invalid(BULK_CANCEL, "ids"),

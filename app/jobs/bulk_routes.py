@@ -34,7 +34,7 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/api/scrape-jobs")
 )
 @idempotent_in_steps
 def cancel_jobs() -> Response:
-    """Cancel many jobs, and say what happened to each."""
+    """Cancel many jobs, and return the outcome of each."""
     fields = BULK_CANCEL.parse(json_body(sanitised=BULK_CANCEL.sanitised))
     return _change(
         fields,
@@ -53,7 +53,7 @@ def cancel_jobs() -> Response:
 )
 @idempotent_in_steps
 def retry_jobs() -> Response:
-    """Return many failed jobs to pending, and say what happened to each."""
+    """Return many failed jobs to pending, and return the outcome of each."""
     fields = BULK_RETRY.parse(json_body(sanitised=BULK_RETRY.sanitised))
     return _change(
         fields,

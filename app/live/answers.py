@@ -1,4 +1,4 @@
-"""What event streams take and answer, for the OpenAPI document."""
+"""Parameters and answers of event streams, for the OpenAPI document."""
 
 from app.config import Settings
 from app.errors import TooManyStreams

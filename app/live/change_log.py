@@ -30,11 +30,11 @@ BATCH_JOBS = 100
 RECENT = timedelta(seconds=10)
 WIDE_SCAN_SECONDS = 5.0
 """If a transaction is open for longer than RECENT, only each reading after this time begins before
-it; the others find what was committed meanwhile by shorter transactions."""
+it; the others find the commits of shorter transactions meanwhile."""
 
 
 class Demand(Enum):
-    """What the streams need of a changed job."""
+    """The parts of a changed job that streams need."""
 
     NOTHING = "nothing"
     LISTED_FIELDS = "listed fields"
@@ -67,12 +67,12 @@ class ChangeLog:
         If it fails, the next call continues with the batch that failed.
 
         Args:
-            demand: Returns what the streams need of a job.
+            demand: Returns the parts of a job that the streams need.
 
         Raises:
             DatabaseFailure: If the database fails.
         """
-        # Before the jobs: what is committed in between is then among the jobs.
+        # Before the jobs: changes that are committed in between are then among the jobs.
         settled = list_queries.settled_before()
         since = self._begin()
         due, next_position = self._due(since, settled)

@@ -19,7 +19,7 @@ HEARTBEAT = b": heartbeat\n\n"
 
 
 class ChangedJob(NamedTuple):
-    """A job that was changed: its version, and what never changes but decides who may see it."""
+    """A changed job: its version, and the constant fields that decide which callers may see it."""
 
     id: UUID
     version: int

@@ -71,14 +71,15 @@ def _job_changes(fields: Sequence[str]) -> str:
             AND f.seq <= j.version AND f.at >= %(since)s::timestamptz
         ORDER BY f.seq LIMIT 1
     ) AS first
-    WHERE j.version > k.version AND {visible_rows("j")}"""
+    WHERE j.version > k.version AND {visible_rows("j")}
+    ORDER BY j.updated_at, j.id"""
 
 
 LISTED_CHANGES = Statement(
     "listed_changes",
     promise="The change of each of these jobs: its newest event, the status before the first event"
     " after the known version and the given time, and the fields that a list of jobs shows. All"
-    " of one moment. By primary keys.",
+    " of one moment, in the order of the changes. By primary keys.",
     sql=_job_changes(LISTED_FIELDS),
 )
 

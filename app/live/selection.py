@@ -19,7 +19,7 @@ LISTED_FIELDS = tuple(name for name in FIELDS if name not in DOCUMENTS)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a stream shows.
+    """The jobs and fields that a stream shows.
 
     Attributes:
         customer: The tenant scope of the caller; None: all customers.
@@ -39,7 +39,7 @@ class Selection:
         return any(name in self.fields for name in DOCUMENTS)
 
     def may_include(self, job: ChangedJob) -> bool:
-        """Return whether a change of the job may be shown, by what never changes of it."""
+        """Return whether a change of the job may be shown, by its constant fields."""
         wanted = self.filters
         return (
             tenant_scope.sees(self.customer, job.customer)

@@ -25,12 +25,12 @@ def open_stream(
 
     Args:
         reader: The reader of this process.
-        selection: What the stream shows.
+        selection: The jobs and fields that the stream shows.
         last_event_id: The position to resume at; empty: now.
         connection: The connection to the client.
 
     Returns:
-        The stream, which begins with what the client has missed, and the bytes to send before it.
+        The stream, which begins with the changes that the client missed, and its first bytes.
 
     Raises:
         DatabaseFailure: If the database fails.
@@ -38,7 +38,7 @@ def open_stream(
     settled = list_queries.settled_before()
     since = positions.decode(last_event_id, settled) if last_event_id else settled
     stream = Stream(selection, since or settled)
-    # Before the changes are read: the reader offers what is committed later.
+    # Before the changes are read: the reader offers the changes that are committed later.
     reader.add(stream, connection, settled)
     try:
         missed = None if since is None else _changes_since(since, selection)

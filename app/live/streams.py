@@ -28,7 +28,7 @@ class Stream:
     """
 
     def __init__(self, selection: Selection, position: datetime) -> None:
-        """Make a stream that keeps what it is offered until `begin` is called."""
+        """Make a stream that keeps offered changes until `begin` is called."""
         self.selection = selection
         self._position = position
         self._changed = threading.Condition(threading.Lock())
@@ -40,7 +40,7 @@ class Stream:
         self._sending_since: float | None = None
 
     def begin(self, changes: Sequence[JobChange], position: datetime) -> None:
-        """Send `changes` first, which lead to `position`, and then what was offered meanwhile."""
+        """Send `changes`, which lead to `position`, and then the changes offered meanwhile."""
         with self._changed:
             kept, self._kept = self._kept or [], None
             self._add(changes, position)

@@ -16,7 +16,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What a browser may load and run for a page: this site's own files, and nothing inline."""
+"""The files that a browser may load and run for a page: this site's own, and nothing inline."""
 
 SIGNED_OUT: Mapping[str, Any] = {"key": None, "customer": None, "scopes": []}
 """The viewer of a page that asks to sign in."""
@@ -61,7 +61,7 @@ def _answer(call: ApiCall) -> Response:
 
 
 def _viewer() -> dict[str, Any]:
-    """Return what the page shows of its viewer: the key, its customer, and what it may do."""
+    """Return the facts about the viewer that the page shows: key, customer and scopes."""
     caller = current_context().caller
     if caller is None:
         return dict(SIGNED_OUT)

@@ -1,4 +1,4 @@
-"""Links of the OpenAPI document: from a creation to the operations on what it has created."""
+"""Links of the OpenAPI document: from a creation to the operations on its result."""
 
 from typing import Any
 

@@ -1,9 +1,8 @@
-"""The requests that Granian has received: their bodies, their turns, and their answers."""
+"""The requests that Granian has received: their bodies and their answers."""
 
 import io
 import sys
 from collections.abc import Callable, Iterable
-from queue import SimpleQueue
 from typing import Any
 
 from app.http.body import CLOSE, DRAIN_CHUNK_BYTES, MAX_BYTES, MAX_DRAINED_BYTES
@@ -29,19 +28,12 @@ _ENVIRON: dict[str, Any] = {
 class RequestHandler:
     """Calls the WSGI application for a request, in one of Granian's Python threads.
 
-    A request reads its body first and then waits for its turn. So THREADS requests run at a time,
-    which the pool of database connections relies on, and a slow body delays no other request.
-
-    Args:
-        application: The WSGI application.
-        turns: How many requests may run at a time.
+    The body is read before the application is called, which works on THREADS requests at a time.
+    So a slow body delays no other request.
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]], turns: int) -> None:
+    def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
-        self._turns: SimpleQueue[None] = SimpleQueue()  # a semaphore in C
-        for _ in range(turns):
-            self._turns.put(None)
 
     def __call__(self, connection: Any, environ: dict[str, Any]) -> None:
         """Answer a request.
@@ -53,19 +45,14 @@ class RequestHandler:
         environ.update(_ENVIRON)
         body = environ["wsgi.input"]
         is_complete = _buffer_body(environ)
-        self._turns.get()
-        try:
-            status, headers, parts = self._call(environ)
-            is_stream = status == 200 and "Content-Length" not in dict(headers)
-            content = b"" if is_stream else _joined(parts)
-        finally:
-            self._turns.put(None)
+        status, headers, parts = self._call(environ)
+        is_stream = status == 200 and "Content-Length" not in dict(headers)
         if worker_is_stopping() and CLOSE not in headers:
             headers.append(CLOSE)
         if is_stream:
             connection.response_iter(status, headers, _Parts(parts))
         else:
-            connection.response_bytes(status, headers, content)
+            connection.response_bytes(status, headers, _joined(parts))
         if not is_complete:
             _discard(body)
 
@@ -82,7 +69,7 @@ class RequestHandler:
 
 
 class _Parts:
-    """The parts of a stream, as Granian asks for them. It needs no turn while it is sent."""
+    """The parts of a stream, as Granian asks for them."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = parts

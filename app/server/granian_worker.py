@@ -96,7 +96,7 @@ class GranianWorker(SupervisedWorker):
                 max_buffer_size=MAX_HEAD_BYTES,
             ),
         )
-        handler = RequestHandler(self.wsgi, settings.threads)
+        handler = RequestHandler(self.wsgi)
         loop = asyncio.new_event_loop()  # never runs: WSGI needs none, but the scheduler does
         serve = server.serve_mtr_uds if self._is_local else server.serve_mtr
         serve(_new_cbscheduler(loop, handler, impl_asyncio=True), loop, stop)

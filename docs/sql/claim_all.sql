@@ -76,19 +76,30 @@ horizon AS MATERIALIZED (
     ) AS l
 ),
 candidate AS MATERIALIZED (
-    SELECT n.id, n.rank
+    -- A job that exceeds its limit does not run, but the next ones of its domain count it. So
+    -- the second one that seems to exceed its limit may be able to start: the domain is read
+    -- no further, because a later job must not take its place.
+    SELECT e.id, e.rank
     FROM
         (
-            SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth
-            FROM found f
-            WHERE f.ready
-        ) AS n,
+            SELECT
+                n.*,
+                count(*) FILTER (WHERE n.nth > n.free_slots) OVER (
+                    PARTITION BY n.domain ORDER BY n.rank, n.id
+                ) AS exceeding
+            FROM (
+                SELECT f.*, row_number() OVER (PARTITION BY f.domain ORDER BY f.rank, f.id) AS nth
+                FROM found f
+                WHERE f.ready
+            ) AS n
+        ) AS e,
         cut,
         horizon
     WHERE NOT cut.off
-        AND coalesce(n.nth <= n.free_slots, true)
-        AND coalesce(n.rank <= horizon.rank, true)
-    ORDER BY n.rank, n.id
+        AND e.exceeding <= 1
+        AND coalesce(e.nth <= e.free_slots, true)
+        AND coalesce(e.rank <= horizon.rank, true)
+    ORDER BY e.rank, e.id
     LIMIT %(candidates)s::int
 ),
 locked AS MATERIALIZED (

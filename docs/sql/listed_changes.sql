@@ -1,8 +1,8 @@
 -- listed_changes
 --
 -- The change of each of these jobs: its newest event, the status before the first event after the
--- known version and the given time, and the fields that a list of jobs shows. All of one moment. By
--- primary keys.
+-- known version and the given time, and the fields that a list of jobs shows. All of one moment, in
+-- the order of the changes. By primary keys.
 --
 -- Parameters: ids, known, since, tenant
 
@@ -80,3 +80,4 @@ CROSS JOIN LATERAL (
 ) AS first
 WHERE j.version > k.version
     AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
+ORDER BY j.updated_at, j.id

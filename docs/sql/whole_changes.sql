@@ -80,3 +80,4 @@ CROSS JOIN LATERAL (
 ) AS first
 WHERE j.version > k.version
     AND (%(tenant)s::uuid IS NULL OR j.customer_config_id = %(tenant)s::uuid)
+ORDER BY j.updated_at, j.id

@@ -56,7 +56,7 @@ def test_old_position_makes_client_reload(service: Service) -> None:
     old = positions.encode(datetime.now(UTC) - positions.MAX_AGE - timedelta(seconds=1))
     job = service.create()
     with EventSource(f"{service.jobs}/{job['id']}/events", old).ready() as source:
-        assert [frame.event for frame in source.frames] == ["resync"]
+        assert source.frames[0].event == "resync"
         service.change(job["id"], status="running")  # the stream goes on
         source.wait_for_version(job["id"], 2)
 

@@ -11,6 +11,8 @@ from support.factories import new_domain
 from support.service import Service, wait_until
 from support.streams import EventSource
 
+pytestmark = pytest.mark.timed  # frames depend on the moments of changes and readings
+
 STREAMS = 3
 
 
@@ -65,6 +67,7 @@ def test_changes_of_one_second_share_a_frame(service: Service) -> None:
     job = service.create()
     time.sleep(1)
     with EventSource(f"{service.jobs}/{job['id']}/events").ready() as source:
+        began = time.monotonic()
         service.change(job["id"], status="running")
         for number in range(30):
             service.change(job["id"], stats={"pagesProcessed": number})
@@ -73,7 +76,7 @@ def test_changes_of_one_second_share_a_frame(service: Service) -> None:
         frame = source.wait_for_version(job["id"], 33)
         assert frame["job"] == last
         times = [each.at for each in source.frames if each.event == "job"]
-        assert 2 <= len(times) <= 5
+        assert 2 <= len(times) <= time.monotonic() - began + 2
         gaps = [later - earlier for earlier, later in pairwise(times)]
         assert min(gaps) > 0.9
         assert source.changes()[0]["old_status"] == "pending"
@@ -165,15 +168,15 @@ def has_free_slot(service: Service) -> bool:
 
 def test_disconnected_client_frees_its_slot(small_service: Service) -> None:
     for _ in range(3 * STREAMS):
-        wait_until(lambda: has_free_slot(small_service), 5)
-    wait_until(lambda: "scrape_jobs_streams_open 0.0" in metrics_of(small_service), 5)
+        wait_until(lambda: has_free_slot(small_service))
+    wait_until(lambda: "scrape_jobs_streams_open 0.0" in metrics_of(small_service))
 
 
 def test_head_frees_its_slot(small_service: Service) -> None:
     for _ in range(3 * STREAMS):
         answer = requests.head(f"{small_service.jobs}/events", timeout=30)
         assert answer.status_code == 200
-    wait_until(lambda: "scrape_jobs_streams_open 0.0" in metrics_of(small_service), 5)
+    wait_until(lambda: "scrape_jobs_streams_open 0.0" in metrics_of(small_service))
 
 
 def metrics_of(service: Service) -> str:

@@ -75,6 +75,23 @@ def test_claim_is_in_order_under_different_limits(queue: ClaimQueue) -> None:
     assert claimed == [first, third, last]
 
 
+@pytest.mark.parametrize(("limit", "is_distributed"), [(30, False), (4, False), (30, True)])
+def test_job_that_exceeds_its_limit_takes_no_place(
+    queue: ClaimQueue, limit: int, is_distributed: bool
+) -> None:
+    first, exceeding, second, third, last = queue.fill(
+        {"age": 50},
+        {"age": 40, "max_concurrent": 1},
+        {"age": 30},
+        {"age": 20, "max_concurrent": 3},
+        {"age": 10},
+    )
+    claimed = queue.claim(limit, is_distributed=is_distributed)
+    assert [job.id for job in claimed] == [first, second, third, last]
+    assert queue.claim(limit, is_distributed=is_distributed) == []
+    assert exceeding not in queue.upcoming(5)
+
+
 JOB_LISTS = st.lists(
     st.fixed_dictionaries(
         {
