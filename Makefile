@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The optional packages to install: SERVER=granian, of make or of the environment, needs one.
 EXTRAS := $(filter granian,$(SERVER))
+TYPESCRIPT := clients/typescript
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve migrate psql quick check test fix lint bench lock clean run-environment dev-environment
@@ -37,13 +38,15 @@ fix: dev-environment  ## Format the code and fix lint findings that can be fixed
 	@$(BIN)/python -m ruff format .
 	@$(BIN)/python -m ruff check --fix .
 
-lint: dev-environment  ## Check style (ruff), types (mypy), import layers (import-linter), safety (bandit) and links
+lint: dev-environment  ## Check style (ruff), types (mypy), import layers (import-linter), safety (bandit), links and the TypeScript client
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/python $(BIN)/lint-imports --config setup.cfg --no-logo
 	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench migrations requirements wsgi.py gunicorn.conf.py
 	@$(BIN)/python -m support.document_links
+	@if [ -d $(TYPESCRIPT)/node_modules ]; then npm --prefix $(TYPESCRIPT) run --silent lint; \
+		else echo "The TypeScript client is not checked: npm --prefix $(TYPESCRIPT) ci installs its tools"; fi
 
 bench: dev-environment  ## Run the benchmarks (ratios of paired rounds; ARGS=--quick for a first look)
 	@$(BIN)/python -m bench.webhooks $(ARGS)

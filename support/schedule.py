@@ -21,6 +21,7 @@ SLOW_FIXTURES = {"service", "tree", "folder", "empty_database", "server_url"}
 PROCESS_MODULES = {
     "subprocess",
     "support.nginx",
+    "support.node",
     "support.pgbouncer",
     "support.postgres",
     "support.redis",
