@@ -2,15 +2,17 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser
 
 from app.openapi.assets import FOLDER
 from app.openapi.page import POLICY
+from support.pages import running_browser
 from support.service import Service
 
 LIBRARY = FOLDER / "swagger-ui"
@@ -19,12 +21,6 @@ HASHES = {
     "swagger-ui.css": "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
 }
 """SHA-256 of the files in the package swagger-ui-dist of npm, version 5.35.0."""
-
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser")
-OPTIONS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-)  # fmt: skip
 
 
 class References(HTMLParser):
@@ -84,16 +80,9 @@ def test_library_has_its_license() -> None:
 
 
 @pytest.fixture
-def browser() -> Any:
-    """A Chromium without a network of its own."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = next((path for path in CHROMIUM if Path(path).exists()), None)
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=list(OPTIONS))
+def browser() -> Iterator[Browser]:
+    with running_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
