@@ -16,6 +16,7 @@ from scrape_jobs.transport import Answer, NoAnswer, Request, Timeout, Transport
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+EVENT_STREAM = "text/event-stream"
 
 QueryValue = str | int | float | None
 
@@ -130,7 +131,8 @@ class Caller:
         """
         request = self._request("GET", path, query, None, JSON, headers)
         with self.transport.stream(request, (self.timeout[0], seconds)) as (answer, parts):
-            if answer.status != 200:
+            media_type = answer.headers.get("content-type", "")
+            if answer.status != 200 or not media_type.startswith(EVENT_STREAM):
                 _document(replace(answer, body=b"".join(parts)))
             yield parts
 
@@ -168,10 +170,15 @@ def _document(answer: Answer, attempts: int = 1) -> Any:
         document = json.loads(answer.body) if answer.body else None
     except ValueError:  # an error page of a proxy
         document = None
-    if 200 <= answer.status < 300 or answer.status == 304:
+    if answer.status in (204, 304) or (200 <= answer.status < 300 and _is_ours(document)):
         return document
     failure = api_error(
         answer.status, document, answer.headers.get("x-request-id"), retry_after(answer)
     )
     failure.attempts = attempts
     raise failure
+
+
+def _is_ours(document: Any) -> bool:
+    """Return whether a document has the service's form; another server may have sent it."""
+    return isinstance(document, dict) and not document.keys().isdisjoint(("success", "data"))

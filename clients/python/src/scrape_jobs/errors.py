@@ -1,6 +1,7 @@
 """Exceptions of the client: one class for each kind of failure."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 
@@ -95,6 +96,14 @@ class ServerError(APIError):
     """The service or its database failed (5xx)."""
 
 
+class UnexpectedAnswer(APIError):
+    """The answer is not one of a Scrape Job API: the address is probably wrong."""
+
+
+TEMPORARY = (ConnectionFailed, ServerError, TooManyRequests)
+"""Failures that may pass although the client has repeated the request in vain."""
+
+
 _BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequest,
     401: NotAuthenticated,
@@ -116,15 +125,28 @@ def api_error(
 
     Args:
         status: The HTTP status code.
-        document: The JSON document of the answer, or None if there is none. A proxy may have sent
-            something else than the service's form of failures.
+        document: The JSON document of the answer, or None if there is none. A proxy or another
+            server may have sent something else than the service's form of failures.
         request_id: The X-Request-ID of the answer.
         retry_after: The Retry-After of the answer in seconds.
     """
     failure = document if isinstance(document, dict) else {}
-    error, details = str(failure.get("error") or "No details"), failure.get("details")
+    error, details = failure.get("error"), failure.get("details")
+    if not isinstance(error, str):
+        kind = UnexpectedAnswer if status < 400 or status == 404 else _kind(status, "")
+        return kind(status, _phrase(status), _NOT_OURS, request_id, retry_after)
     kind = _kind(status, error)
     return kind(status, error, None if details is None else str(details), request_id, retry_after)
+
+
+_NOT_OURS = "not an answer of a Scrape Job API"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown status"
 
 
 def _kind(status: int, error: str) -> type[APIError]:

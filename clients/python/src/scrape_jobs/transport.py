@@ -67,7 +67,7 @@ class RequestsTransport:
         try:
             response = self._send(request, timeout, stream=False)
         except (requests.RequestException, OSError) as error:
-            raise NoAnswer(str(error)) from error
+            raise NoAnswer(_reason(error)) from error
         return _answer(response, response.content)
 
     @contextmanager
@@ -78,7 +78,7 @@ class RequestsTransport:
         try:
             response = self._send(request, timeout, stream=True)
         except (requests.RequestException, OSError) as error:
-            raise NoAnswer(str(error)) from error
+            raise NoAnswer(_reason(error)) from error
         with response:
             yield _answer(response, b""), _parts(response)
 
@@ -106,4 +106,14 @@ def _parts(response: requests.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_content(chunk_size=None)
     except (requests.RequestException, OSError) as error:
-        raise NoAnswer(str(error)) from error
+        raise NoAnswer(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost cause of a failure as a text, such as `Connection refused`."""
+    if isinstance(error, requests.Timeout):
+        return "Timed out"
+    cause = error
+    while inner := cause.__cause__ or cause.__context__:
+        cause = inner
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
