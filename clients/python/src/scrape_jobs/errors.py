@@ -97,12 +97,11 @@ class ServerError(APIError):
 
 
 class UnexpectedAnswer(APIError):
-    """The answer is not one of a Scrape Job API: the address is probably wrong."""
+    """The answer is none of the service's: a redirection, or a page of a proxy or another site."""
 
 
-TEMPORARY = (ConnectionFailed, ServerError, TooManyRequests)
-"""Failures that may pass although the client has repeated the request in vain."""
-
+NO_ROUTE = "Not found"
+"""The error of a path that the service does not have; a missing job is `Job not found`."""
 
 _BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequest,
@@ -125,21 +124,18 @@ def api_error(
 
     Args:
         status: The HTTP status code.
-        document: The JSON document of the answer, or None if there is none. A proxy or another
-            server may have sent something else than the service's form of failures.
+        document: The JSON document of the answer, or None if there is none. A proxy may have sent
+            something else than the service's form of failures.
         request_id: The X-Request-ID of the answer.
         retry_after: The Retry-After of the answer in seconds.
     """
     failure = document if isinstance(document, dict) else {}
     error, details = failure.get("error"), failure.get("details")
-    if not isinstance(error, str):
-        kind = UnexpectedAnswer if status < 400 or status == 404 else _kind(status, "")
-        return kind(status, _phrase(status), _NOT_OURS, request_id, retry_after)
-    kind = _kind(status, error)
-    return kind(status, error, None if details is None else str(details), request_id, retry_after)
-
-
-_NOT_OURS = "not an answer of a Scrape Job API"
+    text = error if isinstance(error, str) else _phrase(status)
+    kind = _kind(status, text)
+    if status == 404 and error in (None, NO_ROUTE):
+        kind, details = UnexpectedAnswer, "Is the address that of the service?"
+    return kind(status, text, None if details is None else str(details), request_id, retry_after)
 
 
 def _phrase(status: int) -> str:

@@ -13,11 +13,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from scrape_jobs.errors import (
-    TEMPORARY,
     APIError,
+    ConnectionFailed,
     LeaseLost,
     NotFound,
     ScrapeJobsError,
+    ServerError,
+    TooManyRequests,
     TransitionRefused,
 )
 from scrape_jobs.jobs import Job
@@ -37,6 +39,9 @@ RETRY_SECONDS = 1.0
 
 MARGIN = 0.1
 """The part of a lease that must be left when a handler is interrupted because of it."""
+
+TEMPORARY = (ConnectionFailed, ServerError, TooManyRequests)
+"""Failures that may pass before the lease ends."""
 
 
 class Lease:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrape_jobs.caller import EVENT_STREAM, Caller
-from scrape_jobs.errors import TEMPORARY, ConnectionFailed, NotFound
+from scrape_jobs.errors import ConnectionFailed, NotFound
 from scrape_jobs.events import parse_events
 from scrape_jobs.jobs import Job, Status
+from scrape_jobs.lease import TEMPORARY
 from scrape_jobs.transport import NoAnswer
 from scrape_jobs.watching import POLL_SECONDS, SILENCE_SECONDS
 
