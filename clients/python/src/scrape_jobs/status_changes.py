@@ -69,7 +69,9 @@ def status_changes(
                 was_open = is_open = True
                 for event in parse_events(parts):
                     position = event.id or position
-                    if event.type == "job":
+                    if event.type == "ready":
+                        notify("Listening: the stream is open")
+                    elif event.type == "job":
                         yield from reader.changes(json.loads(event.data))
                     elif event.type == "resync":
                         notify("Changes were missed: the interruption was too long")
