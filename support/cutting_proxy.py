@@ -13,7 +13,8 @@ from typing import Self
 class CuttingProxy:
     """Forwards requests, and drops the answers for which `cuts` returns True; a context manager.
 
-    The service has received such a request and carries it out: only its answer is lost.
+    The service has received such a request and carries it out: only its answer is lost. Event
+    streams are passed on until `cut_streams`.
     """
 
     def __init__(self, port: int, cuts: Callable[[bytes], bool]) -> None:
@@ -24,6 +25,7 @@ class CuttingProxy:
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.cut: Counter[str] = Counter()
+        self._streams: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -36,6 +38,17 @@ class CuttingProxy:
         trace: TracebackType | None,
     ) -> None:
         self._listener.close()
+
+    @property
+    def streams(self) -> int:
+        """The number of open event streams."""
+        return len(self._streams)
+
+    def cut_streams(self) -> None:
+        """Cut the event streams that are open."""
+        for connection in list(self._streams):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener is closed
@@ -52,6 +65,17 @@ class CuttingProxy:
                     self.cut[request.split(b" ", 1)[0].decode()] += 1
                     return
                 client.sendall(answer)
+                if b"\r\nContent-Type: text/event-stream" in answer:
+                    self._pass_on(up, client)
+                    return
+
+    def _pass_on(self, up: socket.socket, client: socket.socket) -> None:
+        self._streams.add(client)
+        try:
+            while part := up.recv(65536):
+                client.sendall(part)
+        finally:
+            self._streams.discard(client)
 
 
 def _read_message(connection: socket.socket) -> bytes:

@@ -527,7 +527,8 @@ class ScrapeJobs:
         After an interruption it goes on where it ended.
 
         Args:
-            notify: Is called with a text when the stream is interrupted or changes were missed.
+            notify: Is called with a text when the stream is open or interrupted, or when changes
+                were missed.
             filters: The filters of `list`.
 
         Raises:

@@ -51,7 +51,8 @@ def status_changes(
         api: Reads histories.
         caller: Opens streams.
         filters: Query parameters of the stream; those with the value None are left out.
-        notify: Is called with a text when the stream is interrupted, or when changes were missed.
+        notify: Is called with a text when the stream is open or interrupted, or when changes were
+            missed.
 
     Raises:
         APIError: The service refuses the stream for good, or at the beginning.
@@ -91,21 +92,24 @@ class _ChangeReader:
 
     def __init__(self, api: "ScrapeJobs") -> None:
         self._api = api
-        self._known: dict[str, int] = {}
+        self._known: dict[str, tuple[int, Status | None]] = {}
 
     def changes(self, frame: Mapping[str, Any]) -> Sequence[StatusChange]:
-        """Return the status changes that a frame of the stream covers, oldest first."""
+        """Return the new status changes that a frame of the stream covers, oldest first."""
         job, version = Job.from_json(frame["job"]), frame["version"]
-        known = 0 if frame["old_status"] is None else self._known.get(job.id)
-        if known is not None and version <= self._known.get(job.id, 0):
+        old, new = frame["old_status"], frame["new_status"]
+        is_known = job.id in self._known or old is None
+        known_version, known_status = self._known.get(job.id, (0, old))
+        if version <= known_version:
             return ()  # the stream repeats it
-        whole = _change(job, frame, version)
-        self._known[job.id] = version
-        if known == version - 1 or (known is None and whole is None):
+        self._known[job.id] = (version, new)
+        # A stream that was resumed repeats changes, so the old status may be an earlier one.
+        whole = _change(job, frame, known_status)
+        if known_version == version - 1 or (not is_known and whole is None):
             return [whole] if whole else ()
-        found = self._from_history(job, known or 0, version)
-        if known is None:
-            found = _since(found, frame["old_status"])
+        found = self._from_history(job, known_version, version)
+        if not is_known:
+            found = _since(found, old)
         return found or ([whole] if whole else ())
 
     def _from_history(self, job: Job, after: int, version: int) -> list[StatusChange]:
@@ -121,12 +125,12 @@ class _ChangeReader:
             return []
 
 
-def _change(job: Job, frame: Mapping[str, Any], version: int) -> StatusChange | None:
-    """Return the change of a frame as a whole, or None if the status is the same."""
-    old, new = frame["old_status"], frame["new_status"]
+def _change(job: Job, frame: Mapping[str, Any], old: Status | None) -> StatusChange | None:
+    """Return the change of a frame as one, or None if the status is the same."""
+    new = frame["new_status"]
     if old in (None, new):
         return None
-    return StatusChange(job, version, frame["at"], old, new)
+    return StatusChange(job, frame["version"], frame["at"], old, new)
 
 
 def _since(changes: list[StatusChange], status: Status) -> list[StatusChange]:
