@@ -107,6 +107,7 @@ def test_watch_shows_bars_on_a_terminal(cli: CommandLine, api: ScrapeJobs) -> No
         assert_sane(terminal)
         assert re.search(r"a.example +completed +━+ +100%", shown(terminal))
         assert re.search(r"b.example +failed .*15% 3/20 pages", shown(terminal))
+        assert f"{second.id}  b.example  failed  3/20 pages  broken" in shown(terminal)
         colours = re.findall(r"\x1b\[[0-9;]*m", terminal.output())
         assert [one for one in colours if re.search(r"3[0-9]|9[0-9]|38;", one)] == []
 

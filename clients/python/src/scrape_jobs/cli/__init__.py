@@ -9,4 +9,6 @@ def main() -> None:
         from scrape_jobs.cli.commands import PROGRAM, commands
     except ModuleNotFoundError as missing:
         sys.exit(f"The command line needs {missing.name}: pip install 'scrape-jobs-client[cli]'")
+    except KeyboardInterrupt:
+        sys.exit(130)
     commands(prog_name=PROGRAM)

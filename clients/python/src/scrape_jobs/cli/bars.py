@@ -1,5 +1,6 @@
 """Progress bars of jobs on a terminal."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from rich.console import Console
@@ -8,8 +9,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -24,19 +23,24 @@ _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 class JobBars:
     """A progress bar on standard error for each job, with rate and time left; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, job_ids: Sequence[str]) -> None:
+        """Show the bars in the order of `job_ids`."""
         self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.fields[domain]}", markup=False),
             _StatusColumn(),
             BarColumn(),
-            TaskProgressColumn(),
+            TextColumn("{task.fields[percent]:>4}", markup=False),
             TextColumn("{task.fields[pages]}", markup=False),
             _RateColumn(),
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._tasks: dict[str, TaskID] = {}
+        unread = {"status": "", "percent": "", "pages": ""}
+        self._tasks = {
+            job_id: self._progress.add_task("", total=None, domain=job_id, **unread)
+            for job_id in job_ids
+        }
 
     @property
     def can_be_shown(self) -> bool:
@@ -53,18 +57,19 @@ class JobBars:
     def show(self, job: Job) -> None:
         """Show the progress of a job; more pages than the total count as all of them."""
         done, total = number(job, "pagesProcessed") or 0, number(job, "totalPages")
-        if job.is_over and not total:
-            total = done or 1  # otherwise the bar would go on moving
         completed = min(done, total) if total else done
+        percent = f"{completed / total:.0%}" if total else ""
         if job.status == "completed":
-            completed = total or completed
+            total = completed = total or 1
+            percent = "100%"
+        elif job.is_over and not total:
+            total, completed = 1, 0  # otherwise the bar would go on moving
         fields: dict[str, Any] = {
             "domain": printable(job.domain),
             "status": job.status,
+            "percent": percent,
             "pages": progress_text(job),
         }
-        if job.id not in self._tasks:
-            self._tasks[job.id] = self._progress.add_task("", total=None, **fields)
         task = self._tasks[job.id]
         self._progress.update(task, total=total, completed=completed, **fields)
         if job.is_over:

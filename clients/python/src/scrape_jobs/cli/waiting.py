@@ -14,7 +14,7 @@ import click
 from scrape_jobs.cli import exit_codes
 from scrape_jobs.cli.bars import JobBars
 from scrape_jobs.cli.context import CommandContext, JSONCommand, pass_context
-from scrape_jobs.cli.output import job_line, print_error
+from scrape_jobs.cli.output import job_line, print_error, printable
 from scrape_jobs.cli.parameters import JobId
 from scrape_jobs.client import ScrapeJobs
 from scrape_jobs.errors import DeadlineExceeded, NotFound, ScrapeJobsError
@@ -65,7 +65,8 @@ def watch(context: CommandContext, /, job_ids: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     ids = list(dict.fromkeys(job_ids))
     codes = dict.fromkeys(ids, exit_codes.COMPLETED)
-    bars = JobBars()
+    last: dict[str, Job] = {}
+    bars = JobBars(ids)
     has_bars = bars.can_be_shown and not context.as_json
     with bars if has_bars else nullcontext():
         for job_id, news in _followed(context.client(), ids):
@@ -73,12 +74,17 @@ def watch(context: CommandContext, /, job_ids: Sequence[str]) -> int:
                 print_error(f"{job_id}: {_reason(news)}")
                 codes[job_id] = _code(news)
                 continue
+            last[job_id] = news
             if has_bars:
                 bars.show(news)
             else:
                 context.show(news.document, job_line(news))
             if news.is_over:
                 codes[job_id] = exit_codes.OF_STATUS[news.status]
+    if has_bars:  # which have no space for the errors
+        for job in last.values():
+            if job.error_message:
+                click.echo(printable(job_line(job)), err=True)
     return next((code for code in codes.values() if code), exit_codes.COMPLETED)
 
 
