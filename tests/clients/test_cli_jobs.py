@@ -105,6 +105,22 @@ def test_a_wrong_key_is_refused(database_url: str) -> None:
                 assert "Traceback" not in process.errors()
 
 
+def test_any_text_is_printed_in_any_encoding(cli: CommandLine, api: ScrapeJobs) -> None:
+    job = api.create("example.com")
+    api.update(job.id, status="running")
+    api.update(job.id, status="failed", error_message="Ошибка 404")
+    for option, expected in (("--json", "\\u041e"), ("--", "error      ?????? 404\n")):
+        result = subprocess.run(
+            [*cli.program, "get", option, job.id],
+            env=cli.environment(PYTHONIOENCODING="latin-1"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (result.returncode, result.stderr) == (0, "")
+        assert expected in result.stdout
+
+
 def test_a_closed_pipe_ends_quietly(cli: CommandLine, kind: str) -> None:
     cli("create", *(f"{n}.example" for n in range(300)), "--type", kind, "-q")
     shell = f"{' '.join(cli.program)} list --type {kind} --all --json | head -1; echo ${{PIPESTATUS[0]}}"

@@ -79,7 +79,7 @@ def status_changes(
         except (NoAnswer, *TEMPORARY) as failure:
             if not was_open:
                 if isinstance(failure, NoAnswer):
-                    raise ConnectionFailed(f"{caller.base_url}{PATH}: {failure}") from failure
+                    raise ConnectionFailed(f"GET {caller.base_url}{PATH}: {failure}") from failure
                 raise
             if is_open:
                 notify(f"The stream is interrupted and will be opened again: {failure}")

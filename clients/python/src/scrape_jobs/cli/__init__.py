@@ -1,5 +1,6 @@
 """The command line `scrape-jobs`."""
 
+import io
 import sys
 
 
@@ -11,4 +12,7 @@ def main() -> None:
         sys.exit(f"The command line needs {missing.name}: pip install 'scrape-jobs-client[cli]'")
     except KeyboardInterrupt:
         sys.exit(130)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # texts of jobs may be in any language
     commands(prog_name=PROGRAM)

@@ -36,7 +36,7 @@ class JobBars:
             TimeRemainingColumn(),
             console=self._console,
         )
-        unread = {"status": "", "percent": "", "pages": ""}
+        unread: dict[str, Any] = {"status": "", "percent": "", "pages": ""}
         self._tasks = {
             job_id: self._progress.add_task("", total=None, domain=job_id, **unread)
             for job_id in job_ids
