@@ -148,7 +148,7 @@ class _Reports:
         for line in lines:
             stats = _json_object(line)
             if stats is None:
-                _print(line, is_err=self._is_err)
+                print_line(line, is_err=self._is_err)
                 continue
             # The main thread checks for a cancel. A number such as NaN cannot be reported.
             with suppress(ScrapeJobsError, ValueError, TypeError):
@@ -163,12 +163,13 @@ class _Errors:
     def read(self, lines: IO[str]) -> None:
         """Read until the end."""
         for line in lines:
-            _print(line, is_err=True)
+            print_line(line, is_err=True)
             self.last_line = line.strip()[:MAX_ERROR_LINE] or self.last_line
 
 
-def _print(line: str, *, is_err: bool) -> None:
-    with suppress(OSError):  # the program must not wait because its output has no reader
+def print_line(line: str, *, is_err: bool) -> None:
+    """Print a line; a job must not fail because the output has no reader."""
+    with suppress(OSError):
         click.echo(line.rstrip("\n"), err=is_err)
 
 

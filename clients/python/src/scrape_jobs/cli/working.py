@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from scrape_jobs.cli.context import CommandContext, JSONCommand, pass_context
-from scrape_jobs.cli.programs import Program, ProgramRun
+from scrape_jobs.cli.programs import Program, ProgramRun, print_line
 
 
 @click.command(cls=JSONCommand, context_settings={"allow_interspersed_args": False})
@@ -82,7 +82,7 @@ def work(
 
     def show(run: ProgramRun) -> None:
         if context.as_json:
-            click.echo(json.dumps(run.document))
+            print_line(json.dumps(run.document), is_err=False)
 
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
         # The programs have sessions of their own, so that the end of the terminal spares them.
