@@ -25,7 +25,7 @@ class CuttingProxy:
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.cut: Counter[str] = Counter()
-        self._streams: set[socket.socket] = set()
+        self._streams: set[tuple[socket.socket, socket.socket]] = set()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -46,9 +46,11 @@ class CuttingProxy:
 
     def cut_streams(self) -> None:
         """Cut the event streams that are open."""
-        for connection in list(self._streams):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        for connections in list(self._streams):
+            self._streams.discard(connections)
+            for connection in connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener is closed
@@ -72,12 +74,12 @@ class CuttingProxy:
                     return
 
     def _pass_on(self, up: socket.socket, client: socket.socket) -> None:
-        self._streams.add(client)
+        self._streams.add((up, client))
         try:
             while part := up.recv(65536):
                 client.sendall(part)
         finally:
-            self._streams.discard(client)
+            self._streams.discard((up, client))
 
 
 def _read_message(connection: socket.socket) -> bytes:

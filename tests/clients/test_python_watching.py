@@ -52,21 +52,26 @@ def cuts_nothing(_request: bytes) -> bool:
     return False
 
 
-def test_watch_yields_each_change_once(service: Service, api: ScrapeJobs) -> None:
-    job = api.create("example.com")
+def test_watch_yields_each_change_once(service: Service, api: ScrapeJobs, kind: str) -> None:
+    job = api.create("example.com", job_type=kind)
     with CuttingProxy(service.port, cuts_nothing) as proxy:
         watch = Watch(ScrapeJobs(proxy.url), job)
         wait_until(lambda: proxy.streams)
-        for pages in (1, 2):
-            report(api, job, pages)
-            watch.wait_for("running", pages)
+        (claimed,) = api.claim("tester", job_types=[kind])
+        watch.wait_for("running")
+        report(api, job, 1)
+        watch.wait_for("running", 1)
         proxy.cut_streams()
-        report(api, job, 3)  # while no stream is open
-        watch.wait_for("running", 3)
+        report(api, job, 2)  # while no stream is open
+        watch.wait_for("running", 2)
+        wait_until(lambda: proxy.streams)
+        assert claimed.lease_token is not None
+        api.heartbeat(job.id, claimed.lease_token)  # changes the lease alone
+        proxy.cut_streams()
         wait_until(lambda: proxy.streams)
         api.update(job.id, status="failed", error_message="broken")
         assert watch.end() == [
-            ("pending", None), ("running", 1), ("running", 2), ("running", 3), ("failed", 3),
+            ("pending", None), ("running", None), ("running", 1), ("running", 2), ("failed", 2),
         ]  # fmt: skip
     with pytest.raises(NotFound):
         next(api.watch(str(uuid4())))

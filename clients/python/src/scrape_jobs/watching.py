@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from scrape_jobs.caller import EVENT_STREAM, Caller
 from scrape_jobs.errors import (
@@ -145,9 +146,14 @@ class _Watcher:
     def _news(self, job: Job) -> Iterator[Job]:
         """Yield the job unless it is known: a stream may repeat what was read before."""
         last = self._last
-        if last is None or (job.document != last.document and not _is_older(job, last)):
+        if last is None or (_modified(job) != _modified(last) and not _is_older(job, last)):
             self._last = job
             yield job
+
+
+def _modified(job: Job) -> dict[str, Any]:
+    """Return the fields that a modification changes; a heartbeat is none."""
+    return {**job.document, "lease_expires_at": None}
 
 
 def _is_older(job: Job, other: Job) -> bool:
