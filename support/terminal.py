@@ -75,6 +75,10 @@ class Terminal:
         """Return the output so far."""
         return self._output.decode(errors="replace")
 
+    def type(self, text: str) -> None:
+        """Press keys; `\\x03` is Ctrl-C."""
+        os.write(self._controller, text.encode())
+
     def _read(self) -> None:
         with suppress(OSError):
             while self._is_open:

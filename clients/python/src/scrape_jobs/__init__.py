@@ -1,5 +1,6 @@
 """Client of the Scrape Job API: jobs, workers and webhooks."""
 
+from scrape_jobs.bulk import Outcome
 from scrape_jobs.client import UNSET, ScrapeJobs
 from scrape_jobs.errors import (
     APIError,
@@ -18,11 +19,13 @@ from scrape_jobs.errors import (
     ServerError,
     TooManyRequests,
     TransitionRefused,
+    UnexpectedAnswer,
 )
 from scrape_jobs.handling import Handler, LeasedJob
 from scrape_jobs.jobs import Event, Job, Status
 from scrape_jobs.outcomes import Cancelled, Failed, Fatal, Released, Retry
 from scrape_jobs.retrying import NO_RETRY, RetryPolicy
+from scrape_jobs.status_changes import StatusChange
 from scrape_jobs.transport import Answer, NoAnswer, Request, RequestsTransport, Transport
 from scrape_jobs.webhooks import InvalidWebhook, verify
 from scrape_jobs.worker import Worker
@@ -53,6 +56,7 @@ __all__ = [
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
+    "Outcome",
     "Released",
     "RepeatedCursor",
     "Request",
@@ -63,9 +67,11 @@ __all__ = [
     "ScrapeJobsError",
     "ServerError",
     "Status",
+    "StatusChange",
     "TooManyRequests",
     "TransitionRefused",
     "Transport",
+    "UnexpectedAnswer",
     "Worker",
     "verify",
 ]

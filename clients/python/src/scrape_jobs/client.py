@@ -1,22 +1,27 @@
 """The client of the Scrape Job API."""
 
+import logging
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, Literal, overload
+from urllib.parse import urlsplit
 
+from scrape_jobs.bulk import Outcome, change_jobs, change_matching_jobs
 from scrape_jobs.caller import MERGE_PATCH, Caller, Result, path_part
 from scrape_jobs.errors import ConfigurationError, Conflict, NotFound
 from scrape_jobs.handling import Isolation
 from scrape_jobs.jobs import Event, Job, Status
 from scrape_jobs.paging import items
 from scrape_jobs.retrying import RetryPolicy
+from scrape_jobs.status_changes import StatusChange, status_changes
 from scrape_jobs.transport import RequestsTransport, Timeout, Transport
 from scrape_jobs.watching import wait_for_end, watch
 from scrape_jobs.webhook_endpoints import WebhookEndpoints
 from scrape_jobs.worker import Worker
+
+log = logging.getLogger(__name__)
 
 URL_VARIABLE = "SCRAPE_JOBS_URL"
 KEY_VARIABLE = "SCRAPE_JOBS_KEY"
@@ -63,17 +68,21 @@ class ScrapeJobs:
             transport: Sends the requests; default: a `requests.Session` for each thread.
 
         Raises:
-            ConfigurationError: No address is given, or it is not an http(s) URL.
+            ConfigurationError: No address is given, it is not an http(s) URL, or the key has
+                characters that no key has.
         """
         url = base_url or os.environ.get(URL_VARIABLE, "")
-        if not url.startswith(("http://", "https://")):
+        if not _is_address(url):
             raise ConfigurationError(
                 f"Set base_url or {URL_VARIABLE} to the service's URL, such as"
                 f" http://localhost:3000 (found {url!r})"
             )
+        given_key = key or os.environ.get(KEY_VARIABLE) or None
+        if given_key is not None and not (given_key.isascii() and given_key.isprintable()):
+            raise ConfigurationError(f"The key in {KEY_VARIABLE} or `key` has invalid characters")
         self._caller = Caller(
             url.rstrip("/"),
-            key or os.environ.get(KEY_VARIABLE) or None,
+            given_key,
             transport or RequestsTransport(),
             timeout,
             retry or RetryPolicy(),
@@ -309,6 +318,72 @@ class ScrapeJobs:
             body["reset_retry_count"] = True
         return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body))
 
+    # Changing many
+
+    def cancel_many(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        reason: str | None = None,
+        limit: int | None = None,
+        **filters: Any,
+    ) -> Sequence[Outcome]:
+        """Cancel the jobs with `ids`, or the pending, running and failed ones that match.
+
+        Args:
+            ids: The ids of the jobs, any number; without them the filters select the jobs.
+            reason: The reason, which the jobs show.
+            limit: With filters: maximum number of jobs; None cancels all that match.
+            filters: The filters of `list`, at least one.
+
+        Returns:
+            The outcome for each job: cancelled, refused or not_found.
+
+        Raises:
+            InvalidRequest: An id or a filter is invalid, or neither is given.
+        """
+        return self._change_many("cancel", ids, limit, filters, {"reason": reason})
+
+    def retry_many(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        delay_seconds: int | None = None,
+        limit: int | None = None,
+        **filters: Any,
+    ) -> Sequence[Outcome]:
+        """Send the failed jobs with `ids`, or those that match, back to pending.
+
+        Args:
+            ids: The ids of the jobs, any number; without them the filters select the jobs.
+            delay_seconds: Seconds until the jobs are due; None makes them due at once.
+            limit: With filters: maximum number of jobs; None retries all that match.
+            filters: The filters of `list`, at least one.
+
+        Returns:
+            The outcome for each job: retried, refused or not_found.
+
+        Raises:
+            InvalidRequest: An id or a filter is invalid, or neither is given.
+        """
+        return self._change_many("retry", ids, limit, filters, {"delay_seconds": delay_seconds})
+
+    def _change_many(
+        self,
+        operation: str,
+        ids: Sequence[str] | None,
+        limit: int | None,
+        filters: Mapping[str, Any],
+        fields: Mapping[str, Any],
+    ) -> Sequence[Outcome]:
+        if ids is not None and (filters or limit is not None):
+            raise ValueError("Give either ids or filters")
+        path = f"{JOBS}/{operation}"
+        given = {name: value for name, value in fields.items() if value is not None}
+        if ids is not None:
+            return change_jobs(self._caller, path, ids, given)
+        return change_matching_jobs(self._caller, path, _document(filters), limit, given)
+
     # Working
 
     def claim(
@@ -320,7 +395,7 @@ class ScrapeJobs:
         limit: int = 1,
         lease_seconds: int = 60,
         wait_seconds: int = 0,
-        stop: threading.Event | None = None,
+        idempotency_key: str | None = None,
     ) -> Sequence[Job]:
         """Claim the next jobs for a worker; each is running and has a `lease_token`.
 
@@ -333,7 +408,8 @@ class ScrapeJobs:
             limit: Maximum number of jobs, 1 to 100.
             lease_seconds: How long a lease lasts without a heartbeat, 5 to 3,600.
             wait_seconds: How long to wait for work, 0 to 20.
-            stop: Ends the repetition after failures when it is set.
+            idempotency_key: A repeated call with the same key returns the same jobs. Without it
+                each call has a key of its own.
         """
         body = {
             "worker_id": worker_id,
@@ -344,7 +420,11 @@ class ScrapeJobs:
             "wait_seconds": wait_seconds,
         }
         result = self._caller.call(
-            "POST", f"{JOBS}/next", body=body, extra_seconds=wait_seconds, stop=stop
+            "POST",
+            f"{JOBS}/next",
+            body=body,
+            headers=_key(idempotency_key),
+            extra_seconds=wait_seconds,
         )
         return [Job.from_json(document) for document in result.document["data"]]
 
@@ -429,12 +509,42 @@ class ScrapeJobs:
     def watch(self, job_id: str) -> Iterator[Job]:
         """Yield a job now and after each change, until it is completed, failed or cancelled.
 
-        It reads the service's event stream. While no stream is available, it polls.
+        It reads the service's event stream. While no stream is available, it polls. Changes
+        within one second may come as one.
 
         Raises:
             NotFound: The job does not exist.
+            ConnectionFailed: The service cannot be reached at the beginning. A later outage
+                raises nothing: the watch goes on when the service is back.
         """
         return watch(self._caller, _path(job_id))
+
+    def status_changes(
+        self, *, notify: Callable[[str], None] = log.warning, **filters: Any
+    ) -> Iterator[StatusChange]:
+        """Yield each status change of the jobs that match, from now on and without an end.
+
+        After an interruption it goes on where it ended.
+
+        Args:
+            notify: Is called with a text when the stream is open or interrupted, or when changes
+                were missed.
+            filters: The filters of `list`.
+
+        Raises:
+            ConnectionFailed: The service cannot be reached at the beginning.
+            ServerError: No stream is free at the beginning.
+        """
+        return status_changes(self, self._caller, _document(filters), notify)
+
+
+def _is_address(url: str) -> bool:
+    """Return whether `url` is an http(s) URL with a host, and with a valid port if it has one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _path(job_id: str) -> str:

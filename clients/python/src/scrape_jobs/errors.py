@@ -1,6 +1,7 @@
 """Exceptions of the client: one class for each kind of failure."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 
@@ -95,6 +96,13 @@ class ServerError(APIError):
     """The service or its database failed (5xx)."""
 
 
+class UnexpectedAnswer(APIError):
+    """The answer is none of the service's: a redirection, or a page of a proxy or another site."""
+
+
+NO_ROUTE = "Not found"
+"""The error of a path that the service does not have; a missing job is `Job not found`."""
+
 _BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequest,
     401: NotAuthenticated,
@@ -122,9 +130,19 @@ def api_error(
         retry_after: The Retry-After of the answer in seconds.
     """
     failure = document if isinstance(document, dict) else {}
-    error, details = str(failure.get("error") or "No details"), failure.get("details")
-    kind = _kind(status, error)
-    return kind(status, error, None if details is None else str(details), request_id, retry_after)
+    error, details = failure.get("error"), failure.get("details")
+    text = error if isinstance(error, str) else _phrase(status)
+    kind = _kind(status, text)
+    if status == 404 and error in (None, NO_ROUTE):
+        kind, details = UnexpectedAnswer, "Is the address that of the service?"
+    return kind(status, text, None if details is None else str(details), request_id, retry_after)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown status"
 
 
 def _kind(status: int, error: str) -> type[APIError]:

@@ -86,6 +86,7 @@ class Event:
         id: The number of the change: 1, 2, 3, …
         actor: The actor: `type` (key, system or anonymous), `id` and `name` of the key.
         changes: The changed fields: `{"field": {"from": …, "to": …}}`.
+        document: The JSON document of the answer.
     """
 
     id: int
@@ -96,9 +97,12 @@ class Event:
     old_status: Status | None
     new_status: Status
     changes: Mapping[str, Any]
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Return the event that a JSON document of the service describes."""
-        values = {one.name: document[one.name] for one in dataclasses.fields(cls)}
-        return cls(**{**values, "at": datetime.fromisoformat(document["at"])})
+        names = [one.name for one in dataclasses.fields(cls) if one.name != "document"]
+        values = {name: document[name] for name in names}
+        values["at"] = datetime.fromisoformat(document["at"])
+        return cls(**values, document=document)

@@ -2,11 +2,18 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from scrape_jobs.caller import Caller
-from scrape_jobs.errors import APIError, ConnectionFailed, DeadlineExceeded, NotFound, ServerError
+from scrape_jobs.caller import EVENT_STREAM, Caller
+from scrape_jobs.errors import (
+    APIError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+)
 from scrape_jobs.events import parse_events
 from scrape_jobs.jobs import Job
 from scrape_jobs.transport import NoAnswer
@@ -16,6 +23,9 @@ LONG_POLL_SECONDS = 20
 
 POLL_SECONDS = 2.0
 """Pause between two polls of a service that does not wait itself, and before a new stream."""
+
+LIMIT_PAUSE_SECONDS = 60.0
+"""The longest pause after a rate limit: the limits of the service are for one minute."""
 
 SILENCE_SECONDS = 40.0
 """A stream that sends nothing for this long is broken: the service sends a comment every 15 s."""
@@ -36,7 +46,13 @@ def wait_for_end(caller: Caller, path: str, seconds: float | None) -> Job:
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         started = time.monotonic()
-        job = _poll_for_end(caller, path, deadline)
+        job, pause = None, POLL_SECONDS
+        try:
+            job = _poll_for_end(caller, path, deadline)
+        except TooManyRequests as limit:
+            pause = min(limit.retry_after or POLL_SECONDS, LIMIT_PAUSE_SECONDS)
+        except (ConnectionFailed, ServerError):
+            pass  # an outage: only the deadline of the caller ends the wait
         if job is not None and job.is_over:
             return job
         now = time.monotonic()
@@ -44,24 +60,21 @@ def wait_for_end(caller: Caller, path: str, seconds: float | None) -> Job:
             state = f"is {job.status}" if job is not None else "could not be read"
             raise DeadlineExceeded(f"The job {state} after {seconds:g} s")
         # A service that answered at once does not hold requests at the moment.
-        pause = max(0.0, POLL_SECONDS - (now - started))
-        time.sleep(pause if deadline is None else min(pause, deadline - now))
+        left = max(0.0, pause - (now - started))
+        time.sleep(left if deadline is None else min(left, deadline - now))
 
 
-def _poll_for_end(caller: Caller, path: str, deadline: float | None) -> Job | None:
-    """Return the job when it is over or the request's wait ends; None if there is no answer."""
+def _poll_for_end(caller: Caller, path: str, deadline: float | None) -> Job:
+    """Return the job when it is over or the request's wait ends."""
     left = LONG_POLL_SECONDS if deadline is None else deadline - time.monotonic()
     wait = max(0, min(LONG_POLL_SECONDS, int(left)))
-    try:
-        result = caller.call(
-            "GET",
-            path,
-            query={"wait_seconds": wait, "until": "final"} if wait else None,
-            extra_seconds=wait,
-            deadline=deadline,
-        )
-    except (ConnectionFailed, ServerError):
-        return None  # an outage: only the deadline of the caller ends the wait
+    result = caller.call(
+        "GET",
+        path,
+        query={"wait_seconds": wait, "until": "final"} if wait else None,
+        extra_seconds=wait,
+        deadline=deadline,
+    )
     return Job.from_json(result.document["data"], result.etag)
 
 
@@ -70,6 +83,7 @@ def watch(caller: Caller, path: str) -> Iterator[Job]:
 
     Raises:
         NotFound: The job does not exist.
+        ConnectionFailed: The service cannot be reached at the beginning.
     """
     watcher = _Watcher(caller, path)
     while True:
@@ -86,8 +100,8 @@ class _Watcher:
     def __init__(self, caller: Caller, path: str) -> None:
         self._caller = caller
         self._path = path
+        self._last: Job | None = None
         self._etag: str | None = None
-        self._version = 0
         self._position: str | None = None
 
     def changes(self) -> Iterator[Job]:
@@ -107,15 +121,16 @@ class _Watcher:
         headers = {"If-None-Match": self._etag} if self._etag else {}
         try:
             result = self._caller.call("GET", self._path, headers=headers)
-        except (ConnectionFailed, ServerError):
+        except (ConnectionFailed, ServerError, TooManyRequests):
+            if self._last is None:
+                raise
             return
-        if result.status == 304:
-            return
-        self._etag = result.etag
-        yield Job.from_json(result.document["data"], result.etag)
+        if result.status != 304:
+            self._etag = result.etag
+            yield from self._news(Job.from_json(result.document["data"], result.etag))
 
     def _stream(self) -> Iterator[Job]:
-        headers = {"Accept": "text/event-stream"}
+        headers = {"Accept": EVENT_STREAM}
         if self._position:
             headers["Last-Event-ID"] = self._position
         with self._caller.stream(
@@ -124,47 +139,26 @@ class _Watcher:
             for event in parse_events(parts):
                 self._position = event.id or self._position
                 if event.type == "job":
-                    yield from self._changed(event.data)
+                    yield from self._news(Job.from_json(json.loads(event.data)["job"]))
                 elif event.type in ("ready", "resync"):
                     yield from self._poll()
 
-    def _changed(self, data: str) -> Iterator[Job]:
-        frame: dict[str, Any] = json.loads(data)
-        if frame["version"] > self._version:
-            self._version = frame["version"]
-            self._etag = None
-            yield Job.from_json(frame["job"])
+    def _news(self, job: Job) -> Iterator[Job]:
+        """Yield the job unless it is known: a stream may repeat what was read before."""
+        last = self._last
+        if last is None or (_modified(job) != _modified(last) and not _is_older(job, last)):
+            self._last = job
+            yield job
 
 
-def status_changes(
-    caller: Caller, filters: Mapping[str, str | None]
-) -> Iterator[Mapping[str, Any]]:
-    """Yield the frame of each status change from now on, without an end.
+def _modified(job: Job) -> dict[str, Any]:
+    """Return the fields that a modification changes; a heartbeat is none."""
+    return {**job.document, "lease_expires_at": None}
 
-    After an interruption the stream goes on where it ended.
 
-    Args:
-        caller: Calls the API.
-        filters: Query parameters of the stream; those with the value None are left out.
-
-    Raises:
-        APIError: The service refuses the stream for good, for example because of the key.
-    """
-    position: str | None = None
-    while True:
-        headers = {"Accept": "text/event-stream"}
-        if position:
-            headers["Last-Event-ID"] = position
-        try:
-            with caller.stream(
-                "/api/scrape-jobs/events", query=filters, headers=headers, seconds=SILENCE_SECONDS
-            ) as parts:
-                for event in parse_events(parts):
-                    position = event.id or position
-                    if event.type == "job":
-                        frame: Mapping[str, Any] = json.loads(event.data)
-                        if frame["old_status"] not in (None, frame["new_status"]):
-                            yield frame
-        except (ServerError, NoAnswer):
-            pass  # no stream is free, or the connection broke
-        time.sleep(POLL_SECONDS)
+def _is_older(job: Job, other: Job) -> bool:
+    return (
+        job.updated_at is not None
+        and other.updated_at is not None
+        and job.updated_at < other.updated_at
+    )

@@ -1,7 +1,7 @@
-"""The exit codes of the command line."""
+"""The exit codes of the command line. Wrong usage is 2, as click defines it."""
 
 COMPLETED = 0
-"""The command succeeded; `wait`: the job is completed."""
+"""The command succeeded; `wait`, `watch`: the job is completed."""
 
 FAILED = 1
 """`wait`, `watch`: the job failed. `cancel`, `retry`: a job could not be changed."""
@@ -10,7 +10,7 @@ CANCELLED = 3
 """`wait`, `watch`: the job was cancelled."""
 
 NOT_FOUND = 4
-"""The job or webhook does not exist."""
+"""The job does not exist."""
 
 SERVICE = 5
 """The service refused the request, or cannot be reached."""
@@ -20,6 +20,12 @@ TIMED_OUT = 6
 
 INTERRUPTED = 130
 """Ctrl-C."""
+
+BROKEN_PIPE = 141
+"""The reader of the output has ended, as `head` does."""
+
+TERMINATED = 143
+"""SIGTERM."""
 
 OF_STATUS = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 """The exit code for the final status of a job."""
