@@ -2,7 +2,7 @@
 
 from scrape_jobs.testing import run_handler
 
-from tests.clients.handlers import crawl
+from support.worker_handlers import crawl
 
 
 def test_a_completed_run_has_its_reports() -> None:

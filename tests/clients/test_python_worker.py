@@ -17,7 +17,7 @@ import pytest
 from scrape_jobs import Job, NotAuthenticated, RetryPolicy, ScrapeJobs, Worker
 
 from support.service import ROOT, Service, wait_until
-from tests.clients.handlers import crawl
+from support.worker_handlers import crawl
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_signal_ends_the_process_in_order(
 ) -> None:
     job = api.create("example.com", job_type=job_type, config={"pages": 10, "seconds": 0.1})
     program = (
-        "from scrape_jobs import ScrapeJobs\nfrom tests.clients.handlers import crawl\n"
+        "from scrape_jobs import ScrapeJobs\nfrom support.worker_handlers import crawl\n"
         f"worker = ScrapeJobs({service.url!r}).worker(job_types=[{job_type!r}], lease=10, poll=1)\n"
         "worker.handler(crawl)\nworker.run()\nprint('ended in order')\n"
     )

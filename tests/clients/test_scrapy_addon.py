@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ from support.service import ROOT, Service, wait_until
 
 pytest.importorskip("scrapy")
 
-SPIDER = Path(__file__).with_name("spider.py")
+SPIDER = ROOT / "support/site_spider.py"
 
 
 @pytest.fixture

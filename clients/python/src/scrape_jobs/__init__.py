@@ -18,6 +18,7 @@ from scrape_jobs.errors import (
     ServerError,
     TooManyRequests,
     TransitionRefused,
+    UnexpectedAnswer,
 )
 from scrape_jobs.handling import Handler, LeasedJob
 from scrape_jobs.jobs import Event, Job, Status
@@ -66,6 +67,7 @@ __all__ = [
     "TooManyRequests",
     "TransitionRefused",
     "Transport",
+    "UnexpectedAnswer",
     "Worker",
     "verify",
 ]

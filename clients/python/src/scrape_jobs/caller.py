@@ -1,16 +1,16 @@
 """One call of the API: builds the request, repeats it if needed, reads the answer."""
 
 import json
-import threading
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-from scrape_jobs.errors import ConnectionFailed, api_error
+from scrape_jobs.errors import ConnectionFailed, UnexpectedAnswer, api_error
 from scrape_jobs.retrying import RetryPolicy, retry_after, send_with_retries
 from scrape_jobs.transport import Answer, NoAnswer, Request, Timeout, Transport
 
@@ -46,7 +46,7 @@ class Caller:
     """
 
     base_url: str
-    key: str | None
+    key: str | None = field(repr=False)
     transport: Transport
     timeout: Timeout
     retry: RetryPolicy
@@ -68,7 +68,6 @@ class Caller:
         headers: Mapping[str, str] | None = None,
         extra_seconds: float = 0,
         deadline: float | None = None,
-        stop: threading.Event | None = None,
     ) -> Result:
         """Send a request, repeat it after failures that may pass, and return the answer.
 
@@ -84,24 +83,23 @@ class Caller:
             extra_seconds: How much longer than the timeout the answer may take, for requests that
                 wait in the service.
             deadline: The time of `time.monotonic` after which no attempt begins.
-            stop: Ends the repetition when it is set.
 
         Raises:
             APIError: The service answered with a failure; the subclass names its kind.
+            UnexpectedAnswer: Something else than the service has answered.
             ConnectionFailed: The service did not answer.
         """
         request = self._request(method, path, query, body, media_type, headers)
         connect, read = self.timeout
-        timeout = (connect, read + extra_seconds)
-        if deadline is not None:
-            timeout = (connect, max(0.1, min(timeout[1], deadline - time.monotonic())))
-        try:
-            answer, attempts = send_with_retries(
-                lambda: self.transport.send(request, timeout),
-                self.retry,
-                deadline=deadline,
-                stop=stop,
+
+        def send() -> Answer:
+            left = math.inf if deadline is None else max(0.1, deadline - time.monotonic())
+            return self.transport.send(
+                request, (min(connect, left), min(read + extra_seconds, left))
             )
+
+        try:
+            answer, attempts = send_with_retries(send, self.retry, deadline=deadline)
         except NoAnswer as error:
             raise ConnectionFailed(f"{method} {self.base_url}{path}: {error}") from error
         document = _document(answer, attempts)
@@ -165,11 +163,16 @@ def path_part(text: str) -> str:
 def _document(answer: Answer, attempts: int = 1) -> Any:
     """Return the JSON document of an answer. Raises APIError if it is a failure."""
     try:
-        document = json.loads(answer.body) if answer.body else None
-    except ValueError:  # an error page of a proxy
+        document = json.loads(answer.body)
+    except ValueError:  # no body, or the page of a proxy
         document = None
-    if 200 <= answer.status < 300 or answer.status == 304:
+    is_success = 200 <= answer.status < 300
+    if (is_success and isinstance(document, dict)) or answer.status in (204, 304):
         return document
+    if is_success or 300 <= answer.status < 400:
+        target = answer.headers.get("location")
+        error = f"Redirected to {target}" if target else "The answer is no JSON object"
+        raise UnexpectedAnswer(answer.status, error, "Is the address that of the service?")
     failure = api_error(
         answer.status, document, answer.headers.get("x-request-id"), retry_after(answer)
     )

@@ -1,7 +1,6 @@
 """The client of the Scrape Job API."""
 
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -320,7 +319,7 @@ class ScrapeJobs:
         limit: int = 1,
         lease_seconds: int = 60,
         wait_seconds: int = 0,
-        stop: threading.Event | None = None,
+        idempotency_key: str | None = None,
     ) -> Sequence[Job]:
         """Claim the next jobs for a worker; each is running and has a `lease_token`.
 
@@ -333,7 +332,8 @@ class ScrapeJobs:
             limit: Maximum number of jobs, 1 to 100.
             lease_seconds: How long a lease lasts without a heartbeat, 5 to 3,600.
             wait_seconds: How long to wait for work, 0 to 20.
-            stop: Ends the repetition after failures when it is set.
+            idempotency_key: A repeated call with the same key returns the same jobs. Without it
+                each call has a key of its own.
         """
         body = {
             "worker_id": worker_id,
@@ -344,7 +344,11 @@ class ScrapeJobs:
             "wait_seconds": wait_seconds,
         }
         result = self._caller.call(
-            "POST", f"{JOBS}/next", body=body, extra_seconds=wait_seconds, stop=stop
+            "POST",
+            f"{JOBS}/next",
+            body=body,
+            headers=_key(idempotency_key),
+            extra_seconds=wait_seconds,
         )
         return [Job.from_json(document) for document in result.document["data"]]
 

@@ -95,6 +95,10 @@ class ServerError(APIError):
     """The service or its database failed (5xx)."""
 
 
+class UnexpectedAnswer(APIError):
+    """The answer is none of the service's: a redirection, or a page of a proxy or another site."""
+
+
 _BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequest,
     401: NotAuthenticated,

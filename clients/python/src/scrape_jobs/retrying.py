@@ -4,7 +4,6 @@ Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter
 """
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,7 +49,6 @@ def send_with_retries(
     policy: RetryPolicy,
     *,
     deadline: float | None = None,
-    stop: threading.Event | None = None,
 ) -> tuple[Answer, int]:
     """Send a request until it gets a lasting answer.
 
@@ -58,7 +56,6 @@ def send_with_retries(
         send: Sends the request once. Raises NoAnswer.
         policy: When it is repeated.
         deadline: The time of `time.monotonic` after which no attempt begins.
-        stop: Ends the repetition when it is set.
 
     Returns:
         The last answer, and the number of attempts that were made.
@@ -85,11 +82,12 @@ def send_with_retries(
         is_last = attempt >= policy.attempts or (
             deadline is not None and time.monotonic() + pause >= deadline
         )
-        if is_last or _is_stopped(stop, pause):
+        if is_last:
             if answer is None:
                 assert failure is not None
                 raise failure
             return answer, attempt
+        time.sleep(pause)
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -110,11 +108,3 @@ def retry_after(answer: Answer) -> float | None:
 
 def _may_pass(answer: Answer) -> bool:
     return answer.status in RETRIED_STATUSES or (answer.status == 409 and KEY_IN_USE in answer.body)
-
-
-def _is_stopped(stop: threading.Event | None, seconds: float) -> bool:
-    """Pause; return whether `stop` was set before the end of the pause."""
-    if stop is not None:
-        return stop.wait(seconds)
-    time.sleep(seconds)
-    return False

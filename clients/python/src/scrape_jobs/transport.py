@@ -1,5 +1,6 @@
 """The sending of requests: one `requests.Session` for each thread."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -18,7 +19,7 @@ class Request:
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # with the key
     body: bytes | None = None
 
 
@@ -83,10 +84,7 @@ class RequestsTransport:
             yield _answer(response, b""), _parts(response)
 
     def _send(self, request: Request, timeout: Timeout, *, stream: bool) -> requests.Response:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = self._make_session()
-        return session.request(
+        return self._session().request(
             request.method,
             request.url,
             headers=dict(request.headers),
@@ -94,7 +92,21 @@ class RequestsTransport:
             timeout=timeout,
             stream=stream,
             allow_redirects=False,
+            auth=_keep_headers if "Authorization" in request.headers else None,
         )
+
+    def _session(self) -> requests.Session:
+        """Return the session of this thread; after a fork, a new one."""
+        if getattr(self._local, "process", None) != os.getpid():
+            self._local.process = os.getpid()
+            self._local.session = self._make_session()
+        session: requests.Session = self._local.session
+        return session
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the Authorization header as it is; an entry of ~/.netrc would replace it."""
+    return request
 
 
 def _answer(response: requests.Response, body: bytes) -> Answer:

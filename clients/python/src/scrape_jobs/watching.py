@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scrape_jobs.caller import Caller
-from scrape_jobs.errors import APIError, ConnectionFailed, DeadlineExceeded, NotFound, ServerError
+from scrape_jobs.errors import (
+    APIError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+)
 from scrape_jobs.events import parse_events
 from scrape_jobs.jobs import Job
 from scrape_jobs.transport import NoAnswer
@@ -16,6 +23,9 @@ LONG_POLL_SECONDS = 20
 
 POLL_SECONDS = 2.0
 """Pause between two polls of a service that does not wait itself, and before a new stream."""
+
+LIMIT_PAUSE_SECONDS = 60.0
+"""The longest pause after a rate limit: the limits of the service are for one minute."""
 
 SILENCE_SECONDS = 40.0
 """A stream that sends nothing for this long is broken: the service sends a comment every 15 s."""
@@ -36,7 +46,13 @@ def wait_for_end(caller: Caller, path: str, seconds: float | None) -> Job:
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         started = time.monotonic()
-        job = _poll_for_end(caller, path, deadline)
+        job, pause = None, POLL_SECONDS
+        try:
+            job = _poll_for_end(caller, path, deadline)
+        except TooManyRequests as limit:
+            pause = min(limit.retry_after or POLL_SECONDS, LIMIT_PAUSE_SECONDS)
+        except (ConnectionFailed, ServerError):
+            pass  # an outage: only the deadline of the caller ends the wait
         if job is not None and job.is_over:
             return job
         now = time.monotonic()
@@ -44,24 +60,21 @@ def wait_for_end(caller: Caller, path: str, seconds: float | None) -> Job:
             state = f"is {job.status}" if job is not None else "could not be read"
             raise DeadlineExceeded(f"The job {state} after {seconds:g} s")
         # A service that answered at once does not hold requests at the moment.
-        pause = max(0.0, POLL_SECONDS - (now - started))
-        time.sleep(pause if deadline is None else min(pause, deadline - now))
+        left = max(0.0, pause - (now - started))
+        time.sleep(left if deadline is None else min(left, deadline - now))
 
 
-def _poll_for_end(caller: Caller, path: str, deadline: float | None) -> Job | None:
-    """Return the job when it is over or the request's wait ends; None if there is no answer."""
+def _poll_for_end(caller: Caller, path: str, deadline: float | None) -> Job:
+    """Return the job when it is over or the request's wait ends."""
     left = LONG_POLL_SECONDS if deadline is None else deadline - time.monotonic()
     wait = max(0, min(LONG_POLL_SECONDS, int(left)))
-    try:
-        result = caller.call(
-            "GET",
-            path,
-            query={"wait_seconds": wait, "until": "final"} if wait else None,
-            extra_seconds=wait,
-            deadline=deadline,
-        )
-    except (ConnectionFailed, ServerError):
-        return None  # an outage: only the deadline of the caller ends the wait
+    result = caller.call(
+        "GET",
+        path,
+        query={"wait_seconds": wait, "until": "final"} if wait else None,
+        extra_seconds=wait,
+        deadline=deadline,
+    )
     return Job.from_json(result.document["data"], result.etag)
 
 
@@ -107,7 +120,7 @@ class _Watcher:
         headers = {"If-None-Match": self._etag} if self._etag else {}
         try:
             result = self._caller.call("GET", self._path, headers=headers)
-        except (ConnectionFailed, ServerError):
+        except (ConnectionFailed, ServerError, TooManyRequests):
             return
         if result.status == 304:
             return
@@ -165,6 +178,6 @@ def status_changes(
                         frame: Mapping[str, Any] = json.loads(event.data)
                         if frame["old_status"] not in (None, frame["new_status"]):
                             yield frame
-        except (ServerError, NoAnswer):
+        except (ServerError, TooManyRequests, NoAnswer):
             pass  # no stream is free, or the connection broke
         time.sleep(POLL_SECONDS)

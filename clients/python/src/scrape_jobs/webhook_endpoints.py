@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scrape_jobs.caller import Caller, path_part
+from scrape_jobs.errors import NotFound
 from scrape_jobs.paging import items
 
 PATH = "/api/webhooks"
@@ -38,7 +39,11 @@ class WebhookEndpoints:
 
     def delete(self, webhook_id: str) -> None:
         """Remove an endpoint with its deliveries. Raises NotFound."""
-        self._caller.call("DELETE", _path(webhook_id))
+        try:
+            self._caller.call("DELETE", _path(webhook_id))
+        except NotFound as missing:
+            if missing.attempts == 1:  # otherwise an earlier attempt has removed it
+                raise
 
     def rotate_secret(self, webhook_id: str) -> dict[str, Any]:
         """Replace the signing secret and return the endpoint with the new one. Raises NotFound."""

@@ -27,11 +27,14 @@ def verify(headers: Mapping[str, str], body: bytes | str, secret: str) -> dict[s
     Raises:
         InvalidWebhook: The signature is missing or wrong, or the request is older than 5 minutes.
     """
-    text = body.decode() if isinstance(body, bytes) else body
+    webhook = Webhook(secret)
     received = {name.lower(): value for name, value in headers.items()}
     try:
-        Webhook(secret).verify(text, received)
-    except WebhookVerificationError as error:
+        text = body.decode() if isinstance(body, bytes) else body
+        webhook.verify(text, received, json_parse=False)
+        event = json.loads(text)
+    except (WebhookVerificationError, ValueError) as error:  # ValueError: no UTF-8, no signature
         raise InvalidWebhook(str(error)) from error
-    event: dict[str, Any] = json.loads(text)
+    if not isinstance(event, dict):
+        raise InvalidWebhook("The body is no JSON object")
     return event
