@@ -96,18 +96,22 @@ def test_statistics_agree_with_the_site(service: Service, api: ScrapeJobs) -> No
 
 def test_a_claimed_job_is_reported(service: Service, api: ScrapeJobs, job_type: str) -> None:
     job = api.create("127.0.0.1", job_type=job_type, config={"maxPages": 4})
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            output = finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        output = finished(process)
     ended = api.get(job.id, required=True)
     assert (ended.status, ended.stats.get("pagesProcessed")) == ("completed", 4), output
     assert actions(api, job)[:2] == ["created", "claimed"]
 
 
 def test_without_a_job_nothing_is_crawled(service: Service, job_type: str) -> None:
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            output = finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        output = finished(process)
         assert "no_scrape_job" in output
         assert site.count(200) <= 1
 
@@ -142,9 +146,11 @@ def test_a_terminated_crawl_gives_its_job_back(
             finished(process)
         assert api.get(job.id, required=True).status == "pending"
         assert "released" in actions(api, job)
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        finished(process)
     ended = api.get(job.id, required=True)
     assert (ended.status, ended.retry_count) == ("completed", 0)
 
@@ -161,18 +167,22 @@ def test_a_killed_crawl_is_rescued(service: Service, api: ScrapeJobs, job_type: 
         process.kill()
     wait_until(lambda: "lease_expired" in actions(api, job), 20)
     api.patch(job.id, {"scheduled_for": None})  # without the backoff of the rescue
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        finished(process)
     ended = api.get(job.id, required=True)
     assert (ended.status, ended.retry_count) == ("completed", 1)
 
 
 def test_a_spider_that_only_raises_fails(service: Service, api: ScrapeJobs) -> None:
     job = api.create("127.0.0.1")
-    with CrawledSite(3) as site:
-        with crawl(service.url, site.url, "fails=yes", SCRAPE_JOBS_JOB_ID=job.id) as process:
-            finished(process)
+    with (
+        CrawledSite(3) as site,
+        crawl(service.url, site.url, "fails=yes", SCRAPE_JOBS_JOB_ID=job.id) as process,
+    ):
+        finished(process)
     ended = api.get(job.id, required=True)
     assert ended.status == "failed"
     assert ended.error_message == "The spider failed on all pages (1 errors)"

@@ -152,7 +152,8 @@ class Worker:
                     self._fill(slots)
         except Exception as fault:  # noqa: BLE001 - `run` raises it
             self._fault = fault
-            self.stop()
+            if not self._stopping.is_set():  # a second call would end the grace time
+                self.stop()
 
     def _fill(self, slots: int) -> None:
         """Claim a job for each slot and begin with it; free the slots that are left."""
