@@ -42,7 +42,7 @@ lint: dev-environment  ## Check style (ruff), types (mypy), import layers (impor
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/python $(BIN)/lint-imports --config setup.cfg --no-logo
-	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench migrations requirements wsgi.py gunicorn.conf.py
+	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench clients/python/src migrations requirements wsgi.py gunicorn.conf.py
 	@$(BIN)/python -m support.document_links
 
 bench: dev-environment  ## Run the benchmarks (ratios of paired rounds; ARGS=--quick for a first look)

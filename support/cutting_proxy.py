@@ -18,7 +18,7 @@ class CuttingProxy:
 
     def __init__(self, port: int, cuts: Callable[[bytes], bool]) -> None:
         """Forward to `port` of this machine; `cuts` gets the first bytes of each request."""
-        self._target = port
+        self.target = port
         self._cuts = cuts
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -44,10 +44,12 @@ class CuttingProxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as up:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self.target)) as up:
             while request := _read_message(client):
                 up.sendall(request)
                 answer = _read_message(up)
+                if not answer:  # the service has stopped
+                    return
                 if self._cuts(request):
                     self.cut[request.split(b" ", 1)[0].decode()] += 1
                     return

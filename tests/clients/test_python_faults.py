@@ -25,7 +25,7 @@ FAST = RetryPolicy(base_seconds=0.01, max_seconds=0.05)
 
 def cut_first(method: bytes) -> Callable[[bytes], bool]:
     """Return a function that is True for the first request with `method`."""
-    seen = []
+    seen: list[bytes] = []
 
     def cuts(request: bytes) -> bool:
         if request.startswith(method) and not seen:
