@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from scrape_jobs import Conflict, Event, Job, RetryPolicy, ScrapeJobs
@@ -22,14 +24,17 @@ pytestmark = pytest.mark.slow
 
 JOBS = 200
 WORKERS = 8
-LEASE_SECONDS = 5
+LEASE_SECONDS = 8  # longer than a restart of the service on a machine that is not busy
 CUT_SHARE = 0.08
+
+MARGIN = timedelta(seconds=2)
+"""Time after a restart in which workers reach the service again."""
 
 PROGRAM = """
 import logging, sys
 from scrape_jobs import ScrapeJobs
 from support.worker_handlers import crawl
-logging.basicConfig(level="INFO", stream=sys.stderr)
+logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
 worker = ScrapeJobs(sys.argv[1]).worker(
     concurrency=2, lease=int(sys.argv[3]), poll=1, grace=20, worker_id=sys.argv[2])
 worker.handler(crawl)
@@ -40,8 +45,9 @@ worker.run()
 class Workers:
     """Worker processes; a killed one is replaced by one with another name."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self._url = url
+        self._log = (folder / "workers.log").open("w")
         self._running: dict[str, subprocess.Popen[str]] = {}
         self._started = 0
         self.killed: set[str] = set()
@@ -53,7 +59,7 @@ class Workers:
             [sys.executable, "-c", PROGRAM, self._url, name, str(LEASE_SECONDS)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python/src")},
-            stderr=subprocess.DEVNULL,
+            stderr=self._log,
             text=True,
         )
 
@@ -73,7 +79,8 @@ class Workers:
             process.send_signal(signal.SIGTERM)
         return [process.wait(60) for process in self._running.values()]
 
-    def kill_all(self) -> None:
+    def close(self) -> None:
+        self._log.close()
         for process in self._running.values():
             process.kill()
             process.wait()
@@ -87,10 +94,10 @@ def database(empty_database: str) -> str:
 
 
 @pytest.fixture
-def workers(proxy: CuttingProxy) -> Iterator[Workers]:
-    found = Workers(proxy.url)
+def workers(proxy: CuttingProxy, tmp_path: Path) -> Iterator[Workers]:
+    found = Workers(proxy.url, tmp_path)
     yield found
-    found.kill_all()
+    found.close()
 
 
 @pytest.fixture
@@ -101,7 +108,7 @@ def proxy() -> Iterator[CuttingProxy]:
         yield proxy
 
 
-def cancel_some(api: ScrapeJobs, jobs: list[Job]) -> None:
+def cancel_some(api: ScrapeJobs, jobs: Sequence[Job]) -> None:
     for job in jobs:
         with suppress(Conflict):  # it is completed already
             api.cancel(job.id, "enough")
@@ -120,18 +127,10 @@ def test_each_job_ends_exactly_once(database: str, proxy: CuttingProxy, workers:
     chance = random.Random(14)
     settings = {"PORT": str(proxy.target), "WEB_CONCURRENCY": "1", "THREADS": "16"}
     api = ScrapeJobs(f"http://127.0.0.1:{proxy.target}", retry=RetryPolicy(attempts=30))
+    configs = [{"pages": chance.randint(2, 15), "seconds": 0.1} for _ in range(JOBS)]
+    outages: list[datetime] = []
     with Service(database, **settings):
-        jobs = list(
-            api.create_many(
-                [
-                    {
-                        "domain": "example.com",
-                        "config": {"pages": chance.randint(2, 15), "seconds": 0.1},
-                    }
-                    for _ in range(JOBS)
-                ]
-            )
-        )
+        jobs = api.create_many([{"domain": "example.com", "config": config} for config in configs])
         victims = chance.sample(jobs, 24)
         for _ in range(WORKERS):
             workers.start()
@@ -139,8 +138,10 @@ def test_each_job_ends_exactly_once(database: str, proxy: CuttingProxy, workers:
         time.sleep(1)
         workers.kill(chance.choice(workers.names()))
         cancel_some(api, victims[:8])
+        outages.append(datetime.now(UTC))
     for number in (1, 2):  # the service restarts
         with Service(database, **settings):
+            outages.append(datetime.now(UTC))
             for _ in range(2):
                 time.sleep(chance.uniform(0.5, 1))
                 workers.kill(chance.choice(workers.names()))
@@ -148,33 +149,45 @@ def test_each_job_ends_exactly_once(database: str, proxy: CuttingProxy, workers:
             if number == 2:
                 wait_until(lambda: all_are_over(api), 90)
                 assert workers.end() == [0] * WORKERS
-                ended = {job.id: job for job in api.list(page_size=JOBS)}
-                histories = {job_id: list(api.history(job_id)) for job_id in ended}
+                ended = list(api.list(page_size=JOBS))
+                histories = [list(api.history(job.id)) for job in ended]
+            outages.append(datetime.now(UTC))
 
-    assert len(ended) == JOBS
     assert proxy.cut["POST"] > 10
     assert proxy.cut["PUT"] > 5
-    statuses = Counter(job.status for job in ended.values())
-    assert statuses["completed"] > JOBS / 2
+    statuses = Counter(job.status for job in ended)
+    assert statuses["completed"] + statuses["cancelled"] == JOBS
     assert 0 < statuses["cancelled"] <= len(victims)
-    assert sum(statuses.values()) == statuses["completed"] + statuses["cancelled"]
-    for job_id, events in histories.items():
-        assert_ended_once(ended[job_id], events, workers.killed)
+    for job, events in zip(ended, histories, strict=True):
+        assert_ended_once(job, events)
+        assert_only_the_dead_cost_retries(job, events, workers.killed, outages)
 
 
-def assert_ended_once(job: Job, events: list[Event], killed: set[str]) -> None:
+def assert_ended_once(job: Job, events: list[Event]) -> None:
+    """Assert that each attempt has one end, and the job one final state."""
     path = [event.new_status for event in events if event.old_status != event.new_status]
     assert path[-1] == job.status
     assert sum(status in ("completed", "cancelled") for status in path) == 1, path
-    # Each attempt has one end, and each end was preceded by a start, except a cancel of a job
-    # that no worker had.
     for before, after in pairwise(path):
         assert (before == "running") == (after in ("completed", "failed")) or after == "cancelled"
-    expired = [event for event in events if event.action == "lease_expired"]
-    # Only a killed worker costs a retry: no lost answer and no restart of the service does.
-    assert job.retry_count == len(expired)
-    for event in expired:
-        message = event.changes["error_message"]["to"]
-        assert message.rpartition(" ")[2] in killed, message
     if job.status == "completed":
         assert job.stats["pagesProcessed"] == job.config["pages"]
+
+
+def assert_only_the_dead_cost_retries(
+    job: Job, events: list[Event], killed: set[str], outages: list[datetime]
+) -> None:
+    """Assert that each counted retry is that of a killed worker.
+
+    On a busy machine a restart of the service may take longer than a lease lasts.
+    """
+    expired = [event for event in events if event.action == "lease_expired"]
+    assert job.retry_count == len(expired)
+    for event in expired:
+        worker = event.changes["error_message"]["to"].rpartition(" ")[2]
+        restarts = zip(outages[::2], outages[1::2], strict=False)
+        is_long = any(
+            (end - began).total_seconds() > LEASE_SECONDS / 2 and began < event.at < end + MARGIN
+            for began, end in restarts
+        )
+        assert worker in killed or is_long, (job.id, events)

@@ -24,7 +24,7 @@ from scrape_jobs.errors import (
 )
 from scrape_jobs.jobs import Job
 from scrape_jobs.outcomes import Cancelled
-from scrape_jobs.retrying import NO_RETRY
+from scrape_jobs.retrying import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from scrape_jobs.client import ScrapeJobs
@@ -74,10 +74,12 @@ class Lease:
                 heartbeat is sent.
         """
         self.job = job
-        self._api = api
-        self._quick_api = api.with_options(
-            timeout=(2.0, max(1.0, min(10.0, seconds / 3))), retry=NO_RETRY
+        # A lease is short: reports have shorter timeouts and pauses than other calls.
+        self._api = api.with_options(
+            timeout=(2.0, max(1.0, min(10.0, seconds / 3))),
+            retry=RetryPolicy(max_seconds=RETRY_SECONDS),
         )
+        self._quick_api = self._api.with_options(retry=NO_RETRY)
         self._token = job.lease_token
         self._seconds = seconds
         self._may_extend = may_extend

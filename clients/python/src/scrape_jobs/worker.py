@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from scrape_jobs.errors import ScrapeJobsError
 from scrape_jobs.handling import Handler, HandlerRun, Isolation, run_in_process, run_in_thread
 from scrape_jobs.jobs import Job
-from scrape_jobs.lease import TEMPORARY, Lease
+from scrape_jobs.lease import RETRY_SECONDS, TEMPORARY, Lease
 from scrape_jobs.outcomes import Released
+from scrape_jobs.retrying import RetryPolicy
 
 if TYPE_CHECKING:
     from scrape_jobs.client import ScrapeJobs
@@ -30,7 +31,7 @@ EMPTY_PAUSE_SECONDS = 1.0
 """Mean pause after a claim that returned no job at once: no place to wait was free."""
 
 FAILURE_PAUSE_SECONDS = 5.0
-"""Mean pause after a claim that failed although the client repeated it."""
+"""Longest mean pause after a claim that failed although the client repeated it."""
 
 CLAIM_SECONDS = 5.0
 """Time that a claim takes beyond its wait, at the end of a worker."""
@@ -61,7 +62,8 @@ class Worker:
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
         self.worker_id = worker_id or f"{socket.gethostname()}-{os.getpid()}"
-        self._api = api
+        # After a lost answer the service may have leased jobs to this worker already: hurry.
+        self._api = api.with_options(retry=RetryPolicy(max_seconds=RETRY_SECONDS))
         self._job_types = job_types
         self._domains = domains
         self._concurrency = concurrency
@@ -165,7 +167,7 @@ class Worker:
             if self._stopping.is_set():
                 self._request = None
             self._free(slots)
-            self._pause(FAILURE_PAUSE_SECONDS)
+            self._pause(min(FAILURE_PAUSE_SECONDS, self._lease_seconds / 10))
             return
         self._request = None
         for job in jobs:
