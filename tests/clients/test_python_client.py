@@ -183,7 +183,7 @@ class WithoutStreams(RequestsTransport):
     @contextmanager
     def stream(
         self,
-        request: Request,
+        request: Request,  # noqa: ARG002
         timeout: Timeout,  # noqa: ARG002
     ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
         yield Answer(503, {}, b""), iter(())

@@ -102,6 +102,7 @@ class _Watcher:
         self._etag: str | None = None
         self._version = 0
         self._position: str | None = None
+        self._known: Mapping[str, Any] = {}
 
     def changes(self) -> Iterator[Job]:
         """Yield changes until the stream ends; without a stream, at most one.
@@ -125,7 +126,7 @@ class _Watcher:
         if result.status == 304:
             return
         self._etag = result.etag
-        yield Job.from_json(result.document["data"], result.etag)
+        yield from self._new(result.document["data"], result.etag)
 
     def _stream(self) -> Iterator[Job]:
         headers = {"Accept": "text/event-stream"}
@@ -141,12 +142,18 @@ class _Watcher:
                 elif event.type in ("ready", "resync"):
                     yield from self._poll()
 
+    def _new(self, document: Mapping[str, Any], etag: str | None = None) -> Iterator[Job]:
+        """Yield the job, unless it is known: the stream repeats what was read before it began."""
+        if document != self._known:
+            self._known = document
+            yield Job.from_json(document, etag)
+
     def _changed(self, data: str) -> Iterator[Job]:
         frame: dict[str, Any] = json.loads(data)
         if frame["version"] > self._version:
             self._version = frame["version"]
             self._etag = None
-            yield Job.from_json(frame["job"])
+            yield from self._new(frame["job"])
 
 
 def status_changes(
