@@ -97,7 +97,7 @@ def test_the_version_is_that_of_the_service(built: Path, programs: Path, tmp_pat
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as sources:
         names = {name.partition("/")[2] for name in sources.getnames()}
-    assert {"README.md", "pyproject.toml", "src/scrape_jobs/py.typed"} <= names
+    assert {"LICENSE", "README.md", "pyproject.toml", "src/scrape_jobs/py.typed"} <= names
 
 
 def test_the_installed_types_are_strict(programs: Path, tmp_path: Path) -> None:
