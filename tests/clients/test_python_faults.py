@@ -20,7 +20,7 @@ from scrape_jobs import (
 )
 
 from support.cutting_proxy import CuttingProxy
-from support.service import Service, free_port
+from support.service import Service, free_port, wait_until
 
 FAST = RetryPolicy(base_seconds=0.01, max_seconds=0.05)
 
@@ -120,6 +120,8 @@ class Failing:
                 self.end_headers()
                 self.wfile.write(body)
 
+            do_POST = do_GET
+
             def log_message(self, *_: object) -> None:
                 """Write no log."""
 
@@ -211,3 +213,19 @@ def test_netrc_does_not_replace_the_key(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         server.close()
     assert server.keys == ["Bearer sjk_test"]
+
+
+def test_a_limited_worker_stops_at_once() -> None:
+    server = Failing([(429, {"Retry-After": "50"}, b'{"error":"Too many requests"}')])
+    worker = ScrapeJobs(server.url).worker()
+    worker.handler(lambda _: None)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.times)
+        worker.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+    finally:
+        server.close()
+    assert len(server.times) == 1

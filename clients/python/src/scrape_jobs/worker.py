@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from scrape_jobs.errors import ScrapeJobsError
+from scrape_jobs.errors import APIError, ScrapeJobsError, TooManyRequests
 from scrape_jobs.handling import Handler, HandlerRun, Isolation, run_in_process, run_in_thread
 from scrape_jobs.jobs import Job
 from scrape_jobs.lease import RETRY_SECONDS, TEMPORARY, Lease
@@ -32,6 +32,9 @@ EMPTY_PAUSE_SECONDS = 1.0
 
 FAILURE_PAUSE_SECONDS = 5.0
 """Longest mean pause after a claim that failed although the client repeated it."""
+
+LONGEST_PAUSE_SECONDS = 60.0
+"""The longest Retry-After that is obeyed: the service's limits are for one minute."""
 
 CLAIM_SECONDS = 5.0
 """Time that a claim takes beyond its wait, at the end of a worker."""
@@ -63,7 +66,10 @@ class Worker:
             raise ValueError("concurrency must be at least 1")
         self.worker_id = worker_id or f"{socket.gethostname()}-{os.getpid()}"
         # After a lost answer the service may have leased jobs to this worker already: hurry.
-        self._api = api.with_options(retry=RetryPolicy(max_seconds=RETRY_SECONDS))
+        # A long Retry-After is obeyed between two claims, where `stop` ends the pause.
+        self._api = api.with_options(
+            retry=RetryPolicy(max_seconds=RETRY_SECONDS, max_retry_after=RETRY_SECONDS)
+        )
         self._job_types = job_types
         self._domains = domains
         self._concurrency = concurrency
@@ -123,12 +129,13 @@ class Worker:
         while claimer.is_alive() or self._current_runs():
             if time.monotonic() >= deadline or self._is_stopped_again():
                 break
-        claimer.join(self._poll + CLAIM_SECONDS)  # it would claim the jobs that are given back
+        _join([claimer], NOTICE_SECONDS)  # it could claim the jobs that are given back
         unfinished = self._current_runs()
         for run in unfinished:
             run.interrupt()
         _join([run.thread for run in unfinished], NOTICE_SECONDS)
         _join([run.give_back() for run in self._current_runs()], RELEASE_SECONDS)
+        _join([claimer], self._poll + CLAIM_SECONDS)  # it gives back what it still claims
         log.info("worker %s has stopped; %d jobs were interrupted", self.worker_id, len(unfinished))
 
     def _is_stopped_again(self) -> bool:
@@ -164,9 +171,11 @@ class Worker:
             jobs = self._claim(request)
         except TEMPORARY as failure:
             log.warning("no jobs could be claimed: %s", failure)
-            if self._stopping.is_set():
-                self._request = None
+            if self._stopping.is_set() or isinstance(failure, TooManyRequests):
+                self._request = None  # a limited request had no effect
             self._free(slots)
+            if isinstance(failure, APIError):
+                self._stopping.wait(min(failure.retry_after or 0, LONGEST_PAUSE_SECONDS))
             self._pause(min(FAILURE_PAUSE_SECONDS, self._lease_seconds / 10))
             return
         self._request = None
