@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final, Literal, overload
 
-from scrape_jobs.caller import MERGE_PATCH, Caller, Result, path_part
+from scrape_jobs.caller import MERGE_PATCH, Caller
 from scrape_jobs.errors import ConfigurationError, Conflict, NotFound
 from scrape_jobs.handling import Isolation
 from scrape_jobs.jobs import Event, Job, Status
+from scrape_jobs.leasing import JOBS, LEASE_HEADER, LeaseCalls, job_of, key_headers, path_of
 from scrape_jobs.paging import items
 from scrape_jobs.retrying import RetryPolicy
 from scrape_jobs.transport import RequestsTransport, Timeout, Transport
@@ -20,10 +21,7 @@ from scrape_jobs.worker import Worker
 URL_VARIABLE = "SCRAPE_JOBS_URL"
 KEY_VARIABLE = "SCRAPE_JOBS_KEY"
 
-JOBS = "/api/scrape-jobs"
 MAX_PAGE = 200
-
-LEASE_HEADER = "X-Lease-Token"
 
 
 class _Unset(Enum):
@@ -36,7 +34,7 @@ UNSET: Final = _Unset.UNSET
 Unset = Literal[_Unset.UNSET]
 
 
-class ScrapeJobs:
+class ScrapeJobs(LeaseCalls):
     """A client of the Scrape Job API. One object serves any number of threads.
 
     Attributes:
@@ -108,14 +106,16 @@ class ScrapeJobs:
                 customer_config_id, scheduled_for (a datetime or ISO 8601 text).
         """
         body = _document({"domain": domain, **fields})
-        return _job(self._caller.call("POST", JOBS, body=body, headers=_key(idempotency_key)))
+        return job_of(
+            self._caller.call("POST", JOBS, body=body, headers=key_headers(idempotency_key))
+        )
 
     def create_many(
         self, jobs: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> Sequence[Job]:
         """Create up to 1,000 jobs, all or none, and return them in the same order."""
         body = [_document(job) for job in jobs]
-        result = self._caller.call("POST", JOBS, body=body, headers=_key(idempotency_key))
+        result = self._caller.call("POST", JOBS, body=body, headers=key_headers(idempotency_key))
         return [Job.from_json(document) for document in result.document["data"]]
 
     @overload
@@ -135,7 +135,7 @@ class ScrapeJobs:
             required: Raise NotFound instead of returning None.
         """
         try:
-            return _job(self._caller.call("GET", _path(job_id)))
+            return job_of(self._caller.call("GET", path_of(job_id)))
         except NotFound:
             if required:
                 raise
@@ -174,7 +174,7 @@ class ScrapeJobs:
 
     def history(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:
         """Return an iterator over the changes of a job, oldest first."""
-        path = f"{_path(job_id)}/history"
+        path = f"{path_of(job_id)}/history"
         for document in items(self._caller, path, limit=limit, page_size=MAX_PAGE):
             yield Event.from_json(document)
 
@@ -193,7 +193,7 @@ class ScrapeJobs:
 
     def queue_position(self, job_id: str) -> dict[str, Any]:
         """Return the position of a job in the queue, and the reason why it waits."""
-        data: dict[str, Any] = self._caller.call("GET", f"{_path(job_id)}/queue").document["data"]
+        data: dict[str, Any] = self._caller.call("GET", f"{path_of(job_id)}/queue").document["data"]
         return data
 
     # Changing
@@ -236,7 +236,9 @@ class ScrapeJobs:
         }
         given = {name: value for name, value in fields.items() if value is not UNSET}
         headers = _preconditions(if_match, lease_token)
-        return _job(self._caller.call("PUT", _path(job_id), body=_document(given), headers=headers))
+        return job_of(
+            self._caller.call("PUT", path_of(job_id), body=_document(given), headers=headers)
+        )
 
     def patch(
         self,
@@ -251,10 +253,10 @@ class ScrapeJobs:
         While the job is pending or failed, it also changes priority, scheduled_for, max_retries
         and config.
         """
-        return _job(
+        return job_of(
             self._caller.call(
                 "PATCH",
-                _path(job_id),
+                path_of(job_id),
                 body=_document(changes),
                 media_type=MERGE_PATCH,
                 headers=_preconditions(if_match, lease_token),
@@ -271,10 +273,10 @@ class ScrapeJobs:
             Conflict: The job was completed or cancelled before.
         """
         try:
-            return _job(
+            return job_of(
                 self._caller.call(
                     "DELETE",
-                    _path(job_id),
+                    path_of(job_id),
                     query={"reason": reason},
                     headers=_preconditions(if_match, None),
                 )
@@ -306,76 +308,9 @@ class ScrapeJobs:
             body["delay_seconds"] = delay_seconds
         if reset_retry_count:
             body["reset_retry_count"] = True
-        return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body))
+        return job_of(self._caller.call("POST", f"{path_of(job_id)}/retry", body=body))
 
     # Working
-
-    def claim(
-        self,
-        worker_id: str,
-        *,
-        job_types: Sequence[str] | None = None,
-        domains: Sequence[str] | None = None,
-        limit: int = 1,
-        lease_seconds: int = 60,
-        wait_seconds: int = 0,
-        idempotency_key: str | None = None,
-    ) -> Sequence[Job]:
-        """Claim the next jobs for a worker; each is running and has a `lease_token`.
-
-        If the answer is lost, the repeated request returns the same jobs.
-
-        Args:
-            worker_id: The name of the worker, which the job shows.
-            job_types: Claim only jobs of these types; None claims all.
-            domains: Claim only jobs of these domains; None claims all.
-            limit: Maximum number of jobs, 1 to 100.
-            lease_seconds: How long a lease lasts without a heartbeat, 5 to 3,600.
-            wait_seconds: How long to wait for work, 0 to 20.
-            idempotency_key: A repeated call with the same key returns the same jobs. Without it
-                each call has a key of its own.
-        """
-        body = {
-            "worker_id": worker_id,
-            "job_types": job_types,
-            "domains": domains,
-            "limit": limit,
-            "lease_seconds": lease_seconds,
-            "wait_seconds": wait_seconds,
-        }
-        result = self._caller.call(
-            "POST",
-            f"{JOBS}/next",
-            body=body,
-            headers=_key(idempotency_key),
-            extra_seconds=wait_seconds,
-        )
-        return [Job.from_json(document) for document in result.document["data"]]
-
-    def heartbeat(self, job_id: str, lease_token: str) -> Job:
-        """Extend the lease and return the job; it may be cancelled. Raises LeaseLost."""
-        headers = {LEASE_HEADER: lease_token}
-        return _job(self._caller.call("POST", f"{_path(job_id)}/heartbeat", headers=headers))
-
-    def release(self, job_id: str, lease_token: str) -> Job:
-        """Give a job back: it is due at once, and no retry is counted. Raises LeaseLost."""
-        headers = {LEASE_HEADER: lease_token}
-        return _job(self._caller.call("POST", f"{_path(job_id)}/release", headers=headers))
-
-    def give_up(
-        self, job_id: str, lease_token: str, error_message: str, delay_seconds: float | None = None
-    ) -> Job:
-        """Fail a leased job and send it back to pending in one step; a retry is counted.
-
-        Raises:
-            TransitionRefused: No retries are left; the job stays failed.
-            LeaseLost: The job is no longer leased under the token.
-        """
-        body: dict[str, Any] = {"error_message": error_message}
-        if delay_seconds is not None:
-            body["delay_seconds"] = delay_seconds
-        headers = {LEASE_HEADER: lease_token}
-        return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body, headers=headers))
 
     def worker(
         self,
@@ -428,7 +363,7 @@ class ScrapeJobs:
             DeadlineExceeded: The job is not over in time.
             NotFound: The job does not exist.
         """
-        return wait_for_end(self._caller, _path(job_id), deadline)
+        return wait_for_end(self._caller, path_of(job_id), deadline)
 
     def watch(self, job_id: str) -> Iterator[Job]:
         """Yield a job now and after each change, until it is completed, failed or cancelled.
@@ -438,19 +373,7 @@ class ScrapeJobs:
         Raises:
             NotFound: The job does not exist.
         """
-        return watch(self._caller, _path(job_id))
-
-
-def _path(job_id: str) -> str:
-    return f"{JOBS}/{path_part(job_id)}"
-
-
-def _job(result: Result) -> Job:
-    return Job.from_json(result.document["data"], result.etag)
-
-
-def _key(idempotency_key: str | None) -> dict[str, str]:
-    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return watch(self._caller, path_of(job_id))
 
 
 def _preconditions(if_match: str | None, lease_token: str | None) -> dict[str, str]:
