@@ -43,7 +43,7 @@ lint: dev-environment  ## Check style (ruff), types (mypy), import layers (impor
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/python $(BIN)/lint-imports --config setup.cfg --no-logo
-	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench migrations requirements wsgi.py gunicorn.conf.py
+	@$(BIN)/python -m bandit --quiet --recursive --configfile pyproject.toml app bench clients/python/src migrations requirements wsgi.py gunicorn.conf.py
 	@$(BIN)/python -m support.document_links
 	@if [ -d $(TYPESCRIPT)/node_modules ]; then npm --prefix $(TYPESCRIPT) run --silent lint; \
 		else echo "The TypeScript client is not checked: npm --prefix $(TYPESCRIPT) ci installs its tools"; fi

@@ -14,7 +14,8 @@ class CuttingProxy:
     """Forwards requests, and drops the answers for which `cuts` returns True; a context manager.
 
     The service has received such a request and carries it out: only its answer is lost. Event
-    streams are passed on until `cut_streams`.
+    streams are passed on until `cut_streams`. While `is_open` is False, no request reaches the
+    service.
     """
 
     def __init__(self, port: int, cuts: Callable[[bytes], bool]) -> None:
@@ -26,6 +27,7 @@ class CuttingProxy:
         self.url = f"http://127.0.0.1:{self.port}"
         self.cut: Counter[str] = Counter()
         self._streams: set[tuple[socket.socket, socket.socket]] = set()
+        self.is_open = True
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -60,7 +62,7 @@ class CuttingProxy:
 
     def _serve(self, client: socket.socket) -> None:
         with client, suppress(OSError), socket.create_connection(("127.0.0.1", self.target)) as up:
-            while request := _read_message(client):
+            while (request := _read_message(client)) and self.is_open:
                 up.sendall(request)
                 answer = _read_message(up)
                 if not answer:  # the service has stopped

@@ -59,8 +59,8 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Return the documents of the project: the Markdown files at its top and in docs/."""
-    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    """Return the documents of the project: at its top, in docs/ and of the clients."""
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("clients/*/README.md")]
     return [Page(path) for path in sorted(found)]
 
 

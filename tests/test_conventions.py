@@ -10,7 +10,7 @@ import pytest
 
 from support.service import ROOT
 
-FOLDERS = ("app", "bench", "support", "tests")
+FOLDERS = ("app", "bench", "clients/python/src", "support", "tests")
 MAX_LINES = 400
 MAX_WORDS = 8
 

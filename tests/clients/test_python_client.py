@@ -1,6 +1,8 @@
 """The Python client against the real service."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -173,6 +175,37 @@ def test_waiting_ends_at_its_own_deadline(api: ScrapeJobs) -> None:
         api.wait(job.id, deadline=0.5)
     with pytest.raises(NotFound):
         api.wait(str(uuid4()), deadline=5)
+
+
+class WithoutStreams(RequestsTransport):
+    """A transport for which no event stream is free."""
+
+    @contextmanager
+    def stream(
+        self,
+        request: Request,  # noqa: ARG002
+        timeout: Timeout,  # noqa: ARG002
+    ) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        yield Answer(503, {}, b""), iter(())
+
+
+@pytest.mark.parametrize("transport", [RequestsTransport, WithoutStreams])
+def test_watching_yields_each_change_once(
+    service_url: str, transport: type[RequestsTransport]
+) -> None:
+    api = ScrapeJobs(service_url, transport=transport())
+    job = api.create("example.com")
+    seen = []
+    for state in api.watch(job.id):
+        seen.append((state.status, state.stats.get("pagesProcessed")))
+        match seen[-1]:
+            case ("pending", None):
+                api.update(job.id, status="running")
+            case ("running", None):
+                api.update(job.id, stats={"pagesProcessed": 1})
+            case ("running", 1):
+                api.update(job.id, status="completed")
+    assert seen == [("pending", None), ("running", None), ("running", 1), ("completed", 1)]
 
 
 def test_webhook_endpoints_are_managed(api: ScrapeJobs) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,10 +16,11 @@ from scrape_jobs import (
     ScrapeJobs,
     ServerError,
     TooManyRequests,
+    UnexpectedAnswer,
 )
 
 from support.cutting_proxy import CuttingProxy
-from support.service import Service, free_port
+from support.service import Service, free_port, wait_until
 
 FAST = RetryPolicy(base_seconds=0.01, max_seconds=0.05)
 
@@ -105,16 +107,21 @@ class Failing:
     def __init__(self, answers: list[tuple[int, dict[str, str], bytes]]) -> None:
         outer = self
         self.times: list[float] = []
+        self.keys: list[str | None] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.times.append(time.monotonic())
+                outer.keys.append(self.headers["Authorization"])
                 status, headers, body = answers[min(len(outer.times), len(answers)) - 1]
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 """Write no log."""
@@ -177,3 +184,49 @@ def test_the_last_failure_is_raised() -> None:
     failure = raised.value
     assert (failure.error, failure.details) == ("Failed to fetch scrape job", "Lock timeout")
     assert (failure.request_id, failure.attempts) == ("abc", 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, {}, b"<html>Sign in</html>"),
+        (200, {}, b""),
+        (301, {"Location": "https://example.com/"}, b"moved"),
+    ],
+)
+def test_answers_of_another_site_are_refused(answer: tuple[int, dict[str, str], bytes]) -> None:
+    server = Failing([answer])
+    try:
+        with pytest.raises(UnexpectedAnswer, match=r"no JSON object|Redirected to https"):
+            ScrapeJobs(server.url, retry=FAST).get("1")
+    finally:
+        server.close()
+    assert len(server.times) == 1
+
+
+def test_netrc_does_not_replace_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    server = Failing([(200, {}, JOB)])
+    try:
+        ScrapeJobs(server.url, "sjk_test").get("1")
+    finally:
+        server.close()
+    assert server.keys == ["Bearer sjk_test"]
+
+
+def test_a_limited_worker_stops_at_once() -> None:
+    server = Failing([(429, {"Retry-After": "50"}, b'{"error":"Too many requests"}')])
+    worker = ScrapeJobs(server.url).worker()
+    worker.handler(lambda _: None)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.times)
+        worker.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+    finally:
+        server.close()
+    assert len(server.times) == 1

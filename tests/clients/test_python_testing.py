@@ -1,8 +1,9 @@
 """The test harness for handlers, which needs no service."""
 
+from scrape_jobs import Cancelled, LeasedJob
 from scrape_jobs.testing import run_handler
 
-from tests.clients.handlers import crawl
+from support.worker_handlers import crawl
 
 
 def test_a_completed_run_has_its_reports() -> None:
@@ -34,3 +35,24 @@ def test_interruptions_end_the_handler() -> None:
 def test_a_wrong_return_value_fails() -> None:
     run = run_handler(lambda _: [1, 2])  # type: ignore[arg-type, return-value]
     assert run.message == "The handler returned list instead of a mapping or None"
+
+
+def test_values_that_are_no_json_fail() -> None:
+    returned = run_handler(lambda _: {"page": object()})
+    assert (returned.outcome, "Object of type object" in returned.message) == ("failed", True)
+    reported = run_handler(lambda job: job.progress(rate=float("nan")))
+    assert reported.message.startswith("ValueError: ")
+
+
+def test_an_interruption_lasts() -> None:
+    caught = []
+
+    def stubborn(job: LeasedJob) -> None:
+        for _ in range(3):
+            try:
+                job.check()
+            except Cancelled as verdict:
+                caught.append(verdict)
+
+    assert run_handler(stubborn, cancel_after=2).outcome == "completed"
+    assert len(caught) == 2

@@ -23,5 +23,13 @@ def test_a_delivered_webhook_is_verified(database_url: str) -> None:
     assert (event["job_id"], event["new_status"]) == (job.id, "running")
     with pytest.raises(InvalidWebhook):
         verify(received.headers, received.body + b" ", endpoint["secret"])
-    with pytest.raises(InvalidWebhook):
-        verify({}, received.body, endpoint["secret"])
+    signed = {name.lower(): value for name, value in received.headers.items()}
+    for headers, body in [
+        ({}, received.body),
+        ({**signed, "webhook-signature": "garbage"}, received.body),
+        ({**signed, "webhook-signature": "v1,é"}, received.body),
+        ({**signed, "webhook-timestamp": "inf"}, received.body),
+        (signed, b"\xff"),
+    ]:
+        with pytest.raises(InvalidWebhook):
+            verify(headers, body, endpoint["secret"])

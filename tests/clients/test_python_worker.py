@@ -14,10 +14,20 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from scrape_jobs import Job, NotAuthenticated, RetryPolicy, ScrapeJobs, Worker
+from scrape_jobs import (
+    NO_RETRY,
+    Job,
+    LeasedJob,
+    LeaseLost,
+    NotAuthenticated,
+    RetryPolicy,
+    ScrapeJobs,
+    Worker,
+)
 
+from support.cutting_proxy import CuttingProxy
 from support.service import ROOT, Service, wait_until
-from tests.clients.handlers import crawl
+from support.worker_handlers import crawl
 
 
 @pytest.fixture
@@ -49,7 +59,7 @@ def actions(api: ScrapeJobs, job: Job) -> list[str]:
 
 
 def test_each_outcome_is_reported(api: ScrapeJobs, job_type: str) -> None:
-    acts = ("finish", "raise", "retry", "fatal")
+    acts = ("finish", "raise", "retry", "fatal", "large")
     jobs = {act: api.create("example.com", job_type=job_type, config={"act": act}) for act in acts}
     with running(make_worker(api, job_type, concurrency=2)):
         ended = {act: api.wait(job.id, deadline=20) for act, job in jobs.items()}
@@ -68,6 +78,28 @@ def test_each_outcome_is_reported(api: ScrapeJobs, job_type: str) -> None:
     assert api.get(jobs["retry"].id, required=True).status == "completed"
     assert (ended["fatal"].error_message, ended["fatal"].retry_count) == ("no such site", 3)
     assert ended["fatal"].allowed_transitions == ("cancelled",)
+    assert (ended["large"].status, ended["large"].stats) == ("failed", {})
+    assert str(ended["large"].error_message).startswith("The result is refused: ")
+
+
+def test_no_more_jobs_run_than_allowed(api: ScrapeJobs, job_type: str) -> None:
+    jobs = api.create_many([{"domain": "example.com", "job_type": job_type}] * 7)
+    counts: list[int] = []
+    lock, now_running = threading.Lock(), 0
+
+    def handler(_: LeasedJob) -> None:
+        nonlocal now_running
+        with lock:
+            now_running += 1
+            counts.append(now_running)
+        time.sleep(0.2)
+        with lock:
+            now_running -= 1
+
+    with running(make_worker(api, job_type, concurrency=3), handler):
+        for job in jobs:
+            assert api.wait(job.id, deadline=20).status == "completed"
+    assert max(counts) == 3
 
 
 def test_a_cancel_ends_the_handler(api: ScrapeJobs, job_type: str) -> None:
@@ -112,24 +144,29 @@ def test_unfinished_jobs_are_given_back(api: ScrapeJobs, job_type: str) -> None:
         assert "released" in actions(api, job)
 
 
+def start_process(service: Service, job_type: str, options: str) -> "subprocess.Popen[str]":
+    """Start a worker in a process of its own."""
+    program = (
+        "from scrape_jobs import ScrapeJobs\nfrom support.worker_handlers import crawl\n"
+        "if __name__ == '__main__':\n"
+        f"    worker = ScrapeJobs({service.url!r}).worker(job_types=[{job_type!r}], {options})\n"
+        "    worker.handler(crawl)\n    worker.run()\n    print('ended in order')\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python/src")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_in_order(
     service: Service, api: ScrapeJobs, job_type: str, number: int
 ) -> None:
     job = api.create("example.com", job_type=job_type, config={"pages": 10, "seconds": 0.1})
-    program = (
-        "from scrape_jobs import ScrapeJobs\nfrom tests.clients.handlers import crawl\n"
-        f"worker = ScrapeJobs({service.url!r}).worker(job_types=[{job_type!r}], lease=10, poll=1)\n"
-        "worker.handler(crawl)\nworker.run()\nprint('ended in order')\n"
-    )
-    source = str(ROOT / "clients/python/src")
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": source},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_process(service, job_type, "lease=10, poll=1")
     wait_until(lambda: api.get(job.id, required=True).status == "running", 20)
     process.send_signal(number)
     output, _ = process.communicate(timeout=20)
@@ -159,6 +196,86 @@ def test_a_hanging_process_is_ended_by_a_cancel(
         api.cancel(job.id)
         wait_until(lambda: not psutil.pid_exists(pid), 15)
     assert "cancel_heard" in actions(api, job)
+
+
+def test_a_hanging_process_ends_after_the_grace_time(
+    service: Service, api: ScrapeJobs, job_type: str, tmp_path: Path
+) -> None:
+    mark = tmp_path / "pid"
+    job = api.create("example.com", job_type=job_type, config={"act": "hang", "mark": str(mark)})
+    process = start_process(service, job_type, "isolate='process', grace=0.5")
+    wait_until(mark.exists)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "ended in order\n")
+    assert not psutil.pid_exists(int(mark.read_text()))
+    ended = api.get(job.id, required=True)
+    assert (ended.status, ended.retry_count) == ("pending", 0)
+    assert actions(api, job)[-2:] == ["released", "released"]
+
+
+def test_a_process_ends_with_its_worker(
+    service: Service, api: ScrapeJobs, job_type: str, tmp_path: Path
+) -> None:
+    mark = tmp_path / "pid"
+    api.create("example.com", job_type=job_type, config={"act": "hang", "mark": str(mark)})
+    process = start_process(service, job_type, "isolate='process'")
+    wait_until(mark.exists)
+    wait_until(mark.read_text)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not psutil.pid_exists(int(mark.read_text())))
+
+
+def test_a_short_outage_loses_no_result(service: Service, job_type: str) -> None:
+    with CuttingProxy(service.port, lambda _: False) as proxy:
+        api = ScrapeJobs(proxy.url)
+        job = api.create("example.com", job_type=job_type, config={"pages": 3, "seconds": 0.1})
+
+        def handler(leased: LeasedJob) -> Any:
+            proxy.is_open = False
+            timer.start()
+            return crawl(leased)
+
+        timer = threading.Timer(3, setattr, (proxy, "is_open", True))
+        with running(make_worker(api, job_type, lease=20), handler):
+            wait_until(lambda: proxy.is_open and timer.finished.is_set())
+            assert api.wait(job.id, deadline=30).status == "completed"
+        assert actions(api, job) == ["created", "claimed", "updated"]
+
+
+def test_a_long_outage_ends_the_handler(service: Service, job_type: str) -> None:
+    direct = ScrapeJobs(service.url)
+    job = direct.create("example.com", job_type=job_type)
+    held: list[float] = []
+
+    def handler(leased: LeasedJob) -> None:
+        proxy.is_open = False
+        started = time.monotonic()
+        try:
+            while True:
+                leased.progress(pagesProcessed=1)
+                time.sleep(0.05)
+        except LeaseLost:
+            held.append(time.monotonic() - started)
+            raise
+
+    with (
+        CuttingProxy(service.port, lambda _: False) as proxy,
+        running(make_worker(ScrapeJobs(proxy.url, retry=NO_RETRY), job_type, lease=5), handler),
+    ):
+        wait_until(lambda: held)
+        wait_until(lambda: "lease_expired" in actions(direct, job))
+        direct.cancel(job.id)
+        proxy.is_open = True
+    assert held[0] <= 5  # it stopped before another worker could begin
+    assert "no sign of life" in expiry_message(direct, job)
+
+
+def expiry_message(api: ScrapeJobs, job: Job) -> str:
+    """Return the error message with which the lease of the job expired."""
+    (event,) = (event for event in api.history(job.id) if event.action == "lease_expired")
+    return str(event.changes["error_message"]["to"])
 
 
 def test_a_lost_lease_ends_the_handler(service: Service, job_type: str) -> None:

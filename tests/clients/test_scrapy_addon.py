@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +14,10 @@ import pytest
 from scrape_jobs import Job, ScrapeJobs
 
 from support.crawled_site import CrawledSite
+from support.cutting_proxy import CuttingProxy
 from support.service import ROOT, Service, wait_until
 
-pytest.importorskip("scrapy")
-
-SPIDER = Path(__file__).with_name("spider.py")
+SPIDER = ROOT / "support/site_spider.py"
 
 
 @pytest.fixture
@@ -97,18 +96,22 @@ def test_statistics_agree_with_the_site(service: Service, api: ScrapeJobs) -> No
 
 def test_a_claimed_job_is_reported(service: Service, api: ScrapeJobs, job_type: str) -> None:
     job = api.create("127.0.0.1", job_type=job_type, config={"maxPages": 4})
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            output = finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        output = finished(process)
     ended = api.get(job.id, required=True)
     assert (ended.status, ended.stats.get("pagesProcessed")) == ("completed", 4), output
     assert actions(api, job)[:2] == ["created", "claimed"]
 
 
 def test_without_a_job_nothing_is_crawled(service: Service, job_type: str) -> None:
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            output = finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        output = finished(process)
         assert "no_scrape_job" in output
         assert site.count(200) <= 1
 
@@ -143,9 +146,11 @@ def test_a_terminated_crawl_gives_its_job_back(
             finished(process)
         assert api.get(job.id, required=True).status == "pending"
         assert "released" in actions(api, job)
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        finished(process)
     ended = api.get(job.id, required=True)
     assert (ended.status, ended.retry_count) == ("completed", 0)
 
@@ -162,22 +167,89 @@ def test_a_killed_crawl_is_rescued(service: Service, api: ScrapeJobs, job_type: 
         process.kill()
     wait_until(lambda: "lease_expired" in actions(api, job), 20)
     api.patch(job.id, {"scheduled_for": None})  # without the backoff of the rescue
-    with CrawledSite(3, special=False) as site:
-        with crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process:
-            finished(process)
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        finished(process)
     ended = api.get(job.id, required=True)
     assert (ended.status, ended.retry_count) == ("completed", 1)
 
 
 def test_a_spider_that_only_raises_fails(service: Service, api: ScrapeJobs) -> None:
     job = api.create("127.0.0.1")
-    with CrawledSite(3) as site:
-        with crawl(service.url, site.url, "fails=yes", SCRAPE_JOBS_JOB_ID=job.id) as process:
-            finished(process)
+    with (
+        CrawledSite(3) as site,
+        crawl(service.url, site.url, "act=fail", SCRAPE_JOBS_JOB_ID=job.id) as process,
+    ):
+        finished(process)
     ended = api.get(job.id, required=True)
     assert ended.status == "failed"
     assert ended.error_message == "The spider failed on all pages (1 errors)"
     assert ended.stats["errors"][0]["error"] == "ValueError: no products found"
+
+
+def test_a_job_that_is_over_is_not_crawled(service: Service, api: ScrapeJobs) -> None:
+    job = api.create("127.0.0.1")
+    api.cancel(job.id)
+    with (
+        CrawledSite(3) as site,
+        crawl(service.url, site.url, SCRAPE_JOBS_JOB_ID=job.id) as process,
+    ):
+        output = finished(process)
+        assert "no_scrape_job" in output
+        assert site.count(200) <= 1
+    assert actions(api, job) == ["created", "cancelled"]
+
+
+def test_a_crawl_outlives_an_outage(service: Service, api: ScrapeJobs, job_type: str) -> None:
+    job = api.create("127.0.0.1", job_type=job_type)
+    with (
+        CuttingProxy(service.port, lambda _: False) as proxy,
+        CrawledSite(180, delay=1, special=False) as site,
+        crawl(proxy.url, site.url, SCRAPE_JOBS_JOB_TYPES=job_type) as process,
+    ):
+        wait_until(lambda: site.count(200) > 8)
+        proxy.is_open = False
+        before = site.count(200)
+        time.sleep(20)
+        assert site.count(200) >= before + 100
+        proxy.is_open = True
+        output = finished(process)
+        assert site.count(200) == 181
+    ended = api.get(job.id, required=True)
+    assert (ended.status, ended.stats.get("successfulRequests")) == ("completed", 181), output
+    assert ended.retry_count == 0
+
+
+def test_a_blocked_reactor_loses_its_lease(
+    service: Service, api: ScrapeJobs, job_type: str
+) -> None:
+    job = api.create("127.0.0.1", job_type=job_type)
+    settings: dict[str, Any] = {"SCRAPE_JOBS_JOB_TYPES": job_type, "SCRAPE_JOBS_LEASE": 5}
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, "act=block", **settings) as process,
+    ):
+        output = finished(process)
+    assert "scrape_job_lease_lost" in output
+    assert actions(api, job)[-2:] == ["lease_expired", "retried"]
+
+
+def test_a_dead_main_thread_fails_its_job(service: Service, api: ScrapeJobs, job_type: str) -> None:
+    job = api.create("127.0.0.1", job_type=job_type)
+    settings: dict[str, Any] = {"SCRAPE_JOBS_JOB_TYPES": job_type, "SCRAPE_JOBS_LEASE": 6}
+    with (
+        CrawledSite(3, special=False) as site,
+        crawl(service.url, site.url, "act=die", **settings) as process,
+    ):
+        finished(process)
+    assert process.returncode == 70
+    ended = api.get(job.id, required=True)
+    assert (ended.status, ended.error_message) == (
+        "failed",
+        "The main thread of the crawl has died",
+    )
 
 
 def test_an_absent_service_does_not_stop_the_crawl() -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from scrape_jobs.caller import Caller
 from scrape_jobs.jobs import Status
+from scrape_jobs.messages import JOBS, document_of
 
 MAX_JOBS = 1000
 """The most jobs that one request may change."""
@@ -45,7 +46,77 @@ class Outcome:
         return self.outcome not in ("refused", "not_found")
 
 
-def change_jobs(
+class BulkCalls:
+    """The calls that change many jobs."""
+
+    _caller: Caller
+
+    def cancel_many(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        reason: str | None = None,
+        limit: int | None = None,
+        **filters: Any,
+    ) -> Sequence[Outcome]:
+        """Cancel the jobs with `ids`, or the pending, running and failed ones that match.
+
+        Args:
+            ids: The ids of the jobs, any number; without them the filters select the jobs.
+            reason: The reason, which the jobs show.
+            limit: With filters: maximum number of jobs; None cancels all that match.
+            filters: The filters of `list`, at least one.
+
+        Returns:
+            The outcome for each job: cancelled, refused or not_found.
+
+        Raises:
+            InvalidRequest: An id or a filter is invalid, or neither is given.
+        """
+        return self._change_many("cancel", ids, limit, filters, {"reason": reason})
+
+    def retry_many(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        delay_seconds: int | None = None,
+        limit: int | None = None,
+        **filters: Any,
+    ) -> Sequence[Outcome]:
+        """Send the failed jobs with `ids`, or those that match, back to pending.
+
+        Args:
+            ids: The ids of the jobs, any number; without them the filters select the jobs.
+            delay_seconds: Seconds until the jobs are due; None makes them due at once.
+            limit: With filters: maximum number of jobs; None retries all that match.
+            filters: The filters of `list`, at least one.
+
+        Returns:
+            The outcome for each job: retried, refused or not_found.
+
+        Raises:
+            InvalidRequest: An id or a filter is invalid, or neither is given.
+        """
+        return self._change_many("retry", ids, limit, filters, {"delay_seconds": delay_seconds})
+
+    def _change_many(
+        self,
+        operation: str,
+        ids: Sequence[str] | None,
+        limit: int | None,
+        filters: Mapping[str, Any],
+        fields: Mapping[str, Any],
+    ) -> Sequence[Outcome]:
+        if ids is not None and (filters or limit is not None):
+            raise ValueError("Give either ids or filters")
+        path = f"{JOBS}/{operation}"
+        given = {name: value for name, value in fields.items() if value is not None}
+        if ids is not None:
+            return _change_jobs(self._caller, path, ids, given)
+        return _change_matching_jobs(self._caller, path, document_of(filters), limit, given)
+
+
+def _change_jobs(
     caller: Caller, path: str, ids: Sequence[str], fields: Mapping[str, Any]
 ) -> list[Outcome]:
     """Change the jobs with these ids, and return the outcomes in the same order.
@@ -65,7 +136,7 @@ def change_jobs(
     ]
 
 
-def change_matching_jobs(
+def _change_matching_jobs(
     caller: Caller,
     path: str,
     filters: Mapping[str, Any],

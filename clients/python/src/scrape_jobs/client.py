@@ -1,35 +1,38 @@
 """The client of the Scrape Job API."""
 
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, Literal, overload
 from urllib.parse import urlsplit
 
-from scrape_jobs.bulk import Outcome, change_jobs, change_matching_jobs
-from scrape_jobs.caller import MERGE_PATCH, Caller, Result, path_part
+from scrape_jobs.bulk import BulkCalls
+from scrape_jobs.caller import MERGE_PATCH, Caller
 from scrape_jobs.errors import ConfigurationError, Conflict, NotFound
 from scrape_jobs.handling import Isolation
 from scrape_jobs.jobs import Event, Job, Status
+from scrape_jobs.leasing import LeaseCalls
+from scrape_jobs.messages import (
+    JOBS,
+    LEASE_HEADER,
+    document_of,
+    job_of,
+    key_headers,
+    path_of,
+    plain,
+)
 from scrape_jobs.paging import items
 from scrape_jobs.retrying import RetryPolicy
-from scrape_jobs.status_changes import StatusChange, status_changes
 from scrape_jobs.transport import RequestsTransport, Timeout, Transport
-from scrape_jobs.watching import wait_for_end, watch
+from scrape_jobs.waiting import WaitingCalls
 from scrape_jobs.webhook_endpoints import WebhookEndpoints
 from scrape_jobs.worker import Worker
-
-log = logging.getLogger(__name__)
 
 URL_VARIABLE = "SCRAPE_JOBS_URL"
 KEY_VARIABLE = "SCRAPE_JOBS_KEY"
 
-JOBS = "/api/scrape-jobs"
 MAX_PAGE = 200
-
-LEASE_HEADER = "X-Lease-Token"
 
 
 class _Unset(Enum):
@@ -42,7 +45,7 @@ UNSET: Final = _Unset.UNSET
 Unset = Literal[_Unset.UNSET]
 
 
-class ScrapeJobs:
+class ScrapeJobs(BulkCalls, LeaseCalls, WaitingCalls):
     """A client of the Scrape Job API. One object serves any number of threads.
 
     Attributes:
@@ -117,15 +120,17 @@ class ScrapeJobs:
             fields: Further fields: job_type, priority, max_retries, config, metadata, domain_id,
                 customer_config_id, scheduled_for (a datetime or ISO 8601 text).
         """
-        body = _document({"domain": domain, **fields})
-        return _job(self._caller.call("POST", JOBS, body=body, headers=_key(idempotency_key)))
+        body = document_of({"domain": domain, **fields})
+        return job_of(
+            self._caller.call("POST", JOBS, body=body, headers=key_headers(idempotency_key))
+        )
 
     def create_many(
         self, jobs: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None
     ) -> Sequence[Job]:
         """Create up to 1,000 jobs, all or none, and return them in the same order."""
-        body = [_document(job) for job in jobs]
-        result = self._caller.call("POST", JOBS, body=body, headers=_key(idempotency_key))
+        body = [document_of(job) for job in jobs]
+        result = self._caller.call("POST", JOBS, body=body, headers=key_headers(idempotency_key))
         return [Job.from_json(document) for document in result.document["data"]]
 
     @overload
@@ -145,7 +150,7 @@ class ScrapeJobs:
             required: Raise NotFound instead of returning None.
         """
         try:
-            return _job(self._caller.call("GET", _path(job_id)))
+            return job_of(self._caller.call("GET", path_of(job_id)))
         except NotFound:
             if required:
                 raise
@@ -175,7 +180,7 @@ class ScrapeJobs:
         """
         statuses = [status] if isinstance(status, str) else status
         query = {
-            **{name: _plain(value) for name, value in filters.items()},
+            **{name: plain(value) for name, value in filters.items()},
             "sort": sort,
             "status": ",".join(statuses) if statuses is not None else None,
         }
@@ -184,7 +189,7 @@ class ScrapeJobs:
 
     def history(self, job_id: str, *, limit: int | None = None) -> Iterator[Event]:
         """Return an iterator over the changes of a job, oldest first."""
-        path = f"{_path(job_id)}/history"
+        path = f"{path_of(job_id)}/history"
         for document in items(self._caller, path, limit=limit, page_size=MAX_PAGE):
             yield Event.from_json(document)
 
@@ -195,7 +200,7 @@ class ScrapeJobs:
             query: from_ and to (datetime or text), domain, job_type, customer_config_id, group_by
                 (domain, job_type, hour or day), timezone.
         """
-        values = {name.rstrip("_"): _plain(value) for name, value in query.items()}
+        values = {name.rstrip("_"): plain(value) for name, value in query.items()}
         data: dict[str, Any] = self._caller.call("GET", f"{JOBS}/stats", query=values).document[
             "data"
         ]
@@ -203,7 +208,7 @@ class ScrapeJobs:
 
     def queue_position(self, job_id: str) -> dict[str, Any]:
         """Return the position of a job in the queue, and the reason why it waits."""
-        data: dict[str, Any] = self._caller.call("GET", f"{_path(job_id)}/queue").document["data"]
+        data: dict[str, Any] = self._caller.call("GET", f"{path_of(job_id)}/queue").document["data"]
         return data
 
     # Changing
@@ -246,7 +251,9 @@ class ScrapeJobs:
         }
         given = {name: value for name, value in fields.items() if value is not UNSET}
         headers = _preconditions(if_match, lease_token)
-        return _job(self._caller.call("PUT", _path(job_id), body=_document(given), headers=headers))
+        return job_of(
+            self._caller.call("PUT", path_of(job_id), body=document_of(given), headers=headers)
+        )
 
     def patch(
         self,
@@ -261,11 +268,11 @@ class ScrapeJobs:
         While the job is pending or failed, it also changes priority, scheduled_for, max_retries
         and config.
         """
-        return _job(
+        return job_of(
             self._caller.call(
                 "PATCH",
-                _path(job_id),
-                body=_document(changes),
+                path_of(job_id),
+                body=document_of(changes),
                 media_type=MERGE_PATCH,
                 headers=_preconditions(if_match, lease_token),
             )
@@ -281,10 +288,10 @@ class ScrapeJobs:
             Conflict: The job was completed or cancelled before.
         """
         try:
-            return _job(
+            return job_of(
                 self._caller.call(
                     "DELETE",
-                    _path(job_id),
+                    path_of(job_id),
                     query={"reason": reason},
                     headers=_preconditions(if_match, None),
                 )
@@ -316,142 +323,9 @@ class ScrapeJobs:
             body["delay_seconds"] = delay_seconds
         if reset_retry_count:
             body["reset_retry_count"] = True
-        return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body))
-
-    # Changing many
-
-    def cancel_many(
-        self,
-        ids: Sequence[str] | None = None,
-        *,
-        reason: str | None = None,
-        limit: int | None = None,
-        **filters: Any,
-    ) -> Sequence[Outcome]:
-        """Cancel the jobs with `ids`, or the pending, running and failed ones that match.
-
-        Args:
-            ids: The ids of the jobs, any number; without them the filters select the jobs.
-            reason: The reason, which the jobs show.
-            limit: With filters: maximum number of jobs; None cancels all that match.
-            filters: The filters of `list`, at least one.
-
-        Returns:
-            The outcome for each job: cancelled, refused or not_found.
-
-        Raises:
-            InvalidRequest: An id or a filter is invalid, or neither is given.
-        """
-        return self._change_many("cancel", ids, limit, filters, {"reason": reason})
-
-    def retry_many(
-        self,
-        ids: Sequence[str] | None = None,
-        *,
-        delay_seconds: int | None = None,
-        limit: int | None = None,
-        **filters: Any,
-    ) -> Sequence[Outcome]:
-        """Send the failed jobs with `ids`, or those that match, back to pending.
-
-        Args:
-            ids: The ids of the jobs, any number; without them the filters select the jobs.
-            delay_seconds: Seconds until the jobs are due; None makes them due at once.
-            limit: With filters: maximum number of jobs; None retries all that match.
-            filters: The filters of `list`, at least one.
-
-        Returns:
-            The outcome for each job: retried, refused or not_found.
-
-        Raises:
-            InvalidRequest: An id or a filter is invalid, or neither is given.
-        """
-        return self._change_many("retry", ids, limit, filters, {"delay_seconds": delay_seconds})
-
-    def _change_many(
-        self,
-        operation: str,
-        ids: Sequence[str] | None,
-        limit: int | None,
-        filters: Mapping[str, Any],
-        fields: Mapping[str, Any],
-    ) -> Sequence[Outcome]:
-        if ids is not None and (filters or limit is not None):
-            raise ValueError("Give either ids or filters")
-        path = f"{JOBS}/{operation}"
-        given = {name: value for name, value in fields.items() if value is not None}
-        if ids is not None:
-            return change_jobs(self._caller, path, ids, given)
-        return change_matching_jobs(self._caller, path, _document(filters), limit, given)
+        return job_of(self._caller.call("POST", f"{path_of(job_id)}/retry", body=body))
 
     # Working
-
-    def claim(
-        self,
-        worker_id: str,
-        *,
-        job_types: Sequence[str] | None = None,
-        domains: Sequence[str] | None = None,
-        limit: int = 1,
-        lease_seconds: int = 60,
-        wait_seconds: int = 0,
-        idempotency_key: str | None = None,
-    ) -> Sequence[Job]:
-        """Claim the next jobs for a worker; each is running and has a `lease_token`.
-
-        If the answer is lost, the repeated request returns the same jobs.
-
-        Args:
-            worker_id: The name of the worker, which the job shows.
-            job_types: Claim only jobs of these types; None claims all.
-            domains: Claim only jobs of these domains; None claims all.
-            limit: Maximum number of jobs, 1 to 100.
-            lease_seconds: How long a lease lasts without a heartbeat, 5 to 3,600.
-            wait_seconds: How long to wait for work, 0 to 20.
-            idempotency_key: A repeated call with the same key returns the same jobs. Without it
-                each call has a key of its own.
-        """
-        body = {
-            "worker_id": worker_id,
-            "job_types": job_types,
-            "domains": domains,
-            "limit": limit,
-            "lease_seconds": lease_seconds,
-            "wait_seconds": wait_seconds,
-        }
-        result = self._caller.call(
-            "POST",
-            f"{JOBS}/next",
-            body=body,
-            headers=_key(idempotency_key),
-            extra_seconds=wait_seconds,
-        )
-        return [Job.from_json(document) for document in result.document["data"]]
-
-    def heartbeat(self, job_id: str, lease_token: str) -> Job:
-        """Extend the lease and return the job; it may be cancelled. Raises LeaseLost."""
-        headers = {LEASE_HEADER: lease_token}
-        return _job(self._caller.call("POST", f"{_path(job_id)}/heartbeat", headers=headers))
-
-    def release(self, job_id: str, lease_token: str) -> Job:
-        """Give a job back: it is due at once, and no retry is counted. Raises LeaseLost."""
-        headers = {LEASE_HEADER: lease_token}
-        return _job(self._caller.call("POST", f"{_path(job_id)}/release", headers=headers))
-
-    def give_up(
-        self, job_id: str, lease_token: str, error_message: str, delay_seconds: float | None = None
-    ) -> Job:
-        """Fail a leased job and send it back to pending in one step; a retry is counted.
-
-        Raises:
-            TransitionRefused: No retries are left; the job stays failed.
-            LeaseLost: The job is no longer leased under the token.
-        """
-        body: dict[str, Any] = {"error_message": error_message}
-        if delay_seconds is not None:
-            body["delay_seconds"] = delay_seconds
-        headers = {LEASE_HEADER: lease_token}
-        return _job(self._caller.call("POST", f"{_path(job_id)}/retry", body=body, headers=headers))
 
     def worker(
         self,
@@ -491,52 +365,6 @@ class ScrapeJobs:
             worker_id=worker_id,
         )
 
-    # Waiting
-
-    def wait(self, job_id: str, *, deadline: float | None = None) -> Job:
-        """Wait until a job is completed, failed or cancelled, and return it.
-
-        Args:
-            job_id: The id of the job.
-            deadline: Maximum number of seconds to wait; None waits without a limit.
-
-        Raises:
-            DeadlineExceeded: The job is not over in time.
-            NotFound: The job does not exist.
-        """
-        return wait_for_end(self._caller, _path(job_id), deadline)
-
-    def watch(self, job_id: str) -> Iterator[Job]:
-        """Yield a job now and after each change, until it is completed, failed or cancelled.
-
-        It reads the service's event stream. While no stream is available, it polls. Changes
-        within one second may come as one.
-
-        Raises:
-            NotFound: The job does not exist.
-            ConnectionFailed: The service cannot be reached at the beginning. A later outage
-                raises nothing: the watch goes on when the service is back.
-        """
-        return watch(self._caller, _path(job_id))
-
-    def status_changes(
-        self, *, notify: Callable[[str], None] = log.warning, **filters: Any
-    ) -> Iterator[StatusChange]:
-        """Yield each status change of the jobs that match, from now on and without an end.
-
-        After an interruption it goes on where it ended.
-
-        Args:
-            notify: Is called with a text when the stream is open or interrupted, or when changes
-                were missed.
-            filters: The filters of `list`.
-
-        Raises:
-            ConnectionFailed: The service cannot be reached at the beginning.
-            ServerError: No stream is free at the beginning.
-        """
-        return status_changes(self, self._caller, _document(filters), notify)
-
 
 def _is_address(url: str) -> bool:
     """Return whether `url` is an http(s) URL with a host, and with a valid port if it has one."""
@@ -547,27 +375,6 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def _path(job_id: str) -> str:
-    return f"{JOBS}/{path_part(job_id)}"
-
-
-def _job(result: Result) -> Job:
-    return Job.from_json(result.document["data"], result.etag)
-
-
-def _key(idempotency_key: str | None) -> dict[str, str]:
-    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-
-
 def _preconditions(if_match: str | None, lease_token: str | None) -> dict[str, str]:
     headers = {"If-Match": if_match, LEASE_HEADER: lease_token}
     return {name: value for name, value in headers.items() if value is not None}
-
-
-def _document(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields as JSON values."""
-    return {name: _plain(value) for name, value in fields.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value

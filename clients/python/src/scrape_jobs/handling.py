@@ -1,10 +1,14 @@
 """Runs of a handler, in a thread or in a process of its own, and their results."""
 
+import json
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Literal
 
 from scrape_jobs.errors import LeaseLost, ScrapeJobsError
@@ -75,7 +79,9 @@ class LeasedJob:
             Cancelled: The job was cancelled.
             LeaseLost: The lease is lost; another worker may have the job.
             Released: The worker shuts down.
+            TypeError, ValueError: A value cannot be written as JSON.
         """
+        json.dumps(stats, allow_nan=False)
         self._report(stats)
 
     def check(self) -> None:
@@ -141,11 +147,21 @@ def call(handler: Handler, job: LeasedJob) -> HandlerRun:
         return HandlerRun("fatal", _last_line(failure))
     except BaseException as failure:  # noqa: BLE001 - SystemExit, too, ends only this job
         return HandlerRun("failed", _last_line(failure))
-    if stats is None or isinstance(stats, Mapping):
-        return HandlerRun("completed", stats=stats)
-    return HandlerRun(
-        "failed", f"The handler returned {type(stats).__name__} instead of a mapping or None"
-    )
+    return _completed(stats)
+
+
+def _completed(stats: object) -> HandlerRun:
+    """Return the run that ended with these final statistics."""
+    if stats is None:
+        return HandlerRun("completed")
+    if not isinstance(stats, Mapping):
+        name = type(stats).__name__
+        return HandlerRun("failed", f"The handler returned {name} instead of a mapping or None")
+    try:
+        json.dumps(dict(stats), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return HandlerRun("failed", f"The handler returned statistics that are no JSON: {error}")
+    return HandlerRun("completed", stats=dict(stats))
 
 
 def _last_line(failure: BaseException) -> str:
@@ -180,6 +196,8 @@ def run_in_process(handler: Handler, lease: Lease) -> HandlerRun:
         ours.close()
     if result is not None:
         return result
+    if process.exitcode == -signal.SIGTERM:  # a shutdown of the machine ends all processes
+        lease.interrupt(Released("The process of the handler was ended by SIGTERM"))
     if lease.verdict is not None:
         return call(_raise_verdict, LeasedJob(lease.job, lease.report, lease.check))
     return HandlerRun("failed", f"The process of the handler {_end_text(process.exitcode)}")
@@ -225,5 +243,19 @@ def _end_text(exit_code: int | None) -> str:
 def _run_in_child(connection: Connection, handler: Handler, document: Mapping[str, Any]) -> None:
     """Run the handler in this process, and send its reports and its result to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the worker, which decides
-    job = LeasedJob(Job.from_json(document), connection.send, lambda: None)
-    connection.send(call(handler, job))
+    threading.Thread(target=_end_with_worker, daemon=True).start()
+    lock = threading.Lock()
+
+    def send(message: Any) -> None:
+        with lock:  # a handler may have several threads
+            connection.send(message)
+
+    send(call(handler, LeasedJob(Job.from_json(document), send, lambda: None)))
+
+
+def _end_with_worker() -> None:
+    """End this process as soon as the worker is dead: its lease expires."""
+    worker = multiprocessing.parent_process()
+    assert worker is not None
+    wait_for_any([worker.sentinel])
+    os._exit(1)

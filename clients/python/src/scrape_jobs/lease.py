@@ -3,7 +3,6 @@
 One thread for each job sends everything, so that a late report cannot overwrite a newer one.
 """
 
-import json
 import logging
 import math
 import threading
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scrape_jobs.errors import (
     APIError,
     ConnectionFailed,
+    InvalidRequest,
     LeaseLost,
     NotFound,
     ScrapeJobsError,
@@ -24,7 +24,7 @@ from scrape_jobs.errors import (
 )
 from scrape_jobs.jobs import Job
 from scrape_jobs.outcomes import Cancelled
-from scrape_jobs.retrying import NO_RETRY
+from scrape_jobs.retrying import NO_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from scrape_jobs.client import ScrapeJobs
@@ -47,8 +47,8 @@ TEMPORARY = (ConnectionFailed, ServerError, TooManyRequests)
 class Lease:
     """Keeps the lease of one job, from the claim to the final report.
 
-    A job without a lease token, is reported in the same way. Instead
-    of heartbeats the job is read, to notice a cancel.
+    A job without a lease token is reported in the same way. Instead of heartbeats the job is read,
+    to notice a cancel.
 
     Attributes:
         job: The job as it was claimed.
@@ -74,10 +74,12 @@ class Lease:
                 heartbeat is sent.
         """
         self.job = job
-        self._api = api
-        self._quick_api = api.with_options(
-            timeout=(2.0, max(1.0, min(10.0, seconds / 3))), retry=NO_RETRY
+        # A lease is short: reports have shorter timeouts and pauses than other calls.
+        self._api = api.with_options(
+            timeout=(2.0, max(1.0, min(10.0, seconds / 3))),
+            retry=RetryPolicy(max_seconds=RETRY_SECONDS),
         )
+        self._quick_api = self._api.with_options(retry=NO_RETRY)
         self._token = job.lease_token
         self._seconds = seconds
         self._may_extend = may_extend
@@ -86,6 +88,7 @@ class Lease:
         self._stats: dict[str, Any] = dict(job.stats)
         self._has_news = False
         self._verdict: ScrapeJobsError | None = None
+        self._margin = seconds * MARGIN
         self._changed = threading.Condition()
         self._is_ended = False
         self._thread = threading.Thread(target=self._keep, name=f"lease {job.id}", daemon=True)
@@ -98,7 +101,12 @@ class Lease:
 
     @property
     def verdict(self) -> ScrapeJobsError | None:
-        """The reason for which the handler is to end: Cancelled, LeaseLost, Released; or None."""
+        """The reason for which the handler is to end: Cancelled, LeaseLost, Released; or None.
+
+        The clock is read here, too: a heartbeat may hang for longer than the lease lasts.
+        """
+        if self._verdict is None and time.monotonic() >= self._held_until - self._margin:
+            self.interrupt(_lost("The lease could not be extended in time"))
         return self._verdict
 
     def start(self) -> None:
@@ -110,9 +118,7 @@ class Lease:
 
         Raises:
             ScrapeJobsError: The verdict, if there is one.
-            ValueError: A value cannot be written as JSON; a TypeError for an unknown type.
         """
-        json.dumps(stats, allow_nan=False)
         with self._changed:
             self._stats.update(stats)
             self._has_news = True
@@ -127,8 +133,9 @@ class Lease:
 
     def check(self) -> None:
         """Raise the verdict, if there is one."""
-        if self._verdict is not None:
-            raise self._verdict
+        verdict = self.verdict
+        if verdict is not None:
+            raise verdict
 
     def interrupt(self, verdict: ScrapeJobsError) -> None:
         """Make `report` and `check` raise `verdict`, unless there is an earlier one."""
@@ -162,30 +169,62 @@ class Lease:
 
     def retry(self, message: str, delay_seconds: float | None) -> None:
         """Report that the attempt failed, and send the job back to pending. Needs a lease."""
-        assert self._token is not None
+        token = self._required_token()
         try:
-            self._api.give_up(self.job.id, self._token, message, delay_seconds)
+            self._until_success(
+                lambda: self._api.give_up(self.job.id, token, message, delay_seconds)
+            )
         except TransitionRefused as refusal:
             log.info("job %s stays failed: %s", self.job.id, refusal.details or refusal.error)
 
     def release(self) -> None:
         """Give the job back without counting a retry. Needs a lease."""
-        assert self._token is not None
-        self._api.release(self.job.id, self._token)
+        token = self._required_token()
+        self._until_success(lambda: self._api.release(self.job.id, token))
 
     def acknowledge_cancel(self) -> None:
         """Send the last statistics of a cancelled job, if the service still accepts them."""
         if self._has_news:
             # A report that was answered with the cancellation was the last one.
             with suppress(LeaseLost):
-                self._api.update(self.job.id, stats=self._stats, lease_token=self._token)
+                self._update(stats=self._stats)
 
     def _finish(self, **fields: Any) -> None:
         try:
-            self._api.update(self.job.id, lease_token=self._token, **fields)
+            self._update(**fields)
         except TransitionRefused:
             # The job was cancelled in the meantime. The token is good for a last report.
-            self._api.update(self.job.id, stats=fields["stats"], lease_token=self._token)
+            self._update(stats=fields["stats"])
+        except InvalidRequest as refusal:  # statistics that are too large, for example
+            log.error("job %s: the result is refused: %s", self.job.id, refusal)
+            message = fields.get("error_message") or f"The result is refused: {refusal.error}"
+            self._update(status="failed", error_message=message)
+
+    def _update(self, **fields: Any) -> None:
+        self._until_success(
+            lambda: self._api.update(self.job.id, lease_token=self._token, **fields)
+        )
+
+    def _until_success(self, send: Callable[[], object]) -> None:
+        """Call `send` again and again during an outage, for the length of the lease.
+
+        The token protects the job if another worker has it by then.
+        """
+        deadline = time.monotonic() + self._seconds
+        while True:
+            try:
+                send()
+            except TEMPORARY as failure:
+                if time.monotonic() + RETRY_SECONDS >= deadline:
+                    raise
+                log.warning("job %s: the result is not reported yet: %s", self.job.id, failure)
+                time.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _required_token(self) -> str:
+        assert self._token is not None, "the job has no lease"
+        return self._token
 
     # The thread
 
@@ -212,7 +251,7 @@ class Lease:
     def _wait_until_due(self) -> bool:
         """Wait until a heartbeat or report is due; return False at the end."""
         with self._changed:
-            while not self._is_ended and self._verdict is None:
+            while not self._is_ended and self.verdict is None:
                 pause = REPORT_SECONDS if self._has_news else self._seconds / 3
                 left = self._sent_at + pause - time.monotonic()
                 if left <= 0:
@@ -236,13 +275,12 @@ class Lease:
             raise
 
     def _after_failure(self, failure: ScrapeJobsError) -> None:
+        """Wait for the next attempt, or until the lease is lost."""
         log.warning("job %s: no heartbeat: %s", self.job.id, failure)
-        last_moment = self._held_until - self._seconds * MARGIN
-        if time.monotonic() + RETRY_SECONDS >= last_moment:
-            self.interrupt(_lost("The lease could not be extended in time"))
         with self._changed:
             if not self._is_ended and self._verdict is None:
-                self._changed.wait(RETRY_SECONDS)
+                left = self._held_until - self._margin - time.monotonic()
+                self._changed.wait(max(0.0, min(RETRY_SECONDS, left)))
 
 
 def _lost(reason: str) -> LeaseLost:

@@ -2,22 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scrape_jobs.caller import EVENT_STREAM, Caller
 from scrape_jobs.errors import ConnectionFailed, NotFound
 from scrape_jobs.events import parse_events
-from scrape_jobs.jobs import Job, Status
+from scrape_jobs.jobs import Event, Job, Status
 from scrape_jobs.lease import TEMPORARY
 from scrape_jobs.transport import NoAnswer
 from scrape_jobs.watching import POLL_SECONDS, SILENCE_SECONDS
 
-if TYPE_CHECKING:
-    from scrape_jobs.client import ScrapeJobs
-
 PATH = "/api/scrape-jobs/events"
+
+History = Callable[[str], Iterable[Event]]
+"""Returns the events of the job with an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class StatusChange:
 
 
 def status_changes(
-    api: "ScrapeJobs",
+    history: History,
     caller: Caller,
     filters: Mapping[str, Any],
     notify: Callable[[str], None],
@@ -48,7 +48,7 @@ def status_changes(
     After an interruption the stream goes on where it ended.
 
     Args:
-        api: Reads histories.
+        history: Returns the events of a job.
         caller: Opens streams.
         filters: Query parameters of the stream; those with the value None are left out.
         notify: Is called with a text when the stream is open or interrupted, or when changes were
@@ -58,7 +58,7 @@ def status_changes(
         APIError: The service refuses the stream for good, or at the beginning.
         ConnectionFailed: The service cannot be reached at the beginning.
     """
-    reader = _ChangeReader(api)
+    reader = _ChangeReader(history)
     position: str | None = None
     was_open = is_open = False
     while True:
@@ -90,8 +90,8 @@ def status_changes(
 class _ChangeReader:
     """Separates the status changes of a frame, which covers all changes of about a second."""
 
-    def __init__(self, api: "ScrapeJobs") -> None:
-        self._api = api
+    def __init__(self, history: History) -> None:
+        self._history = history
         self._known: dict[str, tuple[int, Status | None]] = {}
 
     def changes(self, frame: Mapping[str, Any]) -> Sequence[StatusChange]:
@@ -118,7 +118,7 @@ class _ChangeReader:
                 StatusChange(
                     job, event.id, event.document["at"], event.old_status, event.new_status
                 )
-                for event in self._api.history(job.id)
+                for event in self._history(job.id)
                 if after < event.id <= version and event.old_status not in (None, event.new_status)
             ]
         except (NotFound, *TEMPORARY):

@@ -65,18 +65,19 @@ def run_handler(
         release_after: Shut the worker down at this call.
     """
     run = TestRun()
-    verdicts: dict[int | None, ScrapeJobsError] = {
-        cancel_after: Cancelled("Cancelled via API"),
-        lose_lease_after: LeaseLost(409, "Lease lost"),
-        release_after: Released("The worker shuts down"),
-    }
+    verdicts: list[tuple[int | None, ScrapeJobsError]] = [
+        (cancel_after, Cancelled("Cancelled via API")),
+        (lose_lease_after, LeaseLost(409, "Lease lost")),
+        (release_after, Released("The worker shuts down")),
+    ]
     calls = 0
 
     def check() -> None:
         nonlocal calls
         calls += 1
-        if calls in verdicts:
-            raise verdicts[calls]
+        for first_call, verdict in verdicts:
+            if first_call is not None and calls >= first_call:
+                raise verdict
 
     def report(stats: Mapping[str, Any]) -> None:
         run.reports.append(dict(stats))

@@ -1,6 +1,6 @@
 """The statistics of a crawl, in the names of the API, from Scrapy's own counters."""
 
-import resource
+import re
 import sys
 import time
 from collections import Counter, deque
@@ -16,6 +16,8 @@ MAX_ERRORS = 100
 """The newest errors that are kept."""
 
 MAX_ERROR_TEXT = 500
+
+URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s<>\"']+", re.IGNORECASE)
 
 SECRET_PARAMETERS = frozenset(
     {"token", "access_token", "key", "api_key", "apikey", "secret", "password", "sig", "signature"}
@@ -75,7 +77,8 @@ class CrawlCounters:
 
     def _note(self, url: str, error: str) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        text = error.splitlines()[0][:MAX_ERROR_TEXT] if error else ""
+        line = error.splitlines()[0] if error else ""
+        text = URL.sub(lambda match: without_secrets(match[0]), line)[:MAX_ERROR_TEXT]
         self.errors.append({"url": without_secrets(url), "error": text, "timestamp": at})
 
     @property
@@ -114,7 +117,7 @@ class CrawlCounters:
             "bytesDownloaded": self._scrapy_count("downloader/response_bytes"),
             "dataExtracted": dict(self.items),
             "errors": list(self.errors),
-            "performance": {"memoryUsage": f"{_peak_memory_mib()}MB"},
+            **_performance(),
         }
 
     def _scrapy_count(self, name: str) -> int:
@@ -129,7 +132,10 @@ class CrawlCounters:
 
 def without_secrets(url: str) -> str:
     """Return the URL without its user, password, and the values of secret parameters."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an invalid IPv6 address
+        return "***"
     host = parts.netloc.rpartition("@")[2]
     query = parts.query
     pairs = parse_qsl(query, keep_blank_values=True)
@@ -140,6 +146,12 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, query, ""))
 
 
-def _peak_memory_mib() -> int:
+def _performance() -> dict[str, Any]:
+    """Return the peak of memory, where the system counts it."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return {}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 1024))
+    mib = round(peak / (2**20 if sys.platform == "darwin" else 1024))
+    return {"performance": {"memoryUsage": f"{mib}MB"}}

@@ -1,11 +1,13 @@
 """The extension that reports a crawl: progress, heartbeats, cancel and result.
 
 A looping call of the reactor copies the statistics each second. The thread of the lease sends them.
-Heartbeats stop when the reactor stops: a crawl that hangs loses its job to another worker.
+Heartbeats stop when the reactor did not run for the length of a lease: a crawl that hangs loses its
+job to another worker.
 """
 
 import logging
 import os
+import platform
 import threading
 import time
 from typing import Any, Self
@@ -16,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
 from scrape_jobs.client import ScrapeJobs
-from scrape_jobs.errors import LeaseLost, ScrapeJobsError
+from scrape_jobs.errors import LeaseLost, ScrapeJobsError, TransitionRefused
 from scrape_jobs.jobs import Job
 from scrape_jobs.lease import Lease
 from scrape_jobs.outcomes import Cancelled
@@ -27,9 +29,6 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 """How often the reactor copies the statistics."""
-
-STALE_SECONDS = 60.0
-"""A reactor that did not run for this long hangs."""
 
 CANCELLED = "scrape_job_cancelled"
 LEASE_LOST = "scrape_job_lease_lost"
@@ -43,7 +42,7 @@ DEAD_MAIN_THREAD = 70
 class CrawlReporter:
     """Reports the crawl of one crawler as one job.
 
-    The spider finds the job as `spider.scrape_job`.
+    The spider finds the job as `spider.scrape_job`, or None without one.
     """
 
     def __init__(self, crawler: Any, settings: ReportingSettings) -> None:
@@ -53,6 +52,7 @@ class CrawlReporter:
         self._lease: Lease | None = None
         self._ticked_at = time.monotonic()
         self._ticks = LoopingCall(self._tick)
+        self._has_no_job = False
         self._closing = False
 
     @classmethod
@@ -73,16 +73,21 @@ class CrawlReporter:
 
     def _take_job(self) -> None:
         """Begin or claim the job. If the service cannot be reached, the crawl runs unreported."""
+        self._crawler.spider.scrape_job = None
         claimed_at = time.monotonic()
         try:
             job = self._begin_job() if self._settings.job_id else self._claim_job()
+        except (TransitionRefused, LeaseLost) as refusal:
+            log.error("the job is over, or another worker has it: %s", refusal)
+            self._has_no_job = True
         except ScrapeJobsError as failure:
             log.error("the crawl is not reported: %s", failure)
-            return
-        self._crawler.spider.scrape_job = job
-        if job is not None:
-            seconds = self._settings.lease_seconds
-            self._lease = Lease(self._api, job, seconds, claimed_at, self._may_extend)
+        else:
+            self._has_no_job = job is None
+            if job is not None:
+                self._crawler.spider.scrape_job = job
+                seconds = self._settings.lease_seconds
+                self._lease = Lease(self._api, job, seconds, claimed_at, self._may_extend)
 
     def _begin_job(self) -> Job:
         job_id, token = self._settings.job_id, self._settings.lease_token
@@ -94,7 +99,7 @@ class CrawlReporter:
 
     def _claim_job(self) -> Job | None:
         claimed = self._api.claim(
-            self._settings.worker_id or f"scrapy-{os.uname().nodename}-{os.getpid()}",
+            self._settings.worker_id or f"scrapy-{platform.node()}-{os.getpid()}",
             job_types=self._settings.job_types or None,
             domains=self._settings.domains or None,
             lease_seconds=self._settings.lease_seconds,
@@ -106,8 +111,8 @@ class CrawlReporter:
         if self._lease is not None:
             self._lease.start()
             self._ticks.start(TICK_SECONDS)
-        elif getattr(self._crawler.spider, "scrape_job", self) is None:
-            log.info("no job is due")
+        elif self._has_no_job:
+            log.info("there is no job for this crawl")
             self._close(NO_JOB)
 
     def _tick(self) -> None:
@@ -158,7 +163,7 @@ class CrawlReporter:
                 )
             finally:
                 os._exit(DEAD_MAIN_THREAD)
-        return time.monotonic() - self._ticked_at < STALE_SECONDS
+        return time.monotonic() - self._ticked_at < self._settings.lease_seconds
 
     async def spider_closed(self, reason: str) -> None:
         """Report how the crawl ended."""

@@ -19,6 +19,8 @@ def crawl(job: LeasedJob) -> dict[str, Any] | None:
             raise Retry("site is down", delay=0)
         case "fatal":
             raise Fatal("no such site")
+        case "large":
+            return {"notes": "a" * 300_000}
         case "crash":
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
