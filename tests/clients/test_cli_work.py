@@ -131,7 +131,7 @@ def test_sigterm_releases_running_jobs(
         wait_until(lambda: "child" in stats(api, job))
         pids = stats(api, job)
         assert running.end(signal.SIGTERM) == 0
-        assert "1 jobs were given back" in running.errors()
+        assert "1 jobs were interrupted" in running.errors()
         wait_until(lambda: not any(psutil.pid_exists(pids[name]) for name in ("own", "child")))
     released = api.get(job.id, required=True)
     assert (released.status, released.retry_count) == ("pending", 0)

@@ -90,7 +90,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Cancel many jobs, and say what happened to each
+         * Cancel many jobs, and return the outcome of each
          * @description Needs the scope `jobs:cancel`.
          */
         post: operations["cancelJobs"];
@@ -110,7 +110,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Return many failed jobs to pending, and say what happened to each
+         * Return many failed jobs to pending, and return the outcome of each
          * @description Needs the scope `jobs:write`.
          */
         post: operations["retryJobs"];
