@@ -42,10 +42,11 @@ def cancel(
     yes: bool,
     **selection: Any,
 ) -> int:
-    """Cancel jobs: those with JOB_IDS, or the pending, running and failed ones that match.
+    """Cancel jobs by id or by filters.
 
-    Several options select the jobs that match all of them. Before several jobs change, the command
-    asks; without a terminal it needs --yes.
+    Without JOB_IDS, options select among the pending, running and failed jobs; several
+    options select the jobs that match all of them. Before several jobs change, the command asks;
+    without a terminal it needs --yes.
 
     \b
     Examples: scrape-jobs cancel 01a2239c-3a3b-7351-8ca1-e552fd08cb84
@@ -85,10 +86,11 @@ def retry(
     yes: bool,
     **selection: Any,
 ) -> int:
-    """Retry jobs: those with JOB_IDS, or the failed ones that match.
+    """Retry failed jobs by id or by filters.
 
-    Several options select the jobs that match all of them. Before several jobs change, the command
-    asks; without a terminal it needs --yes.
+    Without JOB_IDS, options select among the failed jobs; several options select the jobs that
+    match all of them. Before several jobs change, the command asks; without a terminal it needs
+    --yes.
 
     \b
     Examples: scrape-jobs retry 01a2239c-3a3b-7351-8ca1-e552fd08cb84
