@@ -1,5 +1,6 @@
 """The one reader of the event log in a process, which works while streams are open."""
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection
@@ -59,7 +60,7 @@ class LogReader:
         changes, pause = ChangeLog(position), threading.Event()
         with self._context():
             while connections := self._open_connections():
-                self._read(changes, connections)
+                self._read(changes)
                 for stream, connection in connections.items():
                     if stream.is_stuck() or (self._is_stopping() and stream.is_stuck(POLL_SECONDS)):
                         connection.abort()
@@ -71,9 +72,16 @@ class LogReader:
             self._is_running = bool(self._connections)
             return dict(self._connections)
 
-    def _read(self, changes: ChangeLog, streams: Collection[Stream]) -> None:
+    def _read(self, changes: ChangeLog) -> None:
+        @functools.cache
+        def streams() -> Collection[Stream]:
+            # Those that are open after the changed jobs were found: a stream that is opened later
+            # finds these changes itself.
+            with self._lock:
+                return list(self._connections)
+
         def demand(job: ChangedJob) -> Demand:
-            interested = [stream for stream in streams if stream.selection.may_include(job)]
+            interested = [stream for stream in streams() if stream.selection.may_include(job)]
             if not interested:
                 return Demand.NOTHING
             whole = any(stream.selection.shows_documents for stream in interested)
@@ -81,7 +89,7 @@ class LogReader:
 
         try:
             for batch, position in changes.read(demand):
-                for stream in streams:
+                for stream in streams():
                     stream.offer(batch, position)
         except DatabaseFailure as failure:
             text = "the event log could not be read: %s"
