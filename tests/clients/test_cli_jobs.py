@@ -40,7 +40,8 @@ def test_created_jobs_are_shown_by_each_command(
     created, updated = lines(cli("history", first))
     assert created.split()[3:] == ["created", "pending", "anonymous"]
     assert "stats.pagesProcessed" in updated
-    assert "The job is the next" in cli("queue", second).stdout
+    place = dict(line.split(maxsplit=1) for line in lines(cli("queue", second)))
+    assert (place["status"], set(place)) == ("pending", {"status", "position", "reason"})
     counts, *_, group = lines(cli("stats", "--type", kind, "--group-by", "domain"))
     assert counts.startswith("jobs              2 (1 pending, 1 running")
     assert group.split()[:3] == ["b.example", "1", "1"]
