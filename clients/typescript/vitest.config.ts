@@ -44,7 +44,10 @@ function reactProject(
         provider: playwright({
           launchOptions: {
             executablePath: CHROMIUM!,
-            args: ["--no-sandbox", "--disable-gpu"],
+            args: [
+              "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+              "--disable-sync", "--disable-background-networking", "--disable-component-update",
+            ],
           },
         }),
         instances: [{ browser: "chromium" }],
@@ -56,8 +59,10 @@ function reactProject(
 export default defineConfig({
   test: {
     testTimeout: 30_000,
+    expect: { poll: { timeout: 10_000 } },
+    retry: 2, // other tests share the machine, which may be busy
     projects: [
-      { resolve: { alias }, test: { name: "node", include: ["tests/*.test.ts"] } },
+      { extends: true, resolve: { alias }, test: { name: "node", include: ["tests/*.test.ts"] } },
       reactProject("19", Number(PORT_OF_REACT_19)),
       reactProject("18", Number(PORT_OF_REACT_18), {
         "react-dom": "react-dom-18",

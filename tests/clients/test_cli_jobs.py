@@ -101,7 +101,7 @@ def test_a_wrong_key_is_refused(database_url: str) -> None:
         cli = CommandLine(service.url)
         for command in (["list"], ["work", "true"], ["watch", str(uuid4())]):
             with cli.running("--key", "sjk_wrong", *command) as process:
-                assert process.process.wait(30) == 5
+                assert process.process.wait(60) == 5
                 assert "401 Not authenticated" in process.errors()
                 assert "Traceback" not in process.errors()
 

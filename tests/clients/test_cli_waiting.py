@@ -63,7 +63,7 @@ def test_wait_ends_with_the_job(cli: CommandLine, api: ScrapeJobs) -> None:
     with cli.running("wait", job.id) as waiting:
         wait_until(lambda: psutil.Process(waiting.process.pid).net_connections())
         api.cancel(job.id)
-        assert waiting.process.wait(30) == 3
+        assert waiting.process.wait(60) == 3
         assert (waiting.output(), waiting.errors()) == ("cancelled: Cancelled via API\n", "")
 
 
@@ -81,10 +81,10 @@ def test_watch_prints_each_change_in_a_pipe(cli: CommandLine, api: ScrapeJobs) -
         text.wait_for(f"{first.id}  a.example  running  5/20 pages\n")
         api.update(first.id, status="completed")
         api.cancel(second.id, "enough")
-        assert text.process.wait(30) == 3
+        assert text.process.wait(60) == 3
         assert "b.example  cancelled  Cancelled via API: enough" in text.output()
         assert text.errors() == ""
-        assert documents.process.wait(30) == 3
+        assert documents.process.wait(60) == 3
         jobs = [json.loads(line) for line in documents.output().splitlines()]
         assert [job["status"] for job in jobs] == ["pending", "cancelled"]
         assert documents.errors() == f"Error: {missing}: Job not found\n"

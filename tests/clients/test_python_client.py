@@ -165,7 +165,7 @@ def test_waiting_returns_however_the_job_ends(api: ScrapeJobs) -> None:
     job = api.create("example.com")
     timer = threading.Timer(0.3, lambda: api.cancel(job.id))
     timer.start()
-    assert api.wait(job.id, deadline=20).status == "cancelled"
+    assert api.wait(job.id, deadline=60).status == "cancelled"
     timer.join()
 
 

@@ -91,6 +91,7 @@ def test_an_unknown_host_fails() -> None:
         api.get(str(uuid4()))
 
 
+@pytest.mark.timed
 def test_a_silent_service_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

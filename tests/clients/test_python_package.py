@@ -133,7 +133,7 @@ def test_the_worker_of_the_readme_works(service: Service, programs: Path, tmp_pa
     try:
         ended = [api.wait(job.id, deadline=60) for job in jobs]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -94,7 +94,7 @@ def test_watch_and_wait_survive_a_restart(database_url: str) -> None:
             assert proxy.streams == 1
             assert service.process is not None
             service.process.terminate()
-            service.process.wait(30)
+            service.process.wait(60)
             time.sleep(1)  # the clients find no service
             # Without streams, all of them poll.
             settings = {"WEB_CONCURRENCY": "1", "SCRAPE_JOBS_STREAMS": "0"}

@@ -62,7 +62,7 @@ def test_each_outcome_is_reported(api: ScrapeJobs, job_type: str) -> None:
     acts = ("finish", "raise", "retry", "fatal", "large")
     jobs = {act: api.create("example.com", job_type=job_type, config={"act": act}) for act in acts}
     with running(make_worker(api, job_type, concurrency=2)):
-        ended = {act: api.wait(job.id, deadline=20) for act, job in jobs.items()}
+        ended = {act: api.wait(job.id, deadline=60) for act, job in jobs.items()}
         wait_until(lambda: len(actions(api, jobs["retry"])) == 6, 10)
     done = ended["finish"]
     assert done.status == "completed"
@@ -98,7 +98,7 @@ def test_no_more_jobs_run_than_allowed(api: ScrapeJobs, job_type: str) -> None:
 
     with running(make_worker(api, job_type, concurrency=3), handler):
         for job in jobs:
-            assert api.wait(job.id, deadline=20).status == "completed"
+            assert api.wait(job.id, deadline=60).status == "completed"
     assert max(counts) == 3
 
 
@@ -116,14 +116,14 @@ def test_a_cancel_ends_the_handler(api: ScrapeJobs, job_type: str) -> None:
 def test_heartbeats_keep_the_lease(api: ScrapeJobs, job_type: str) -> None:
     job = api.create("example.com", job_type=job_type, config={"pages": 1, "seconds": 7})
     with running(make_worker(api, job_type, lease=5)):
-        assert api.wait(job.id, deadline=20).status == "completed"
+        assert api.wait(job.id, deadline=60).status == "completed"
     assert actions(api, job) == ["created", "claimed", "updated", "updated"]
 
 
 def test_progress_is_sent_at_most_every_two_seconds(api: ScrapeJobs, job_type: str) -> None:
     job = api.create("example.com", job_type=job_type, config={"pages": 250, "seconds": 0.02})
     with running(make_worker(api, job_type)):
-        ended = api.wait(job.id, deadline=20)
+        ended = api.wait(job.id, deadline=60)
     assert ended.stats["pagesProcessed"] == 250
     reports = actions(api, job).count("updated")
     assert 2 <= reports <= 5  # about five seconds, and the final report
@@ -169,7 +169,7 @@ def test_a_signal_ends_the_process_in_order(
     process = start_process(service, job_type, "lease=10, poll=1")
     wait_until(lambda: api.get(job.id, required=True).status == "running", 20)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=90)
     assert (process.returncode, output) == (0, "ended in order\n")
     assert api.get(job.id, required=True).status == "completed"
 
@@ -178,8 +178,8 @@ def test_a_crashed_process_fails_its_job(api: ScrapeJobs, job_type: str) -> None
     crashed = api.create("example.com", job_type=job_type, config={"act": "crash"}, priority=9)
     other = api.create("example.com", job_type=job_type, config={"pages": 2})
     with running(make_worker(api, job_type, isolate="process")):
-        assert api.wait(other.id, deadline=30).status == "completed"
-        ended = api.wait(crashed.id, deadline=30)
+        assert api.wait(other.id, deadline=60).status == "completed"
+        ended = api.wait(crashed.id, deadline=60)
     assert ended.error_message == "The process of the handler was ended by SIGKILL"
 
 
@@ -206,7 +206,7 @@ def test_a_hanging_process_ends_after_the_grace_time(
     process = start_process(service, job_type, "isolate='process', grace=0.5")
     wait_until(mark.exists)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=90)
     assert (process.returncode, output) == (0, "ended in order\n")
     assert not psutil.pid_exists(int(mark.read_text()))
     ended = api.get(job.id, required=True)
@@ -240,7 +240,7 @@ def test_a_short_outage_loses_no_result(service: Service, job_type: str) -> None
         timer = threading.Timer(3, setattr, (proxy, "is_open", True))
         with running(make_worker(api, job_type, lease=20), handler):
             wait_until(lambda: proxy.is_open and timer.finished.is_set())
-            assert api.wait(job.id, deadline=30).status == "completed"
+            assert api.wait(job.id, deadline=60).status == "completed"
         assert actions(api, job) == ["created", "claimed", "updated"]
 
 

@@ -68,7 +68,7 @@ def actions(api: ScrapeJobs, job: Job) -> list[str]:
 
 
 def finished(process: "subprocess.Popen[str]") -> str:
-    output, _ = process.communicate(timeout=40)
+    output, _ = process.communicate(timeout=90)
     return output
 
 
