@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psutil
@@ -83,12 +82,7 @@ class Service:
                 return self
         raise AssertionError(f"the service did not start:\n{self.logs()}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
@@ -194,12 +188,7 @@ class Dispatcher:
         wait_until(lambda: "Delivering webhooks" in self.logs(), READY_SECONDS)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         assert self.process is not None
         try:
             if self.process.poll() is None and kind is None:

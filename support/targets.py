@@ -4,7 +4,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from app.webhooks.attempt import Attempt
@@ -159,12 +158,7 @@ class Trap:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.shutdown(socket.SHUT_RDWR)
             thread.join()

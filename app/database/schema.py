@@ -34,15 +34,9 @@ class Release:
 
 def release() -> Release:
     """Return this release's migrations."""
-    known = frozenset(
-        script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()
-    )
-    return Release(newest(), known)
-
-
-def newest() -> str | None:
-    """Return the newest migration of this release."""
-    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    migrations = ScriptDirectory(str(MIGRATIONS))
+    known = frozenset(script.revision for script in migrations.walk_revisions())
+    return Release(migrations.get_current_head(), known)
 
 
 def fault(expected: Release) -> str | None:

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from app.database import db
-from app.database.schema import newest
+from app.database.schema import release
 from support.database import migrate, new_database
 from support.migrations import SECONDS, run_migration_command, schema_differences, start_command
 from support.postgres import Postgres
@@ -69,7 +69,7 @@ def test_schema_equals_the_models(any_server: str) -> None:
 def test_second_upgrade_changes_nothing(empty_database: str) -> None:
     migrate(empty_database)
     run_migration_command(empty_database, "upgrade")
-    assert f"{newest()} (head)" in run_migration_command(empty_database, "current")
+    assert f"{release().newest} (head)" in run_migration_command(empty_database, "current")
 
 
 def test_two_upgrades_at_once_both_succeed(empty_database: str) -> None:
@@ -77,7 +77,7 @@ def test_two_upgrades_at_once_both_succeed(empty_database: str) -> None:
     outputs = [rival.communicate(timeout=SECONDS)[0] for rival in rivals]
     assert [rival.returncode for rival in rivals] == [0, 0], outputs
     assert {"scrape_jobs", "job_events", "idempotency_keys"} <= tables(empty_database)
-    assert version(empty_database) == newest()
+    assert version(empty_database) == release().newest
 
 
 def test_totals_of_older_layout_are_kept(

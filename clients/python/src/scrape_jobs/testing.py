@@ -20,7 +20,7 @@ DOMAIN_ID = "01900000-0000-7000-8000-000000000002"
 
 @dataclass(slots=True)
 class TestRun:
-    """How a handler ended, and what it reported.
+    """The result of a handler, and its reports.
 
     Attributes:
         outcome: completed, failed, fatal, retry, cancelled, released or lease_lost.
@@ -51,7 +51,7 @@ def run_handler(
     lose_lease_after: int | None = None,
     release_after: int | None = None,
 ) -> TestRun:
-    """Run a handler as a worker does, and return what it did.
+    """Run a handler as a worker does, and return its result and reports.
 
     Args:
         handler: The handler.
