@@ -26,6 +26,8 @@ def statements() -> Mapping[str, Statement]:
     """
     found: dict[str, Statement] = {}
     for module in pkgutil.walk_packages(app.__path__, "app."):
+        if module.name.startswith("app.server."):
+            continue  # it has no statements, and modules that need an optional package
         for statement in _statements_in(importlib.import_module(module.name)):
             if found.setdefault(statement.name, statement) is not statement:
                 raise ValueError(f"two statements have the name {statement.name}")

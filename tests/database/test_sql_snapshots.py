@@ -3,6 +3,8 @@
 The rendered files show in a review how the SQL changes.
 """
 
+import sys
+
 import pytest
 
 from app.database import Statement, schema
@@ -32,3 +34,9 @@ def test_statement_names_are_unique(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "OTHER", other, raising=False)
     with pytest.raises(ValueError, match="two statements have the name database_state"):
         statements()
+
+
+def test_catalogue_needs_no_optional_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "granian", None)
+    monkeypatch.delitem(sys.modules, "app.server.granian_worker", raising=False)
+    assert "get_job" in statements()
