@@ -165,9 +165,10 @@ def start_process(service: Service, job_type: str, options: str) -> "subprocess.
 def test_a_signal_ends_the_process_in_order(
     service: Service, api: ScrapeJobs, job_type: str, number: int
 ) -> None:
-    job = api.create("example.com", job_type=job_type, config={"pages": 10, "seconds": 0.1})
+    job = api.create("example.com", job_type=job_type, config={"pages": 40, "seconds": 0.1})
     process = start_process(service, job_type, "lease=10, poll=1")
-    wait_until(lambda: api.get(job.id, required=True).status == "running", 20)
+    # A job that is running may still be on its way to the worker, which would give it back.
+    wait_until(lambda: api.get(job.id, required=True).stats)
     process.send_signal(number)
     output, _ = process.communicate(timeout=90)
     assert (process.returncode, output) == (0, "ended in order\n")
